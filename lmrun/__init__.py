@@ -1,0 +1,3 @@
+"""lmrun: a declarative runner for local language models."""
+
+__version__ = "0.1.0"

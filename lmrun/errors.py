@@ -1,0 +1,231 @@
+"""Every error lmrun raises on purpose. It knows neither HTTP nor the terminal: each door translates.
+
+LmrunError
+├── ProfileInvalid          the profile's text is wrong; carries every problem at once
+├── ProfileSuperseded       the plan was made against a state that has moved
+├── SourceError             where a model comes from
+│   ├── SourceInvalid           the reference is not one lmrun understands
+│   ├── SourceMissing           nothing lies where it points
+│   └── FetchFailed             it could not be brought here
+├── ModelInvalid            a model file that must not reach an engine
+├── EngineError             what happens in or around a worker
+│   ├── EngineMissing           the engine's package is not installed
+│   ├── LoadFailed              the engine refused the model
+│   ├── SettingRefused          this build or model cannot honour a setting
+│   ├── EngineCrashed           the worker died
+│   ├── EngineHung              the worker's step loop stopped
+│   └── TemplateFailed          the model's chat template cannot render this conversation
+├── RequestError            what the client asked for
+│   ├── InvalidParameter        a value is wrong
+│   ├── UnsupportedParameter    known, but not supported (yet)
+│   ├── ContextOverflow         prompt longer than the context
+│   ├── ModelNotFound           nobody declared it
+│   ├── ModelNotReady           declared, but it cannot answer now
+│   ├── QueueFull               too many requests wait already
+│   ├── BodyTooLarge
+│   ├── Unauthorized            no or an unknown API key
+│   └── Forbidden               wrong Host, wrong Origin, missing scope
+├── AddressRefused          the listener may not or cannot bind
+├── StoreError              LMRUN_HOME cannot be read or written
+└── ServerUnreachable       no server answers on the control socket
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class LmrunError(Exception):
+    """An expected failure. `code` names it for machines, `hint` says what would be right."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a profile. `line` and `column` count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}"
+        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class ProfileInvalid(LmrunError):
+    code = "profile_invalid"
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class ProfileSuperseded(LmrunError):
+    code = "profile_superseded"
+
+
+class SourceError(LmrunError):
+    code = "source_error"
+
+
+class SourceInvalid(SourceError):
+    code = "source_invalid"
+
+
+class SourceMissing(SourceError):
+    code = "source_missing"
+
+
+class FetchFailed(SourceError):
+    code = "fetch_failed"
+
+
+class ModelInvalid(LmrunError):
+    code = "model_invalid"
+
+
+class EngineError(LmrunError):
+    code = "engine_error"
+
+
+class EngineMissing(EngineError):
+    code = "engine_missing"
+
+
+class LoadFailed(EngineError):
+    code = "load_failed"
+
+
+class SettingRefused(EngineError):
+    """`param` is the setting's path in the profile, for example `load.flash_attention`."""
+
+    code = "setting_refused"
+
+    def __init__(self, message: str, *, param: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
+
+
+class EngineCrashed(EngineError):
+    """`returncode` as `subprocess` gives it: negative is the signal that ended the worker."""
+
+    code = "engine_crashed"
+
+    def __init__(
+        self, message: str, *, returncode: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.returncode = returncode
+
+    @property
+    def cause(self) -> str:
+        """`signal_9` or `exit_1`, for the wire."""
+        if self.returncode is None:
+            return "connection_lost"
+        if self.returncode < 0:
+            return f"signal_{-self.returncode}"
+        return f"exit_{self.returncode}"
+
+    @staticmethod
+    def describe(returncode: int | None) -> str:
+        """`SIGKILL`, `exit code 3`: the same for people."""
+        if returncode is None:
+            return "connection lost"
+        if returncode >= 0:
+            return f"exit code {returncode}"
+        try:
+            return signal.Signals(-returncode).name
+        except ValueError:
+            return f"signal {-returncode}"
+
+
+class EngineHung(EngineError):
+    code = "engine_hung"
+
+
+class TemplateFailed(EngineError):
+    code = "template_failed"
+
+
+class RequestError(LmrunError):
+    """`param` names the field of the request that is wrong, where there is one."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
+
+
+class InvalidParameter(RequestError):
+    code = "invalid_parameter"
+
+
+class UnsupportedParameter(RequestError):
+    code = "unsupported_parameter"
+
+
+class ContextOverflow(RequestError):
+    code = "context_length_exceeded"
+
+
+class ModelNotFound(RequestError):
+    code = "model_not_found"
+
+
+class ModelNotReady(RequestError):
+    """`retry_after_s`: when asking again may help; None when only a new profile will."""
+
+    code = "model_not_ready"
+
+    def __init__(
+        self, message: str, *, retry_after_s: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, param="model", hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(RequestError):
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+
+
+class Unauthorized(RequestError):
+    code = "invalid_api_key"
+
+
+class Forbidden(RequestError):
+    code = "forbidden"
+
+
+class AddressRefused(LmrunError):
+    code = "address_refused"
+
+
+class StoreError(LmrunError):
+    code = "store_error"
+
+
+class ServerUnreachable(LmrunError):
+    code = "server_unreachable"

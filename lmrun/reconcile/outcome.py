@@ -1,0 +1,91 @@
+"""Actions, plans, outcomes and the events of an apply, as values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ActionKind = Literal["Listen", "Load", "Reload", "Update", "Unload"]
+
+
+class FieldChange(msgspec.Struct, frozen=True):
+    """One reason for an action: `field` is its path in the profile, values are shown as YAML."""
+
+    field: str
+    old: str | None
+    new: str | None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One thing to do. `target`: the instance's identifier, or the listener's address.
+
+    `fetch_bytes`: to download first, None when unknown until the index is asked; 0 for nothing.
+    `memory_bytes`: what it adds to (or takes from) RAM, estimated from the file.
+    `streams`: generations that it would end.
+    """
+
+    kind: ActionKind
+    target: str
+    model: str | None
+    changes: tuple[FieldChange, ...]
+    fetch_bytes: int | None = 0
+    memory_bytes: int = 0
+    streams: int = 0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What would change. `base_generation`: the generation it was compared with; 0 for none."""
+
+    base_generation: int
+    actions: tuple[Action, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.actions
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How one action ended. `error` and `hint` are None when it worked."""
+
+    kind: ActionKind
+    target: str
+    seconds: float
+    error: str | None = None
+    hint: str | None = None
+
+
+class Planned(msgspec.Struct, frozen=True, tag="plan", tag_field="event"):
+    """First event of an apply."""
+
+    plan: Plan
+    generation: int
+
+
+class ActionStarted(msgspec.Struct, frozen=True, tag="action.start", tag_field="event"):
+    kind: ActionKind
+    target: str
+
+
+class ActionProgress(msgspec.Struct, frozen=True, tag="action.progress", tag_field="event"):
+    """`phase`: what the action does now. `done` of `total`: bytes while fetching, else 0.0 to 1.0."""
+
+    target: str
+    phase: Literal["fetch", "load"]
+    done: float
+    total: float | None
+
+
+class ActionEnded(msgspec.Struct, frozen=True, tag="action.end", tag_field="event"):
+    outcome: Outcome
+
+
+class ApplyEnded(msgspec.Struct, frozen=True, tag="apply.end", tag_field="event"):
+    """Last event of an apply. `address`: where the HTTP port answers."""
+
+    converged: bool
+    generation: int
+    address: str | None
+
+
+ApplyEvent = Planned | ActionStarted | ActionProgress | ActionEnded | ApplyEnded

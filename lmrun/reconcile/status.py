@@ -1,0 +1,74 @@
+"""The shape of `status`: what is, for people and machines. It fetches nothing itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+InstanceState = Literal["stopped", "loading", "ready", "unloading", "failed"]
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One observed truth. `reason` is a CamelCase code, `since` an ISO 8601 time in UTC."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+    since: str
+
+
+class InstanceStatus(msgspec.Struct, frozen=True):
+    """A loaded (or loading, or failed) instance. `progress`: 0.0 to 1.0 while loading."""
+
+    identifier: str
+    state: InstanceState
+    engine: str
+    pid: int | None
+    threads: int
+    context_length: int | None
+    active: int
+    waiting: int
+    restarts: int
+    progress: float | None
+    error: str | None
+
+
+class ModelStatus(msgspec.Struct, frozen=True):
+    """A declared model, its conditions (`Available`, `Ready`) and its instances."""
+
+    key: str
+    source: str
+    state: Literal["loaded", "absent"]
+    conditions: tuple[Condition, ...]
+    instances: tuple[InstanceStatus, ...]
+
+
+class ProfileStatus(msgspec.Struct, frozen=True):
+    """`generation`: the newest accepted. `observed_generation`: the newest that has converged."""
+
+    files: tuple[str, ...]
+    generation: int
+    observed_generation: int
+    watching: bool
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """`address`: the HTTP port's base URL, None while nothing listens."""
+
+    address: str | None
+    pid: int
+    version: str
+    home: str
+    started: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Everything. Conditions here: `ProfileValid`, `Listening`, `Converged`."""
+
+    server: ServerStatus
+    profile: ProfileStatus | None
+    conditions: tuple[Condition, ...]
+    models: tuple[ModelStatus, ...]

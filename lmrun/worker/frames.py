@@ -1,0 +1,106 @@
+"""The frames between server and worker: length-prefixed msgpack over a socketpair.
+
+Four bytes of big-endian length, then one tagged map. Both sides decode against these types, so a
+frame that does not fit is an error where it arrives. Nothing here assumes a shared machine except
+`Load.path`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from lmrun.chat.events import Event
+from lmrun.chat.messages import Prompt
+from lmrun.engines.base import ModelInfo
+
+MAX_FRAME_BYTES = 16 * 2**20
+_LENGTH = struct.Struct(">I")
+
+
+class WireError(msgspec.Struct, frozen=True):
+    """An error of lmrun's tree: its `code`, and what it carries."""
+
+    code: str
+    message: str
+    hint: str | None = None
+    param: str | None = None
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Load one model; the first frame a worker receives. `config`: a LoadConfig as a map."""
+
+    engine: str
+    path: str
+    config: dict[str, Any]
+    threads: int
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate"):
+    """Start a sequence. `prediction`: a PredictionConfig as a map."""
+
+    id: int
+    prompt: Prompt
+    prediction: dict[str, Any]
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Drop a sequence. No frame about it follows the next Step."""
+
+    id: int
+
+
+class Threads(msgspec.Struct, frozen=True, tag="threads"):
+    """Use at most this many CPU threads from the next step on."""
+
+    count: int
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """Free the model and exit 0."""
+
+
+class LoadProgress(msgspec.Struct, frozen=True, tag="load_progress"):
+    fraction: float
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    info: ModelInfo
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The worker exits after it."""
+
+    error: WireError
+
+
+class SequenceEvents(msgspec.Struct, frozen=True):
+    """What one sequence produced in a step: events in order, or the error that ended it."""
+
+    id: int
+    events: tuple[Event, ...] = ()
+    error: WireError | None = None
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """The events of all sequences after one step. An empty one is the idle heartbeat."""
+
+    sequences: tuple[SequenceEvents, ...]
+    active: int
+    waiting: int
+
+
+ToWorker = Load | Generate | Cancel | Threads | Close
+FromWorker = LoadProgress | Loaded | LoadFailed | Step
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(frame: ToWorker | FromWorker) -> bytes:
+    """The frame with its length in front. Raises ValueError when it is over MAX_FRAME_BYTES."""
+    body = _encoder.encode(frame)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
