@@ -1,0 +1,34 @@
+"""How the operating system's refusals become StoreError. It knows no file's purpose."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lmrun.errors import StoreError
+
+_HINTS = {
+    errno.ENOSPC: "The disk is full: free some space and try again.",
+    errno.EDQUOT: "The disk quota is used up: free some space and try again.",
+    errno.EROFS: "The file system is read-only: set LMRUN_HOME to a writable directory.",
+    errno.EACCES: "Give your user access to it, or set LMRUN_HOME to a directory of your own.",
+    errno.EPERM: "Give your user access to it, or set LMRUN_HOME to a directory of your own.",
+    errno.ENOTDIR: "A part of this path is a file where a directory is needed.",
+    errno.EEXIST: "A file is where a directory is needed: move it away.",
+    errno.EMFILE: "Too many files are open: raise `ulimit -n`.",
+    errno.EIO: "The disk reports an error: check it.",
+}
+
+
+@contextmanager
+def storing(path: Path, verb: str) -> Iterator[None]:
+    """Turn an OSError inside into a StoreError: `cannot <verb> <path>: <why>`, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot {verb} {path}: {error.strerror or error}.",
+            hint=_HINTS.get(error.errno or 0),
+        ) from error

@@ -1,0 +1,108 @@
+"""LMRUN_HOME: where everything that outlives a process lies. It knows no file's content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmrun.errors import StoreError
+from lmrun.store.failures import storing
+
+MAX_SOCKET_PATH_BYTES = 100
+"""AF_UNIX addresses end at 108 bytes on Linux and 104 on macOS."""
+
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directory `root` (absolute) and the names below it."""
+
+    root: Path
+
+    @property
+    def control_socket(self) -> Path:
+        """The control API's socket; for a long `root` in a private directory under /tmp instead.
+
+        /tmp and not $TMPDIR: server and client must agree on it whatever their environment.
+        """
+        socket = self.root / "control.sock"
+        if len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES:
+            return socket
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+        return Path(f"/tmp/lmrun-{os.getuid()}") / f"{digest}.sock"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "lmrun.db"
+
+    @property
+    def models(self) -> Path:
+        """Model files, as `<publisher>/<model>/<file>`."""
+        return self.root / "models"
+
+    @property
+    def downloads(self) -> Path:
+        """What is being fetched; nothing in here is ever loaded."""
+        return self.root / "downloads"
+
+    @property
+    def catalog_index(self) -> Path:
+        return self.root / "catalog.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def server_log(self) -> Path:
+        return self.logs / "server.log"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "server.lock"
+
+    def ensure(self) -> None:
+        """Create the directories, for this user only.
+
+        Raises StoreError when that is impossible, or when other users may write here: whoever can
+        replace the control socket or the database decides which processes start.
+        """
+        for folder in (self.root, self.models, self.downloads, self.logs):
+            _make_private(folder)
+        if self.control_socket.parent != self.root:
+            _make_private(self.control_socket.parent)
+
+
+def find_home(environment: Mapping[str, str]) -> Home:
+    """`$LMRUN_HOME`, else `~/.lmrun`; an empty variable counts as unset."""
+    chosen = environment.get("LMRUN_HOME") or os.path.join(
+        environment.get("HOME") or Path.home(), ".lmrun"
+    )
+    return Home(Path(os.path.abspath(os.path.expanduser(chosen))))
+
+
+def _make_private(folder: Path) -> None:
+    with storing(folder, "create"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with storing(folder, "look into"):
+        found = folder.stat()
+    if found.st_uid != os.getuid():
+        raise StoreError(
+            f"{folder} belongs to another user.",
+            hint="Set LMRUN_HOME to a directory of your own.",
+        )
+    if found.st_mode & _OTHERS_MAY_WRITE:
+        raise StoreError(
+            f"other users may write to {folder}.",
+            hint=f"Run `chmod go-w {folder}`, or set LMRUN_HOME to a private directory.",
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"{folder} is not writable.",
+            hint="Give your user access to it, or set LMRUN_HOME to a directory of your own.",
+        )
