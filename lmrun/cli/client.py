@@ -1,0 +1,183 @@
+"""The server as seen from outside: the control API over its unix socket, chat over its port.
+
+It knows no command and draws nothing. `http.client` and no friendlier library, because importing
+one costs more time than a whole `lmrun apply` may take.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
+from lmrun.reconcile.outcome import ApplyEvent, Plan
+from lmrun.reconcile.status import Status
+
+ANSWER_TIMEOUT_S = 120.0
+"""A plan may have to read model files on a cold disk; everything else answers at once."""
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_ANSWER_BYTES = 64 * 2**20
+
+T = TypeVar("T")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP to the socket at `path`. A timeout of None waits for ever."""
+
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Control:
+    """The control API. Every method raises ServerUnreachable when nobody answers, ProfileInvalid
+    for a profile the server refuses, and LmrunError for its other refusals."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def is_listening(self) -> bool:
+        """Whether there is a server at all; a connection, no request."""
+        connection = _UnixConnection(self._path, CONNECT_TIMEOUT_S)
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def status(self) -> Status:
+        return _decode(self._request("GET", "status"), Status)
+
+    def plan(self, file: Path, environment: Mapping[str, str]) -> Plan:
+        body = {"file": str(file), "environment": dict(environment)}
+        return _decode(self._request("POST", "plan", body), Plan)
+
+    def apply(
+        self, file: Path, environment: Mapping[str, str], *, watch: bool
+    ) -> Generator[ApplyEvent, None, None]:
+        """The events of an apply as they happen. Closing the iterator leaves the server at it."""
+        body = {"file": str(file), "environment": dict(environment), "watch": watch}
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            response = _send(connection, "POST", "/lmrun/v1/apply", {}, body)
+            for data in read_sse(response):
+                yield _decode(data, ApplyEvent)
+
+    def down(self) -> None:
+        """Unload everything; the server exits soon after it has answered."""
+        self._request("POST", "down", {})
+
+    def _request(self, method: str, name: str, body: Mapping[str, Any] | None = None) -> bytes:
+        connection = _UnixConnection(self._path, ANSWER_TIMEOUT_S)
+        with _talking(connection, str(self._path)):
+            return _send(connection, method, f"/lmrun/v1/{name}", {}, body).read(MAX_ANSWER_BYTES)
+
+
+def stream_chat(
+    address: str, body: Mapping[str, Any], api_key: str | None
+) -> Generator[dict[str, Any], None, None]:
+    """POST /v1/chat/completions at the base URL `address`: its chunks as they come.
+
+    Raises LmrunError for the server's refusals, also one in mid-stream, and ServerUnreachable
+    when the connection ends before the stream does. Closing the iterator stops the generation.
+    """
+    url = urlsplit(address)
+    connection = http.client.HTTPConnection(
+        url.hostname or "", url.port or 80, timeout=CONNECT_TIMEOUT_S
+    )
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    with _talking(connection, address):
+        connection.connect()
+        connection.sock.settimeout(None)
+        response = _send(connection, "POST", "/v1/chat/completions", headers, body)
+        for data in read_sse(response):
+            if data == b"[DONE]":
+                return
+            chunk: dict[str, Any] = _decode(data, dict[str, Any])
+            if "error" in chunk:
+                raise parse_refusal(200, data)
+            yield chunk
+        raise ServerUnreachable("The connection ended in the middle of the answer.")
+
+
+def read_sse(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of a `text/event-stream` → the data of each event; comments and names are dropped."""
+    data: list[bytes] = []
+    for raw in lines:
+        line = raw.rstrip(b"\r\n")
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif not line and data:
+            yield b"\n".join(data)
+            data = []
+
+
+def parse_refusal(status: int, body: bytes) -> LmrunError:
+    """The error in an answer of `{"error": {message, hint?, type?, problems?}}`, or what it was."""
+    try:
+        error = msgspec.json.decode(body, type=dict[str, dict[str, Any]])["error"]
+        if "problems" in error:
+            return ProfileInvalid(msgspec.convert(error["problems"], tuple[Problem, ...]))
+        message, hint = str(error["message"]), error.get("hint")
+    except (msgspec.MsgspecError, KeyError):
+        return LmrunError(f"The server answered with HTTP status {status}.")
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        hint = "Pass --api-key, or set LMRUN_API_KEY."
+    return LmrunError(message, hint=hint)
+
+
+def _send(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any] | None,
+) -> http.client.HTTPResponse:
+    """The response, its body still unread; raises what the server refuses with."""
+    content = None if body is None else msgspec.json.encode(body)
+    connection.request(
+        method, path, body=content, headers={"Content-Type": "application/json", **headers}
+    )
+    response = connection.getresponse()
+    if response.status >= http.HTTPStatus.BAD_REQUEST:
+        raise parse_refusal(response.status, response.read(MAX_ANSWER_BYTES))
+    return response
+
+
+def _decode(data: bytes, kind: type[T] | Any) -> T:
+    try:
+        return cast(T, msgspec.json.decode(data, type=kind))
+    except msgspec.MsgspecError as error:
+        raise LmrunError(
+            f"The server's answer is not one this lmrun understands: {error}.",
+            hint="Is the server of another version? `lmrun down` and apply again.",
+        ) from error
+
+
+@contextmanager
+def _talking(connection: http.client.HTTPConnection, where: str) -> Iterator[None]:
+    """Close the connection afterwards; what breaks it meanwhile is a ServerUnreachable."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        raise ServerUnreachable(
+            f"No answer from the server at {where}: {str(error) or type(error).__name__}.",
+            hint="`lmrun status` shows whether it runs.",
+        ) from error
+    finally:
+        connection.close()

@@ -1,0 +1,197 @@
+"""`lmrun apply` and `lmrun down`: ask, then let the server do it and tell how it goes.
+
+It decides nothing about models; the display of progress is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from lmrun.cli.background import start_server, wait_until_stopped
+from lmrun.cli.client import Control
+from lmrun.cli.failures import count
+from lmrun.cli.plans import render_plan
+from lmrun.cli.profiles import find_problems, locate_profile, read_environment, shorten_path
+from lmrun.cli.terminal import Terminal, paint
+from lmrun.errors import LmrunError, ProfileInvalid, ServerUnreachable
+from lmrun.reconcile.outcome import (
+    ActionEnded,
+    ActionProgress,
+    ActionStarted,
+    ApplyEnded,
+    ApplyEvent,
+    Outcome,
+    Plan,
+    Planned,
+)
+from lmrun.store.home import Home
+
+
+class Display(Protocol):
+    """Where the progress of actions is seen."""
+
+    def start(self, event: ActionStarted) -> None: ...
+
+    def advance(self, event: ActionProgress) -> None: ...
+
+    def end(self, outcome: Outcome) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What an apply has told so far."""
+
+    shown: Plan
+    failed: list[Outcome] = field(default_factory=list)
+    ended: ApplyEnded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked for. `is_agreed`: unloading needs no further question."""
+
+    path: Path
+    is_agreed: bool = False
+    watch: bool = False
+    as_json: bool = False
+
+
+def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> None:
+    """Make the profile true and say so. Raises LmrunError when it did not become true."""
+    file = locate_profile(wish.path)
+    control = Control(home.control_socket)
+    if not control.is_listening():
+        control = _start(file, terminal, home, environment)
+    values = read_environment(file, environment)
+    plan = control.plan(file, values)
+    if not wish.as_json:
+        terminal.show(render_plan(plan))
+    require_consent(plan, replaced_profile(control, file, plan), wish.is_agreed, terminal)
+    events = control.apply(file, values, watch=wish.watch)
+    try:
+        with closing(events):
+            ended = show_json(events, terminal) if wish.as_json else follow(events, plan, terminal)
+    except KeyboardInterrupt:
+        terminal.tell("\nDetached. The server goes on; `lmrun status` shows how far it is.")
+        raise
+    check_converged(ended)
+
+
+def _start(file: Path, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> Control:
+    problems = find_problems(file, environment)
+    if problems:
+        # Nothing is left running for a profile that cannot be applied.
+        raise ProfileInvalid(problems)
+    terminal.tell(paint(f"Starting the server (log: {shorten_path(str(home.server_log))}).", "dim"))
+    return start_server(home, environment)
+
+
+def replaced_profile(control: Control, file: Path, plan: Plan) -> str | None:
+    """The other profile that this one would take the place of, None when there is none."""
+    if plan.is_empty:
+        return None
+    current = control.status().profile
+    if current is None or not current.files or str(file) in current.files:
+        return None
+    return current.files[0]
+
+
+def require_consent(plan: Plan, replaced: str | None, is_agreed: bool, terminal: Terminal) -> None:
+    """Raises LmrunError unless somebody agrees to what takes something away from its users."""
+    reasons = describe_losses(plan, replaced)
+    if not reasons or is_agreed:
+        return
+    what = " and ".join(reasons)
+    if not terminal.can_ask:
+        raise LmrunError(f"This {what}; nothing was changed.", hint="--yes agrees to it.")
+    if not terminal.ask(f"This {what}. Go on?"):
+        raise LmrunError("Nothing was changed.")
+
+
+def describe_losses(plan: Plan, replaced: str | None) -> list[str]:
+    """What in the plan needs somebody's agreement, as verbs."""
+    unloaded = [action.target for action in plan.actions if action.kind == "Unload"]
+    losses = [f"replaces the applied profile {shorten_path(replaced)}"] if replaced else []
+    return losses + ([f"unloads {', '.join(unloaded)}"] if unloaded else [])
+
+
+def show_json(events: Iterator[ApplyEvent], terminal: Terminal) -> ApplyEnded | None:
+    """Every event as one line of JSON."""
+    ended = None
+    for event in events:
+        terminal.show(msgspec.json.encode(event).decode())
+        if isinstance(event, ApplyEnded):
+            ended = event
+    return ended
+
+
+def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> ApplyEnded | None:
+    """Show the events to people; the plan only if it is not the one they have seen."""
+    display = _make_display(plan, terminal)
+    ended = None
+    try:
+        for event in events:
+            if isinstance(event, Planned) and event.plan.actions != plan.actions:
+                terminal.tell(f"The plan has changed meanwhile:\n{render_plan(event.plan)}")
+            elif isinstance(event, ApplyEnded):
+                ended = event
+            else:
+                _pass_on(event, display)
+    finally:
+        display.close()
+    if ended and ended.converged:
+        where = f", {ended.address}" if ended.address else ""
+        terminal.show(f"{paint('Converged:', 'good')} generation {ended.generation}{where}")
+    return ended
+
+
+def _pass_on(event: ApplyEvent, display: Display) -> None:
+    match event:
+        case ActionStarted():
+            display.start(event)
+        case ActionProgress():
+            display.advance(event)
+        case ActionEnded(outcome):
+            display.end(outcome)
+
+
+def check_converged(ended: ApplyEnded | None) -> None:
+    """Raises LmrunError when the apply did not end, or ended short of the profile."""
+    if ended is None:
+        raise ServerUnreachable(
+            "The server closed the connection before the profile was converged.",
+            hint="`lmrun status` shows whether it runs.",
+        )
+    if not ended.converged:
+        raise LmrunError(
+            f"Generation {ended.generation} has not converged.",
+            hint="What failed is tried again; `lmrun status` shows how it stands.",
+        )
+
+
+def _make_display(plan: Plan, terminal: Terminal) -> Display:
+    # Imported late: an apply that changes nothing has no use for bars.
+    from lmrun.cli.progress import Bars, Lines
+
+    return Bars(terminal) if terminal.is_live and plan.actions else Lines(terminal)
+
+
+def down(*, terminal: Terminal, home: Home) -> None:
+    """Unload everything and wait until the server is gone; no server is no failure."""
+    control = Control(home.control_socket)
+    if not control.is_listening():
+        terminal.show("lmrun is not running.")
+        return
+    found = control.status()
+    control.down()
+    wait_until_stopped(home, found.server.pid)
+    unloaded = sum(len(model.instances) for model in found.models)
+    terminal.show(f"Stopped; {count(unloaded, 'instance')} unloaded.")

@@ -1,0 +1,111 @@
+"""The one place that decides how a failure ends the process. It knows no command.
+
+0 done · 1 an expected failure: one line, one hint · 2 wrong usage · 130 interrupted · 3 a bug.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from lmrun.cli.terminal import Terminal, paint, printable
+from lmrun.errors import LmrunError, ProfileInvalid
+
+EXPECTED = 1
+INTERRUPTED = 130
+BUG = 3
+
+
+@dataclass(slots=True)
+class Tracing:
+    """Whether failures show their traceback. Known only once the command line is parsed."""
+
+    is_on: bool = False
+
+
+def run(command: Callable[[], object], environment: Mapping[str, str], tracing: Tracing) -> int:
+    """Run `command` to its end and return the exit code. Nothing passes through."""
+    try:
+        return _run_guarded(command, environment, tracing)
+    finally:
+        _close_stdout()
+
+
+def _run_guarded(
+    command: Callable[[], object], environment: Mapping[str, str], tracing: Tracing
+) -> int:
+    try:
+        command()
+        return 0
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else EXPECTED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left (`lmrun status | head -1`): nobody to tell.
+        return EXPECTED
+    except LmrunError as error:
+        if tracing.is_on:
+            traceback.print_exc()
+        show_error(error, Terminal.detect(environment))
+        return EXPECTED
+    except Exception as error:  # the outermost boundary: whatever comes here is a bug of ours
+        _report_bug(error, Terminal.detect(environment), tracing)
+        return BUG
+
+
+def show_error(error: LmrunError, terminal: Terminal) -> None:
+    """The error in one line and its hint in the next; a profile's problems one per line."""
+    if isinstance(error, ProfileInvalid):
+        for problem in error.problems:
+            terminal.tell(printable(str(problem)))
+        problems = count(len(error.problems), "problem")
+        terminal.tell(f"{paint('Error:', 'bad')} {problems} in the profile; nothing was changed.")
+        return
+    terminal.tell(f"{paint('Error:', 'bad')} {printable(error.message)}")
+    if error.hint:
+        terminal.tell(f"{paint('Hint:', 'dim')} {printable(error.hint)}")
+
+
+def _report_bug(error: Exception, terminal: Terminal, tracing: Tracing) -> None:
+    if tracing.is_on:
+        traceback.print_exc()
+    summary = "".join(traceback.format_exception_only(error)).strip()
+    terminal.tell(f"{paint('Bug in lmrun:', 'bad')} {printable(summary)}")
+    if not tracing.is_on:
+        with contextlib.suppress(OSError):
+            terminal.tell(f"The traceback is in {_keep_traceback()}; `lmrun --debug …` shows it.")
+
+
+def _keep_traceback() -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="lmrun-bug-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(traceback.format_exc())
+    return file.name
+
+
+def _close_stdout() -> None:
+    """Flush now: left to the interpreter, a closed pipe would change the exit code to 120."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; None when none is close."""
+    names = {name.lower(): name for name in sorted(known)}
+    match = difflib.get_close_matches(word.lower(), names, n=1)
+    return names[match[0]] if match else None
+
+
+def count(number: int, noun: str) -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

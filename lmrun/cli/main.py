@@ -1,0 +1,199 @@
+"""The command line: every command, argument and option. It knows no command's work.
+
+The work is imported when its command runs: `lmrun --help` must not wait for anything.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmrun import __version__
+from lmrun.cli import failures
+from lmrun.cli.terminal import Terminal
+from lmrun.store.home import Home, find_home
+
+_EPILOG = "Everything lmrun keeps lies in LMRUN_HOME (default: ~/.lmrun)."
+
+app = typer.Typer(
+    name="lmrun",
+    help="Local language models from one YAML profile, behind OpenAI's API.",
+    epilog=_EPILOG,
+    # Plain text, as docker and kubectl have it: it costs nothing to import and can be piped.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_tracing = failures.Tracing()
+
+ProfilePath = Annotated[Path, typer.Argument(metavar="PROFILE", help="The profile, a YAML file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character shows a question mark, not a traceback.
+        sys.stdout.reconfigure(errors="replace")
+    return failures.run(lambda: app(prog_name="lmrun"), os.environ, _tracing)
+
+
+def _terminal() -> Terminal:
+    return Terminal.detect(os.environ)
+
+
+def _home() -> Home:
+    return find_home(os.environ)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        _terminal().show(f"lmrun {__version__}")
+        raise typer.Exit
+
+
+def _show_tracebacks(wanted: bool) -> None:
+    _tracing.is_on = wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", callback=_show_tracebacks, envvar="LMRUN_DEBUG", help="Show tracebacks."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def validate(profile: ProfilePath, as_json: AsJson = False) -> None:
+    """Show every problem of a profile at once. Needs no server."""
+    from lmrun.cli import profiles
+
+    raise typer.Exit(
+        profiles.validate(profile, as_json=as_json, terminal=_terminal(), environment=os.environ)
+    )
+
+
+@app.command()
+def plan(
+    profile: ProfilePath,
+    as_json: AsJson = False,
+    detailed_exitcode: Annotated[
+        bool,
+        typer.Option(
+            "--detailed-exitcode", help="Exit 0 for no changes, 2 for changes, 1 for an error."
+        ),
+    ] = False,
+) -> None:
+    """Show what an apply would change and what it costs."""
+    from lmrun.cli import plans
+
+    raise typer.Exit(
+        plans.plan(
+            profile,
+            as_json=as_json,
+            detailed_exitcode=detailed_exitcode,
+            terminal=_terminal(),
+            home=_home(),
+            environment=os.environ,
+        )
+    )
+
+
+@app.command()
+def apply(
+    profile: ProfilePath,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Agree to unload models or replace a profile.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Let the server follow the profile's files.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+) -> None:
+    """Make a profile true; start a background server if none runs."""
+    from lmrun.cli import convergence
+
+    wish = convergence.Wish(profile, is_agreed=yes, watch=watch, as_json=as_json)
+    convergence.apply(wish, terminal=_terminal(), home=_home(), environment=os.environ)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show the server, its models and what is wrong with them."""
+    from lmrun.cli import statuses
+
+    raise typer.Exit(statuses.status(as_json=as_json, terminal=_terminal(), home=_home()))
+
+
+@app.command()
+def serve(
+    profile: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROFILE", help="Default: the profile applied last."),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the profile's files.")] = False,
+    background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
+) -> None:
+    """Run the server in the foreground, for containers and systemd."""
+    from lmrun.cli.profiles import locate_profile
+
+    file = locate_profile(profile) if profile else None
+    from lmrun import server
+
+    raise typer.Exit(server.serve(file, watch=watch, home=_home(), background=background))
+
+
+@app.command()
+def chat(
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT", help="Piped input is appended.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Default: the only one that is ready.")
+    ] = None,
+    system: Annotated[str | None, typer.Option("--system", help="A system message.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0, help="0 is greedy.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Most tokens to generate.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Same seed, same question, same answer.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", envvar="LMRUN_API_KEY", help="Where the profile asks for one."),
+    ] = None,
+) -> None:
+    """Ask a model one question; the answer is streamed."""
+    from lmrun.cli import prompt as prompts
+
+    text = prompts.read_prompt(prompt or (), sys.stdin)
+    if not text:
+        raise typer.BadParameter("say something, or pipe it in", param_hint="PROMPT")
+    question = prompts.Question(text, model, system, temperature, max_tokens, seed)
+    prompts.chat(question, api_key=api_key, terminal=_terminal(), home=_home())
+
+
+@app.command()
+def down() -> None:
+    """Unload everything and stop the background server."""
+    from lmrun.cli import convergence
+
+    convergence.down(terminal=_terminal(), home=_home())

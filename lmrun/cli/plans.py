@@ -1,0 +1,102 @@
+"""`lmrun plan`: what would change, what it costs. It knows how a plan looks, not how it is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from lmrun.cli.client import Control
+from lmrun.cli.failures import count
+from lmrun.cli.profiles import locate_profile, read_environment
+from lmrun.cli.terminal import Style, Terminal, paint, printable, show_bytes
+from lmrun.reconcile.outcome import Action, ActionKind, FieldChange, Plan
+from lmrun.store.home import Home
+
+CHANGES = 2
+
+_LOOKS: dict[ActionKind, tuple[str, Style]] = {
+    "Listen": ("  +", "good"),
+    "Load": ("  +", "good"),
+    "Reload": ("-/+", "change"),
+    "Update": ("  ~", "change"),
+    "Unload": ("  -", "bad"),
+}
+
+
+def plan(
+    path: Path,
+    *,
+    as_json: bool,
+    detailed_exitcode: bool,
+    terminal: Terminal,
+    home: Home,
+    environment: Mapping[str, str],
+) -> int:
+    """Show what an apply would do and return the exit code. Changes nothing, starts nothing."""
+    file = locate_profile(path)
+    made, is_running = _make_plan(file, home, environment)
+    if as_json:
+        terminal.show(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
+    else:
+        terminal.show(render_plan(made))
+        if not is_running:
+            terminal.tell(paint("No server is running: compared with nothing loaded.", "dim"))
+    return CHANGES if detailed_exitcode and not made.is_empty else 0
+
+
+def _make_plan(file: Path, home: Home, environment: Mapping[str, str]) -> tuple[Plan, bool]:
+    """The plan, and whether it was made by a running server."""
+    control = Control(home.control_socket)
+    if control.is_listening():
+        return control.plan(file, read_environment(file, environment)), True
+    from lmrun.reconcile.offline import plan_offline
+
+    return plan_offline(file, environment, home), False
+
+
+def render_plan(made: Plan) -> str:
+    """One paragraph per action and a line that counts them."""
+    if made.is_empty:
+        return "No changes. What runs is what the profile says."
+    lines = [line for action in made.actions for line in _render_action(action)]
+    return "\n".join([*lines, "", _render_totals(made)])
+
+
+def _render_action(action: Action) -> list[str]:
+    symbol, style = _LOOKS[action.kind]
+    named = f" ({action.model})" if action.model and action.model != action.target else ""
+    facts = [action.target + named, *_render_costs(action)]
+    head = f"{paint(f'{symbol} {action.kind.lower():<7}', style)} {printable(' · '.join(facts))}"
+    return [head, *(_render_change(change) for change in action.changes)]
+
+
+def _render_costs(action: Action) -> list[str]:
+    costs = []
+    if action.fetch_bytes is None:
+        costs.append("download, size not known yet")
+    elif action.fetch_bytes:
+        costs.append(f"download {show_bytes(action.fetch_bytes)}")
+    if action.memory_bytes:
+        sign = "+" if action.memory_bytes > 0 else "-"
+        costs.append(f"{sign}{show_bytes(abs(action.memory_bytes))} memory")
+    if action.streams:
+        costs.append(f"ends {count(action.streams, 'running generation')}")
+    return costs
+
+
+def _render_change(change: FieldChange) -> str:
+    old = "(unset)" if change.old is None else change.old
+    new = "(unset)" if change.new is None else change.new
+    values = new if change.old is None else old if change.new is None else f"{old} → {new}"
+    return paint(printable(f"              {change.field}: {values}"), "dim")
+
+
+def _render_totals(made: Plan) -> str:
+    kinds = Counter(action.kind for action in made.actions)
+    parts = [f"{kinds[kind]} to {kind.lower()}" for kind in _LOOKS if kinds[kind]]
+    fetched = sum(action.fetch_bytes or 0 for action in made.actions)
+    download = f" Download: {show_bytes(fetched)}." if fetched else ""
+    return f"{paint('Plan:', 'strong')} {', '.join(parts)}.{download}"

@@ -1,0 +1,103 @@
+"""`lmrun chat`: one question, its answer streamed. It knows HTTP only through the client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from lmrun.cli.client import Control, stream_chat
+from lmrun.cli.failures import closest
+from lmrun.cli.terminal import Terminal, paint
+from lmrun.errors import LmrunError, ServerUnreachable
+from lmrun.reconcile.status import Status
+from lmrun.store.home import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the command line asked. None leaves a setting to the model's preset."""
+
+    prompt: str
+    model: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+def chat(question: Question, *, api_key: str | None, terminal: Terminal, home: Home) -> None:
+    """Stream the answer to stdout. Leaving early, by Ctrl-C, stops the generation."""
+    control = Control(home.control_socket)
+    if not control.is_listening():
+        raise ServerUnreachable("lmrun is not running.", hint="`lmrun apply PROFILE` starts it.")
+    found = control.status()
+    model = choose_model(question.model, found)
+    if found.server.address is None:
+        raise LmrunError("The server does not listen.", hint="`lmrun status` shows why.")
+    chunks = stream_chat(found.server.address, make_request(question, model), api_key)
+    try:
+        with closing(chunks):
+            reason = _show_answer(chunks, terminal)
+    except (KeyboardInterrupt, LmrunError):
+        terminal.stream("\n")
+        raise
+    if reason == "length":
+        terminal.tell(
+            paint("The answer was cut off: --max-tokens, or the context, is used up.", "dim")
+        )
+
+
+def _show_answer(chunks: Any, terminal: Terminal) -> str | None:
+    """Write the text as it comes and return the finish reason."""
+    reason = None
+    for chunk in chunks:
+        for choice in chunk.get("choices", ()):
+            terminal.stream(choice.get("delta", {}).get("content") or "")
+            reason = choice.get("finish_reason") or reason
+    terminal.stream("\n")
+    return reason
+
+
+def make_request(question: Question, model: str) -> dict[str, Any]:
+    """The body of POST /v1/chat/completions; what nobody chose is not in it."""
+    messages = [{"role": "user", "content": question.prompt}]
+    if question.system is not None:
+        messages.insert(0, {"role": "system", "content": question.system})
+    settings = {
+        "temperature": question.temperature,
+        "max_tokens": question.max_tokens,
+        "seed": question.seed,
+    }
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    return {"model": model, "messages": messages, "stream": True, **chosen}
+
+
+def choose_model(wanted: str | None, found: Status) -> str:
+    """The model to ask: the one named, or the only one that is ready. Raises LmrunError."""
+    instances = [instance for model in found.models for instance in model.instances]
+    known = {model.key for model in found.models} | {it.identifier for it in instances}
+    ready = [instance.identifier for instance in instances if instance.state == "ready"]
+    if wanted is None:
+        if len(ready) == 1:
+            return ready[0]
+        problem = "Several models are ready" if ready else "No model is ready"
+        hint = f"Choose one with -m: {', '.join(ready)}." if ready else "See `lmrun status`."
+        raise LmrunError(f"{problem}.", hint=hint)
+    if wanted in known:
+        return wanted
+    match = closest(wanted, known)
+    hint = f"Did you mean {match}?" if match else f"There is: {', '.join(sorted(known)) or 'none'}."
+    raise LmrunError(f"No model is called {wanted}.", hint=hint)
+
+
+def read_prompt(words: Sequence[str], stdin: TextIO) -> str:
+    """The words of the command line, then whatever was piped in; empty when there is neither."""
+    parts = [" ".join(words)]
+    if not stdin.isatty():
+        try:
+            parts.append(stdin.read().rstrip("\n"))
+        except UnicodeDecodeError as error:
+            raise LmrunError("What was piped in is not text in UTF-8.") from error
+    return "\n\n".join(part for part in parts if part.strip())

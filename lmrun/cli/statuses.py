@@ -1,0 +1,123 @@
+"""`lmrun status`: what is, as a table and what is wrong with it. It fetches, then only draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from lmrun.cli.client import Control
+from lmrun.cli.failures import EXPECTED
+from lmrun.cli.profiles import shorten_path
+from lmrun.cli.terminal import Style, Terminal, align, paint, printable
+from lmrun.reconcile.status import Condition, InstanceStatus, ModelStatus, Status
+from lmrun.store.home import Home
+
+NOT_RUNNING: dict[str, object] = {"server": None, "profile": None, "conditions": [], "models": []}
+
+_COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAITING", "RESTARTS")
+_STATE_STYLES: dict[str, Style] = {"ready": "good", "failed": "bad"}
+
+
+def status(*, as_json: bool, terminal: Terminal, home: Home) -> int:
+    """Show what is and return the exit code: 1 when no server runs, else 0."""
+    control = Control(home.control_socket)
+    if not control.is_listening():
+        if as_json:
+            terminal.show(_encode(NOT_RUNNING))
+        else:
+            terminal.show("lmrun is not running.")
+            terminal.tell(f"{paint('Hint:', 'dim')} `lmrun apply PROFILE` starts it.")
+        return EXPECTED
+    found = control.status()
+    terminal.show(_encode(found) if as_json else render_status(found))
+    return 0
+
+
+def _encode(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def render_status(found: Status) -> str:
+    """Server and profile, one row per instance, then every condition that is not True."""
+    parts = [_render_head(found)]
+    rows = [row for model in found.models for row in _rows(model)]
+    if rows:
+        parts.append("\n".join(align([_COLUMNS, *rows])))
+    problems = [line for subject, it in _troubles(found) for line in _render_trouble(subject, it)]
+    if problems:
+        parts.append("\n".join(problems))
+    return "\n\n".join(parts)
+
+
+def _render_head(found: Status) -> str:
+    server, profile = found.server, found.profile
+    lines = [("server", f"{server.address or 'not listening'} (pid {server.pid})")]
+    if profile is None:
+        lines.append(("profile", "none applied"))
+    else:
+        watching = ", watched" if profile.watching else ""
+        files = ", ".join(shorten_path(file) for file in profile.files)
+        lines.append(("profile", f"{printable(files)}{watching}"))
+        lines.append(("generation", _render_generation(profile.generation, found)))
+    return "\n".join(align(lines))
+
+
+def _render_generation(generation: int, found: Status) -> str:
+    observed = found.profile.observed_generation if found.profile else 0
+    if observed == generation:
+        return f"{generation}, converged"
+    return f"{generation}, {paint('not converged', 'change')} (last: {observed or 'none'})"
+
+
+def _rows(model: ModelStatus) -> Iterator[tuple[str, ...]]:
+    reason = _reason(model)
+    for instance in model.instances:
+        yield (
+            instance.identifier,
+            model.key,
+            _render_state(instance),
+            reason,
+            str(instance.context_length or "-"),
+            str(instance.active),
+            str(instance.waiting),
+            str(instance.restarts),
+        )
+    if not model.instances:
+        state = "absent" if model.state == "absent" else "not loaded"
+        yield ("-", model.key, paint(state, "dim"), reason, "-", "-", "-", "-")
+
+
+def _render_state(instance: InstanceStatus) -> str:
+    style = _STATE_STYLES.get(instance.state, "change")
+    is_partial = instance.state == "loading" and instance.progress is not None
+    return paint(
+        f"{instance.state} {instance.progress:.0%}" if is_partial else instance.state, style
+    )
+
+
+def _reason(model: ModelStatus) -> str:
+    """Of the first condition that is not True, else of the last one."""
+    wanted = next((it for it in model.conditions if it.status != "True"), None)
+    conditions = model.conditions[-1:] if wanted is None else (wanted,)
+    return conditions[0].reason if conditions else "-"
+
+
+def _troubles(found: Status) -> Iterator[tuple[str, Condition]]:
+    """Every condition that is not True, except that an absent model is not ready."""
+    for condition in found.conditions:
+        if condition.status != "True":
+            yield "", condition
+    for model in found.models:
+        for condition in model.conditions:
+            is_meant = model.state == "absent" and condition.type == "Ready"
+            if condition.status != "True" and not is_meant:
+                yield model.key, condition
+
+
+def _render_trouble(subject: str, condition: Condition) -> list[str]:
+    style: Style = "bad" if condition.status == "False" else "change"
+    name = f"{subject}: {condition.type}" if subject else condition.type
+    first, *rest = printable(condition.message).splitlines() or [""]
+    head = f"{paint(f'! {name} is {condition.status}', style)} ({condition.reason}): {first}"
+    return [head, *(f"    {line}" for line in rest)]

@@ -1,0 +1,105 @@
+"""What the terminal can show, and the few ways to write to it. It knows no command.
+
+Data goes to stdout, everything about the way there to stderr. Redrawing and color are for people:
+a pipe, a file, `NO_COLOR` or `TERM=dumb` gets plain lines.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+import typer
+
+Style = Literal["good", "change", "bad", "strong", "dim"]
+
+_STYLES: dict[Style, dict[str, str | bool]] = {
+    "good": {"fg": "green"},
+    "change": {"fg": "yellow"},
+    "bad": {"fg": "red"},
+    "strong": {"bold": True},
+    "dim": {"dim": True},
+}
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """`is_live`: stderr may be redrawn. `can_ask`: somebody there can answer a question."""
+
+    color_out: bool = False
+    color_err: bool = False
+    is_live: bool = False
+    can_ask: bool = False
+
+    @staticmethod
+    def detect(environment: Mapping[str, str]) -> Terminal:
+        plain = bool(environment.get("NO_COLOR")) or environment.get("TERM") == "dumb"
+        color_err = sys.stderr.isatty() and not plain
+        return Terminal(
+            color_out=sys.stdout.isatty() and not plain,
+            color_err=color_err,
+            is_live=color_err,
+            can_ask=sys.stdin.isatty() and sys.stderr.isatty(),
+        )
+
+    def show(self, text: str) -> None:
+        """A line, or several, of what was asked for: stdout."""
+        _write(sys.stdout, text + "\n", self.color_out)
+
+    def tell(self, text: str) -> None:
+        """A line about what happens meanwhile: stderr."""
+        _write(sys.stderr, text + "\n", self.color_err)
+
+    def stream(self, text: str) -> None:
+        """The next piece of a text that is still being written, at once: stdout."""
+        _write(sys.stdout, printable(text) if sys.stdout.isatty() else text, self.color_out)
+
+    def ask(self, question: str) -> bool:
+        """A yes or no, where only a yes is one. Raises KeyboardInterrupt on Ctrl-C."""
+        _write(sys.stderr, f"{question} [y/N] ", self.color_err)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _write(stream: TextIO, text: str, color: bool) -> None:
+    stream.write(text if color else _ANSI.sub("", text))
+    stream.flush()
+
+
+def paint(text: str, style: Style) -> str:
+    """`text` in a color that is dropped again where none is wanted."""
+    return typer.style(text, **_STYLES[style])  # type: ignore[arg-type]  # one dict, many types
+
+
+def printable(text: str) -> str:
+    """Foreign text without control characters: a model must not steer somebody's terminal."""
+    return _CONTROL.sub("", text)
+
+
+def align(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
+    """Rows as lines with columns of equal width, two spaces apart; color takes no width."""
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return [
+        indent
+        + "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _width(text: str) -> int:
+    return len(_ANSI.sub("", text))
+
+
+def show_bytes(count: float) -> str:
+    """`98000000` → `98 MB`: decimal, three digits."""
+    power = 0
+    while abs(count) >= 999.5 and power < len(_BYTE_UNITS) - 1:
+        count, power = count / 1000, power + 1
+    return f"{count:.3g} {_BYTE_UNITS[power]}"
