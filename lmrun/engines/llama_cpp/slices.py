@@ -1,0 +1,99 @@
+"""How much of the waiting prompts one step takes. Pure: it knows no clock, no batch, no llama.cpp.
+
+While something streams, a step with prefill in it should cost at most `MIXED_STEP_RATIO` times a
+step that only decodes. Costs are near enough linear in the tokens of a batch, so two figures
+suffice: what a decode-only step takes, and what one more prompt token adds to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+MIXED_STEP_RATIO = 3.0
+AIM_RATIO = 2.5
+FIRST_SLICE = 16
+SHORTEST_EXACT = 8
+_CHUNK_COST = 4.3e9
+_SMALLEST_CHUNK = 16
+_RISE = 1.1
+_WEIGHT = 0.3
+_LEAST_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What steps of this model cost, in seconds; 0 is not measured yet.
+
+    `decode_s`: a step that decodes one token for each of `rows` sequences. `token_s`: one more
+    prompt token in a step. `largest`: the largest slice that joined decoding so far; the next is
+    at most twice as large, for beyond what was measured costs may not be linear.
+    """
+
+    decode_s: float = 0.0
+    rows: int = 0
+    token_s: float = 0.0
+    largest: int = FIRST_SLICE
+
+
+def observe(pace: Pace, *, rows: int, prompt_tokens: int, seconds: float) -> Pace:
+    """The pace after a step of `rows` decoded tokens and `prompt_tokens` of prefill."""
+    if rows and not prompt_tokens:
+        return replace(pace, decode_s=_follow(_at_rows(pace, rows), seconds), rows=rows)
+    if not prompt_tokens:
+        return pace
+    decode_s = _at_rows(pace, rows) if rows else 0.0
+    token_s = max(seconds - decode_s, _LEAST_SHARE * seconds) / prompt_tokens
+    blended = token_s if not pace.token_s else pace.token_s + _WEIGHT * (token_s - pace.token_s)
+    largest = max(pace.largest, prompt_tokens) if rows else pace.largest
+    return replace(pace, token_s=blended, largest=largest)
+
+
+def choose_slice(pace: Pace, rows: int, most: int) -> int:
+    """Prompt tokens that may join a step in which `rows` sequences decode: 1 to `most`."""
+    decode_s = _at_rows(pace, rows)
+    if not decode_s or not pace.token_s:
+        return min(FIRST_SLICE, most)
+    affordable = math.floor((AIM_RATIO - 1) * decode_s / pace.token_s)
+    return max(1, min(affordable, 2 * pace.largest, most))
+
+
+def choose_chunk(parameters: int, cores: int, most: int) -> int:
+    """Prompt tokens of one step when nothing streams: bounds a step to some 100 ms on a CPU.
+
+    A power of two that depends on the model and the machine, never on measured times: with flash
+    attention the same prompt gives other logits in other chunks, so a seed keeps its text.
+    """
+    affordable = cores * _CHUNK_COST / max(parameters, 1)
+    chunk = 1 << math.floor(math.log2(max(affordable, _SMALLEST_CHUNK)))
+    return min(chunk, most)
+
+
+def share(remaining: Sequence[int], budget: int) -> list[int]:
+    """Tokens that each prompt gets in this step, in the order given; the first is served first.
+
+    A prompt never leaves a rest shorter than `SHORTEST_EXACT` where the budget allows: below that
+    llama.cpp computes with other kernels, so the logits would depend on where the prompt was cut.
+    """
+    shares = []
+    for rest in remaining:
+        taken = min(rest, budget)
+        short = SHORTEST_EXACT - (rest - taken)
+        if taken < rest and short > 0 and taken - short >= SHORTEST_EXACT:
+            taken -= short
+        shares.append(taken)
+        budget -= taken
+    return shares
+
+
+def _at_rows(pace: Pace, rows: int) -> float:
+    """A lower bound for `rows` sequences out of what was measured for `pace.rows`."""
+    return pace.decode_s * min(1.0, rows / pace.rows) if pace.rows else 0.0
+
+
+def _follow(known: float, seconds: float) -> float:
+    """Down at once by half of the way, up slowly: a step that was disturbed teaches little."""
+    if not known:
+        return seconds
+    return min(known + 0.5 * (seconds - known), known * _RISE)

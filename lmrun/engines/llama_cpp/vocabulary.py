@@ -1,0 +1,97 @@
+"""A model's vocabulary: text to tokens and back. It knows no context and no sequence."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from llama_cpp import llama_cpp as native
+
+from lmrun.errors import InvalidParameter
+
+_NONE = -1
+_PIECE_BYTES = 64
+
+
+class Vocabulary:
+    """Thread-safe: llama.cpp's vocabulary functions are, and buffers belong to the call."""
+
+    def __init__(self, vocab: int) -> None:
+        self._vocab = vocab
+        self.size: int = native.llama_vocab_n_tokens(vocab)
+        self._pieces: list[bytes | None] = [None] * self.size
+
+    @property
+    def bos_text(self) -> str:
+        return self._text_of(native.llama_vocab_bos(self._vocab))
+
+    @property
+    def eos_text(self) -> str:
+        return self._text_of(native.llama_vocab_eos(self._vocab))
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids. Raises InvalidParameter for a lone surrogate, which is no text."""
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidParameter(
+                f"The text holds a lone surrogate at character {error.start}.", param="prompt"
+            ) from None
+        room = len(data) + 8
+        while True:
+            tokens = (ctypes.c_int32 * room)()
+            count: int = native.llama_tokenize(
+                self._vocab, data, len(data), tokens, room, add_special, parse_special
+            )
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The bytes of `tokens`, special ones rendered."""
+        self.require_known(tokens, "tokens")
+        ids = (ctypes.c_int32 * len(tokens))(*tokens)
+        room = 8 * len(tokens) + _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count: int = native.llama_detokenize(
+                self._vocab, ids, len(tokens), buffer, room, False, True
+            )
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a generated token adds to a text; control tokens add none."""
+        known = self._pieces[token]
+        if known is None:
+            known = self._pieces[token] = self._read_piece(token)
+        return known
+
+    def ends_generation(self, token: int) -> bool:
+        return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    def require_known(self, tokens: Sequence[int], param: str) -> None:
+        """Raises InvalidParameter: llama.cpp ends the process for an id it does not know."""
+        if tokens and (min(tokens) < 0 or max(tokens) >= self.size):
+            wrong = next(token for token in tokens if not 0 <= token < self.size)
+            raise InvalidParameter(
+                f"{param}: the vocabulary has no token {wrong}.",
+                param=param,
+                hint=f"Token ids go from 0 to {self.size - 1}.",
+            )
+
+    def _read_piece(self, token: int) -> bytes:
+        room = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count: int = native.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def _text_of(self, token: int) -> str:
+        if token == _NONE:
+            return ""
+        text: bytes = native.llama_vocab_get_text(self._vocab, token)
+        return text.decode(errors="replace")
