@@ -1,0 +1,70 @@
+# From a fresh clone: `make demo` ends with an answer, `make test` is green. Every target can be run
+# again: what is done is not done twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+QUESTION := What is the capital of France?
+
+.PHONY: help venv demo test check bench schemas
+
+help:
+	@echo 'make demo     install lmrun, run a small model, ask it a question'
+	@echo 'make test     run every check and every test'
+	@echo 'make check    formatting, lint, types, layers, generated files'
+	@echo 'make bench    measure against bare llama.cpp'
+	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
+	@echo 'make venv     install everything for development into $(VENV)'
+
+venv: $(VENV)/.installed-dev
+
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo 'There is no $(PYTHON): install Python 3.11 or newer.' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "lmrun needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)." >&2; \
+	  echo 'Name another one: make PYTHON=python3.12 …' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+# `demo` needs less than `test`; whoever has everything has that, too.
+$(VENV)/.installed-demo: pyproject.toml $(VENV)/.created
+	$(call install,.[llama-cpp])
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.created
+	$(call install,.[llama-cpp$(comma)dev])
+	@touch $@ $(VENV)/.installed-demo
+
+comma := ,
+define install
+	@$(BIN)/python -m pip show --quiet llama-cpp-python 2>/dev/null || \
+	  echo 'Installing. llama-cpp-python is compiled here: about 4 minutes on two cores, once.'
+	@$(BIN)/python -m pip install --quiet --editable '$(1)' || { \
+	  echo 'Installing failed. It needs a C and C++ compiler and a way to a Python package index.' >&2; exit 1; }
+endef
+
+demo: $(VENV)/.installed-demo
+	@$(BIN)/lmrun apply profiles/quickstart.yaml
+	@printf '\n> %s\n\n' '$(QUESTION)'
+	@$(BIN)/lmrun chat --seed 7 --max-tokens 100 '$(QUESTION)'
+	@address=$$($(BIN)/lmrun status --json | $(BIN)/python -c \
+	  'import json, sys; print(json.load(sys.stdin)["server"]["address"])') && \
+	  sed "s|ADDRESS|$$address|g" docs/next-steps.txt
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m lmrun.profile.schemas --check
+
+# pytest comes last, so that its closing line is the last thing printed.
+test: check
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
+
+schemas: $(VENV)/.installed-dev
+	$(BIN)/python -m lmrun.profile.schemas
