@@ -68,7 +68,7 @@ class ActionStarted(msgspec.Struct, frozen=True, tag="action.start", tag_field="
 
 
 class ActionProgress(msgspec.Struct, frozen=True, tag="action.progress", tag_field="event"):
-    """`phase`: what the action does now. `done` of `total`: bytes while fetching, else 0.0 to 1.0."""
+    """`phase`: what it does now. `done` of `total`: bytes while fetching, else 0.0 to 1.0."""
 
     target: str
     phase: Literal["fetch", "load"]

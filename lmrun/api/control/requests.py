@@ -1,0 +1,42 @@
+"""What a control request may say: which profile file, and values for its variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from lmrun.settings.base import Settings
+
+
+class ProfileRequest(Settings):
+    """`file`: the profile's absolute path; the server reads it. `environment`: values for the
+    `${env:NAME}` it refers to, from the client's own environment."""
+
+    file: str
+    environment: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+        Annotated[str, Field(max_length=65_536)],
+    ] = Field(default_factory=dict)
+
+    @field_validator("file")
+    @classmethod
+    def _is_absolute(cls, file: str) -> str:
+        if not Path(file).is_absolute():
+            raise ValueError("must be an absolute path: the server has another directory")
+        return file
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
+
+
+class ApplyRequest(ProfileRequest):
+    """`watch`: apply later changes of the file by itself, too."""
+
+    watch: bool = False
+
+
+class DownRequest(Settings):
+    """Nothing to say: everything is unloaded."""

@@ -1,0 +1,80 @@
+"""The control API's rows of the route table.
+
+On the HTTP port only what shows. Whatever names a file goes over the unix socket, whose
+permissions are its door.
+"""
+
+from __future__ import annotations
+
+from lmrun.api.control.handlers import Control, ControlHandlers
+from lmrun.api.control.requests import ApplyRequest, DownRequest, ProfileRequest
+from lmrun.api.routes import Response, Route
+from lmrun.errors import ProfileInvalid, StoreError
+from lmrun.reconcile.outcome import ApplyEvent, Plan
+from lmrun.reconcile.status import Status
+
+PREFIX = "/lmrun/v1"
+
+
+def public_routes(control: Control) -> tuple[Route, ...]:
+    """Status and its changes."""
+    handlers = ControlHandlers(control)
+    return (
+        Route(
+            "GET",
+            f"{PREFIX}/status",
+            handlers.status,
+            "What is: server, profile, models, instances, conditions",
+            responses={200: (Response("The status", Status),)},
+        ),
+        Route(
+            "GET",
+            f"{PREFIX}/events",
+            handlers.events,
+            "The status at every change, as server-sent events",
+            responses={200: (Response("A stream of statuses", Status, "text/event-stream"),)},
+        ),
+    )
+
+
+def control_routes(control: Control) -> tuple[Route, ...]:
+    """All of it, for the unix socket."""
+    handlers = ControlHandlers(control)
+    return (
+        *public_routes(control),
+        Route(
+            "POST",
+            f"{PREFIX}/validate",
+            handlers.validate,
+            "Every problem of a profile file",
+            request=ProfileRequest,
+            responses={200: (Response("The problems, none when it is valid", dict),)},
+        ),
+        Route(
+            "POST",
+            f"{PREFIX}/plan",
+            handlers.plan,
+            "What applying a profile file would do now",
+            request=ProfileRequest,
+            responses={200: (Response("The plan", Plan),)},
+            errors=(ProfileInvalid,),
+        ),
+        Route(
+            "POST",
+            f"{PREFIX}/apply",
+            handlers.apply,
+            "Make a profile file the desired state, and report until everything was tried",
+            request=ApplyRequest,
+            responses={200: (Response("A stream of events", ApplyEvent, "text/event-stream"),)},
+            errors=(ProfileInvalid, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{PREFIX}/down",
+            handlers.down,
+            "Unload everything and end the server",
+            request=DownRequest,
+            responses={200: (Response("Everything is unloaded", dict),)},
+            errors=(StoreError,),
+        ),
+    )

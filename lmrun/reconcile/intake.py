@@ -1,0 +1,140 @@
+"""How a profile gets in: named by a request, restored at start, or changed while watched.
+
+A profile that is invalid changes nothing; `problem` keeps what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+from lmrun.errors import LmrunError, Problem, ProfileInvalid
+from lmrun.profile.loader import LoadedProfile, load_profile
+from lmrun.reconcile.conditions import describe_problem
+from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned
+from lmrun.reconcile.reconciler import Reconciler
+from lmrun.reconcile.watch import watch_files
+from lmrun.store.generations import Generations
+
+log = logging.getLogger("lmrun.profile")
+
+
+class Intake:
+    """The way in for profiles. `environment` is the server's own; requests may add to it."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        generations: Generations,
+        environment: Mapping[str, str],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._reconciler = reconciler
+        self._generations = generations
+        self._environment = dict(environment)
+        self._on_change = on_change
+        self._start_watching = asyncio.Event()
+        self.problem: LmrunError | None = None
+        self.is_watching = False
+
+    async def read(self, path: Path, shipped: Mapping[str, str]) -> LoadedProfile:
+        """The profile at `path`, with the client's values of variables over the server's own.
+
+        Raises ProfileInvalid.
+        """
+        return await asyncio.to_thread(load_profile, path, {**self._environment, **shipped})
+
+    async def plan(self, path: Path, shipped: Mapping[str, str]) -> Plan:
+        """What applying the profile would do now. Raises ProfileInvalid."""
+        return await self._reconciler.plan_for(await self.read(path, shipped))
+
+    async def apply(
+        self, path: Path, shipped: Mapping[str, str], *, watch: bool
+    ) -> AsyncIterator[ApplyEvent]:
+        """Apply the profile and report. Raises ProfileInvalid or StoreError before any event."""
+        loaded = await self.read(path, shipped)
+        async for event in self._reconciler.apply(loaded):
+            if isinstance(event, Planned):
+                self._accepted(shipped, watch=watch)
+            yield event
+
+    async def restore(self) -> None:
+        """Want again what was last applied, unless it was put to rest. Raises StoreError.
+
+        Its stored text counts, not the file: that may be broken or half edited by now.
+        """
+        newest = self._generations.newest()
+        if newest is None or self._generations.is_resting():
+            return
+        texts = {Path(path): text for path, text in newest.texts}
+        try:
+            loaded = await asyncio.to_thread(
+                load_profile, Path(newest.root), self._environment, texts.__getitem__
+            )
+        except ProfileInvalid as invalid:
+            self._reject(invalid)
+            return
+        await self._reconciler.accept(loaded, generation=newest.number)
+
+    async def restore_for(self, path: Path, invalid: ProfileInvalid, *, watch: bool) -> bool:
+        """Restore what was last applied from `path`, which is `invalid` now; False if never."""
+        newest = self._generations.newest()
+        if newest is None or Path(newest.root) != path:
+            return False
+        await self.restore()
+        self._reject(invalid)
+        self._watch(watch)
+        return self._reconciler.loaded is not None
+
+    async def follow(self) -> None:
+        """Apply every valid change of the watched profile, until cancelled."""
+        await self._start_watching.wait()
+        async for _ in watch_files(self._files):
+            loaded = self._reconciler.loaded
+            if loaded is not None and self.is_watching:
+                await self._look_again(loaded)
+
+    def _accepted(self, shipped: Mapping[str, str], *, watch: bool) -> None:
+        self._environment.update(shipped)
+        self.problem = None
+        self._watch(watch)
+        self._on_change()
+
+    def _watch(self, watch: bool) -> None:
+        self.is_watching = watch
+        if watch:
+            self._start_watching.set()
+
+    def _files(self) -> frozenset[Path]:
+        loaded = self._reconciler.loaded
+        return frozenset(source.path for source in loaded.texts) if loaded else frozenset()
+
+    async def _look_again(self, known: LoadedProfile) -> None:
+        try:
+            loaded = await self.read(known.root, {})
+            if loaded.texts != known.texts:
+                await self._reconciler.accept(loaded)
+                log.info("%s changed: generation %d", known.root, self._reconciler.generation)
+        except LmrunError as error:
+            self._reject(error)
+            return
+        if self.problem is not None:
+            self.problem = None
+            self._on_change()
+
+    def _reject(self, error: LmrunError) -> None:
+        if str(error) != str(self.problem):
+            log.error("%s", describe_problem(error))
+            self.problem = error
+            self._on_change()
+
+
+def validate(path: Path, environment: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Every problem of the profile at `path`; none when it can be applied."""
+    try:
+        load_profile(path, environment)
+    except ProfileInvalid as invalid:
+        return invalid.problems
+    return ()

@@ -1,0 +1,154 @@
+"""Desired against observed → actions. Pure: the same values give the same plan, always."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lmrun.profile.schema import ServerConfig
+from lmrun.reconcile.desired import Desired, DesiredModel
+from lmrun.reconcile.observed import Observed, ObservedInstance
+from lmrun.reconcile.outcome import Action, FieldChange, Plan
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.base import Settings
+
+SERVER = "server"
+"""Target of an Update of the server's hot settings."""
+
+
+def make_plan(desired: Desired | None, observed: Observed, base_generation: int) -> Plan:
+    """What has to happen so that `observed` becomes `desired`; None wants nothing loaded.
+
+    Order: the listener, what frees memory, what costs nothing, what takes memory.
+    """
+    if desired is None:
+        return Plan(base_generation, tuple(_unload(it) for it in observed.instances))
+    wanted = {model.identifier: model for model in desired.models if model.config.state == "loaded"}
+    existing = {instance.spec.identifier: instance for instance in observed.instances}
+    unloads = [_unload(existing[name]) for name in sorted(existing.keys() - wanted.keys())]
+    changes = [
+        action
+        for name in sorted(wanted)
+        if (action := _converge(wanted[name], existing.get(name))) is not None
+    ]
+    rank = {"Update": 0, "Reload": 1, "Load": 2}
+    changes.sort(key=lambda action: rank[action.kind])
+    return Plan(
+        base_generation, (*_plan_server(desired.server, observed.server), *unloads, *changes)
+    )
+
+
+def _plan_server(desired: ServerConfig, observed: ServerConfig | None) -> tuple[Action, ...]:
+    address = f"{desired.host}:{desired.port}"
+    if observed is None:
+        change = FieldChange("server", None, address)
+        return (Action("Listen", address, None, (change,)),)
+    changes = _settings_changes("server", observed, desired)
+    if not changes:
+        return ()
+    if (observed.host, observed.port) != (desired.host, desired.port):
+        return (Action("Listen", address, None, changes),)
+    return (Action("Update", SERVER, None, changes),)
+
+
+def _unload(instance: ObservedInstance) -> Action:
+    spec = instance.spec
+    change = FieldChange(f"models.{spec.model_key}", instance.state, None)
+    return Action(
+        "Unload",
+        spec.identifier,
+        spec.model_key,
+        (change,),
+        memory_bytes=-instance.memory_bytes,
+        streams=instance.in_flight,
+    )
+
+
+def _converge(model: DesiredModel, instance: ObservedInstance | None) -> Action | None:
+    if instance is None:
+        change = FieldChange(f"models.{model.key}.state", None, "loaded")
+        return _load(model, (change,))
+    if instance.state in ("failed", "stopped"):
+        change = FieldChange(f"models.{model.key}.state", instance.state, "loaded")
+        return _load(model, (change,))
+    reload_changes = _reload_changes(model, instance.spec)
+    if reload_changes:
+        return Action(
+            "Reload",
+            model.identifier,
+            model.key,
+            reload_changes,
+            fetch_bytes=_fetch_bytes(model),
+            memory_bytes=model.memory_bytes - instance.memory_bytes,
+            streams=instance.in_flight,
+        )
+    updates = _update_changes(model, instance.spec)
+    return Action("Update", model.identifier, model.key, updates) if updates else None
+
+
+def _load(model: DesiredModel, changes: tuple[FieldChange, ...]) -> Action:
+    return Action(
+        "Load",
+        model.identifier,
+        model.key,
+        changes,
+        fetch_bytes=_fetch_bytes(model),
+        memory_bytes=model.memory_bytes,
+    )
+
+
+def _fetch_bytes(model: DesiredModel) -> int | None:
+    """None: it has to be fetched, and how much is not known before the index is asked."""
+    return 0 if model.spec is not None or model.error is not None else None
+
+
+def _reload_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
+    prefix = f"models.{model.key}"
+    changes = _settings_changes(f"{prefix}.load", observed.load, model.config.load)
+    if model.spec is None:
+        return (*changes, FieldChange(f"{prefix}.source", str(observed.path), model.config.source))
+    if model.spec.model_key != observed.model_key:
+        changes += (FieldChange(f"{prefix}.identifier", observed.model_key, model.key),)
+    if model.spec.path != observed.path:
+        changes += (FieldChange(f"{prefix}.source", str(observed.path), str(model.spec.path)),)
+    elif (model.spec.size, model.spec.mtime_ns) != (observed.size, observed.mtime_ns):
+        changes += (FieldChange(f"{prefix}.source", "file as it was loaded", "file as it is now"),)
+    return changes
+
+
+def _update_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
+    """The hot fields, named by the preset that sets them."""
+    if model.spec is None:
+        return ()
+    preset = model.config.preset
+    prefix = f"presets.{preset}" if preset else f"models.{model.key}.preset"
+    changes = _settings_changes(f"{prefix}.prediction", observed.prediction, model.spec.prediction)
+    if observed.system_prompt != model.spec.system_prompt:
+        old, new = show_value(observed.system_prompt), show_value(model.spec.system_prompt)
+        changes += (FieldChange(f"{prefix}.system_prompt", old, new),)
+    return changes
+
+
+def _settings_changes(path: str, old: Settings, new: Settings) -> tuple[FieldChange, ...]:
+    """One change per leaf that differs, in the order of declaration."""
+    changes: tuple[FieldChange, ...] = ()
+    for name in type(new).model_fields:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after:
+            continue
+        if isinstance(before, Settings) and isinstance(after, Settings):
+            changes += _settings_changes(f"{path}.{name}", before, after)
+        else:
+            changes += (FieldChange(f"{path}.{name}", show_value(before), show_value(after)),)
+    return changes
+
+
+def show_value(value: Any) -> str | None:
+    """A setting as one line of YAML; secrets stay hidden."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Settings):
+        return json.dumps(value.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(show_value(item) or "null" for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,297 @@
+"""The loop that makes what is into what should be.
+
+Level-triggered: every turn compares desired with observed and starts what is missing; it never
+relies on having seen what happened. It does not know how an action is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lmrun.errors import EngineError, LmrunError
+from lmrun.profile.loader import LoadedProfile
+from lmrun.reconcile.actions import Executor, InstancePool, Listener
+from lmrun.reconcile.backoff import Failure, add_failure
+from lmrun.reconcile.desired import Desired, DesiredModel, ModelFinder, read_desired
+from lmrun.reconcile.followers import Followers
+from lmrun.reconcile.observed import Observed, ObservedInstance
+from lmrun.reconcile.outcome import (
+    Action,
+    ActionEnded,
+    ActionStarted,
+    ApplyEnded,
+    ApplyEvent,
+    Outcome,
+    Plan,
+    Planned,
+)
+from lmrun.reconcile.plan import make_plan
+from lmrun.store.generations import Generations
+
+log = logging.getLogger("lmrun.reconcile")
+
+RESYNC_S = 30.0
+SERVER_SLOT = ""
+"""The slot of actions on the listener: no identifier is empty."""
+
+
+@dataclass(slots=True)
+class _Running:
+    action: Action
+    model: DesiredModel | None
+    task: asyncio.Task[None]
+
+
+class Reconciler:
+    """Holds the accepted profile and converges to it for as long as `run` runs."""
+
+    def __init__(
+        self,
+        *,
+        finder: ModelFinder,
+        executor: Executor,
+        pool: InstancePool,
+        listener: Listener,
+        generations: Generations,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._finder = finder
+        self._executor = executor
+        self._pool = pool
+        self._listener = listener
+        self._generations = generations
+        self._on_change = on_change
+        self._followers = Followers()
+        self._wake = asyncio.Event()
+        self._running: dict[str, _Running] = {}
+        self._files_moved = False
+        self._failed_before: frozenset[str] = frozenset()
+        self.failures: dict[str, Failure] = {}
+        self.loaded: LoadedProfile | None = None
+        self.desired: Desired | None = None
+        self.generation = 0
+        self.observed_generation = 0
+
+    def wake(self) -> None:
+        """Something may have changed: look again."""
+        self._wake.set()
+
+    @property
+    def is_progressing(self) -> bool:
+        return bool(self._running)
+
+    async def plan_for(self, loaded: LoadedProfile) -> Plan:
+        """What applying `loaded` would do now. Looks at files, changes nothing."""
+        desired, observed = await asyncio.to_thread(self._look, loaded)
+        return make_plan(desired, observed, self.generation)
+
+    def plan_now(self) -> Plan:
+        """What is still to be done for the accepted profile."""
+        return make_plan(self.desired, self._observe(), self.generation)
+
+    async def accept(self, loaded: LoadedProfile, *, generation: int | None = None) -> int:
+        """Make `loaded` the desired state and return its generation. Raises StoreError.
+
+        `generation`: the number it already has, when it comes from the store.
+        """
+        desired = await asyncio.to_thread(read_desired, loaded, self._finder)
+        return self._adopt(loaded, desired, generation)
+
+    async def apply(self, loaded: LoadedProfile) -> AsyncIterator[ApplyEvent]:
+        """Accept `loaded` and report until everything was tried. Raises StoreError before the
+        first event. Leaving early stops the reports, not the work."""
+        desired, observed = await asyncio.to_thread(self._look, loaded)
+        with self._followers.subscribe() as events:
+            plan = make_plan(desired, observed, self.generation)
+            yield Planned(plan, self._adopt(loaded, desired, None))
+            for running in self._running.values():
+                yield ActionStarted(running.action.kind, running.action.target)
+            while True:
+                event = await events.get()
+                yield event
+                if isinstance(event, ApplyEnded):
+                    return
+
+    async def release(self) -> None:
+        """Want nothing any more; return when nothing is loaded. Raises StoreError."""
+        self._generations.set_resting(True)
+        self.loaded, self.desired = None, None
+        self.failures.clear()
+        self.wake()
+        with self._followers.subscribe() as events:
+            while self._running or self._pool.instances:
+                await events.get()
+
+    async def run(self) -> None:
+        """Converge until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                await self._look_at_files_again()
+                self._cancel_stale()
+                self._start_due()
+                self._settle()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._seconds_to_next_look()):
+                        await self._wake.wait()
+        finally:
+            tasks = [running.task for running in self._running.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int | None) -> int:
+        if generation is None:
+            texts = [(str(source.path), source.text) for source in loaded.texts]
+            generation = self._generations.add(str(loaded.root), texts).number
+        self._generations.set_resting(False)
+        self.loaded, self.desired, self.generation = loaded, desired, generation
+        self.failures.clear()
+        self._failed_before = frozenset(
+            name for name, it in self._pool.instances.items() if it.state == "failed"
+        )
+        self.wake()
+        self._on_change()
+        return generation
+
+    def _look(self, loaded: LoadedProfile) -> tuple[Desired, Observed]:
+        return read_desired(loaded, self._finder), self._observe(with_memory=True)
+
+    def _observe(self, *, with_memory: bool = False) -> Observed:
+        """What is, without the instances that an action is changing right now."""
+        instances = tuple(
+            ObservedInstance(
+                it.spec,
+                it.state,
+                it.in_flight,
+                self._finder.estimate_memory(it.spec.path, it.spec.load) if with_memory else 0,
+            )
+            for name, it in list(self._pool.instances.items())
+            if name not in self._running
+        )
+        return Observed(server=self._listener.config, instances=instances)
+
+    async def _look_at_files_again(self) -> None:
+        """An action may have fetched a file, or a missing one may have come since."""
+        loaded, now_s = self.loaded, time.monotonic()
+        is_due = any(failure.retry_at_s <= now_s for failure in self.failures.values())
+        if loaded is None or not (self._files_moved or is_due):
+            return
+        self._files_moved = False
+        desired = await asyncio.to_thread(read_desired, loaded, self._finder)
+        if loaded is self.loaded:
+            self.desired = desired
+
+    def _wanted(self, target: str) -> DesiredModel | None:
+        models = self.desired.models if self.desired else ()
+        return next(
+            (it for it in models if it.identifier == target and it.config.state == "loaded"), None
+        )
+
+    def _cancel_stale(self) -> None:
+        """Stop loading what is no longer wanted like that. An unload is let finish."""
+        for running in self._running.values():
+            if running.model is not None:
+                wanted = self._wanted(running.action.target)
+                if wanted is None or not wanted.is_same_wish(running.model):
+                    running.task.cancel()
+
+    def _start_due(self) -> None:
+        actions = {_slot(action): action for action in self.plan_now().actions}
+        self.failures = {slot: it for slot, it in self.failures.items() if slot in actions}
+        for slot, action in actions.items():
+            if slot not in self._running:
+                self._start_if_due(slot, action)
+
+    def _start_if_due(self, slot: str, action: Action) -> None:
+        now_s = time.monotonic()
+        instance = self._pool.instances.get(slot)
+        if instance is not None and instance.state == "failed" and slot not in self.failures:
+            # It gave up by itself (a crash loop): that counts as a failed try, unless the person
+            # who applies has just asked for another.
+            if slot not in self._failed_before:
+                error = EngineError(instance.error or "The instance failed.")
+                self.failures[slot] = add_failure(None, error, now_s)
+            self._failed_before -= {slot}
+        failure = self.failures.get(slot)
+        if failure is None or failure.retry_at_s <= now_s:
+            self._start(slot, action)
+
+    def _start(self, slot: str, action: Action) -> None:
+        model = self._wanted(action.target) if action.kind in ("Load", "Reload") else None
+        task = asyncio.create_task(self._perform(slot, action), name=f"{action.kind} {slot}")
+        self._running[slot] = _Running(action, model, task)
+        task.add_done_callback(lambda _: self._finish(slot))
+        self._followers.tell(ActionStarted(action.kind, action.target))
+
+    def _finish(self, slot: str) -> None:
+        del self._running[slot]
+        self._files_moved = True
+        self.wake()
+        self._on_change()
+
+    async def _perform(self, slot: str, action: Action) -> None:
+        started_s = time.monotonic()
+        error: LmrunError | None = None
+        try:
+            await self._wait_for_unloads(action)
+            model = self._wanted(action.target)
+            server = self.desired.server if self.desired else None
+            await self._executor.run(action, server, model, self.loaded, self._followers.tell)
+        except LmrunError as raised:
+            error = raised
+        except Exception as raised:
+            # The outermost boundary of an action: a bug in one must not end the loop.
+            log.exception("%s %s", action.kind, action.target)
+            error = LmrunError(f"Internal error: {raised!r}.", hint="The server's log has more.")
+        self._note(slot, action, error, time.monotonic() - started_s)
+
+    async def _wait_for_unloads(self, action: Action) -> None:
+        """Memory is given back before more is taken."""
+        if action.kind in ("Load", "Reload"):
+            unloads = [it.task for it in self._running.values() if it.action.kind == "Unload"]
+            await asyncio.gather(*unloads, return_exceptions=True)
+
+    def _note(self, slot: str, action: Action, error: LmrunError | None, seconds: float) -> None:
+        if error is None:
+            self.failures.pop(slot, None)
+            log.info("%s %s: done in %.1f s", action.kind, action.target, seconds)
+        else:
+            self.failures[slot] = add_failure(self.failures.get(slot), error, time.monotonic())
+            log.error("%s %s: %s", action.kind, action.target, error)
+        message, hint = (error.message, error.hint) if error else (None, None)
+        self._followers.tell(
+            ActionEnded(Outcome(action.kind, action.target, seconds, message, hint))
+        )
+
+    def _settle(self) -> None:
+        """Tell those who wait, once everything was tried and no instance is in between."""
+        states = {it.state for it in self._pool.instances.values()}
+        if self._running or states & {"loading", "unloading"}:
+            return
+        converged = self.desired is not None and self.plan_now().is_empty
+        if converged and self.observed_generation != self.generation:
+            self.observed_generation = self.generation
+            self._on_change()
+            try:
+                self._generations.mark(self.generation, "converged")
+            except LmrunError as error:
+                log.error("generation %d: %s", self.generation, error)
+        self._followers.tell(ApplyEnded(converged, self.generation, self._listener.address))
+
+    def _seconds_to_next_look(self) -> float:
+        now_s = time.monotonic()
+        waits = [
+            it.retry_at_s - now_s for slot, it in self.failures.items() if slot not in self._running
+        ]
+        return max(0.0, min([RESYNC_S, *waits]))
+
+
+def _slot(action: Action) -> str:
+    """What an action occupies: its instance, or the one listener."""
+    return SERVER_SLOT if action.model is None else action.target

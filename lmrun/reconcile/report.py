@@ -1,0 +1,124 @@
+"""Putting `status` together from what the others hold. It changes nothing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmrun import __version__
+from lmrun.errors import LmrunError
+from lmrun.reconcile import conditions
+from lmrun.reconcile.actions import InstancePool, Listener
+from lmrun.reconcile.conditions import ConditionBook, utc_now
+from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.intake import Intake
+from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.status import (
+    Condition,
+    InstanceStatus,
+    ModelStatus,
+    ProfileStatus,
+    ServerStatus,
+    Status,
+)
+from lmrun.runtime.pool import Instance
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Makes the status; keeps only since when each condition has held."""
+
+    home: Path
+    reconciler: Reconciler
+    intake: Intake
+    pool: InstancePool
+    listener: Listener
+    _book: ConditionBook = field(default_factory=ConditionBook)
+    _started: str = field(default_factory=utc_now)
+
+    def status(self) -> Status:
+        desired = self.reconciler.desired
+        return Status(
+            server=ServerStatus(
+                self.listener.address, os.getpid(), __version__, str(self.home), self._started
+            ),
+            profile=self._profile(),
+            conditions=self._conditions(),
+            models=tuple(self._model(model) for model in desired.models) if desired else (),
+        )
+
+    def _profile(self) -> ProfileStatus | None:
+        loaded = self.reconciler.loaded
+        if loaded is None:
+            return None
+        return ProfileStatus(
+            tuple(str(source.path) for source in loaded.texts),
+            self.reconciler.generation,
+            self.reconciler.observed_generation,
+            self.intake.is_watching,
+        )
+
+    def _conditions(self) -> tuple[Condition, ...]:
+        return (
+            conditions.profile_valid(self._book, self.intake.problem),
+            self._listening(),
+            self._converged(),
+        )
+
+    def _listening(self) -> Condition:
+        failure = self.reconciler.failures.get(SERVER_SLOT)
+        if failure is not None:
+            reason = conditions.reason_of(failure.error)
+            return self._book.note("", "Listening", "False", reason, str(failure.error))
+        if self.listener.address is None:
+            return self._book.note("", "Listening", "False", "NoProfile")
+        return self._book.note("", "Listening", "True", "Listening", self.listener.address)
+
+    def _converged(self) -> Condition:
+        failures = self.reconciler.failures
+        if failures:
+            named = [f"{slot or 'server'}: {it.error}" for slot, it in sorted(failures.items())]
+            return self._book.note("", "Converged", "False", "ActionFailed", "; ".join(named))
+        if self.reconciler.is_progressing or not self.reconciler.plan_now().is_empty:
+            return self._book.note("", "Converged", "False", "Progressing")
+        waiting = [name for name, it in self.pool.instances.items() if it.state != "ready"]
+        if waiting:
+            return self._book.note(
+                "", "Converged", "False", "InstanceNotReady", ", ".join(sorted(waiting))
+            )
+        return self._book.note("", "Converged", "True", "Converged")
+
+    def _model(self, model: DesiredModel) -> ModelStatus:
+        instance = self.pool.instances.get(model.identifier)
+        shown = _instance_status(instance) if instance is not None else None
+        return ModelStatus(
+            key=model.key,
+            source=model.config.source,
+            state=model.config.state,
+            conditions=(
+                conditions.available(self._book, model),
+                conditions.ready(self._book, model, shown, self._failure(model)),
+            ),
+            instances=(shown,) if shown is not None else (),
+        )
+
+    def _failure(self, model: DesiredModel) -> LmrunError | None:
+        failure = self.reconciler.failures.get(model.identifier)
+        return failure.error if failure else None
+
+
+def _instance_status(instance: Instance) -> InstanceStatus:
+    return InstanceStatus(
+        identifier=instance.spec.identifier,
+        state=instance.state,
+        engine=instance.spec.engine,
+        pid=instance.pid,
+        threads=instance.threads,
+        context_length=instance.info.context_length if instance.info else None,
+        active=instance.active,
+        waiting=instance.waiting,
+        restarts=instance.restarts,
+        progress=instance.progress,
+        error=str(instance.error) if instance.error is not None else None,
+    )

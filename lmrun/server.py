@@ -1,0 +1,200 @@
+"""The composition root: builds the house, runs it, takes it down in reverse.
+
+The only place that knows every room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lmrun.api.app import build_app, build_socket_app
+from lmrun.api.control.changes import Changes
+from lmrun.api.control.routes import control_routes, public_routes
+from lmrun.api.door import Door
+from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
+from lmrun.catalog.catalog import Catalog
+from lmrun.errors import ProfileInvalid
+from lmrun.profile.schema import ServerConfig
+from lmrun.reconcile.actions import Executor
+from lmrun.reconcile.intake import Intake
+from lmrun.reconcile.outcome import ActionEnded
+from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.report import Reporter
+from lmrun.reconcile.status import Status
+from lmrun.runtime.cores import count_cores
+from lmrun.runtime.pool import Pool
+from lmrun.store.generations import Generations
+from lmrun.store.home import Home
+from lmrun.store.locks import ServerLock
+
+log = logging.getLogger("lmrun.server")
+
+DRAIN_S = 30.0
+EXIT_FAILURE = 1
+
+
+class House:
+    """Every room, wired. It opens nothing by itself: `open_house` does."""
+
+    def __init__(self, home: Home, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.changes = Changes()
+        self.generations = Generations(home.database)
+        self.catalog = Catalog(home)
+        self.pool = Pool(
+            cores=count_cores(), queue_limit=self._queue_limit, on_change=self._on_change
+        )
+        app = build_app(self.pool, self._door, public_routes(self))
+        self.listener = PortListener(app)
+        self.reconciler = Reconciler(
+            finder=self.catalog,
+            executor=Executor(self.catalog, self.pool, self.listener),
+            pool=self.pool,
+            listener=self.listener,
+            generations=self.generations,
+            on_change=self.changes.ring,
+        )
+        self.intake = Intake(self.reconciler, self.generations, environment, self.changes.ring)
+        self.reporter = Reporter(home.root, self.reconciler, self.intake, self.pool, self.listener)
+        self.stopping = asyncio.Event()
+
+    def status(self) -> Status:
+        return self.reporter.status()
+
+    async def stop(self) -> None:
+        """Unload everything; the process ends after that."""
+        # Of its own, so that it ends what it began even when the client is gone.
+        self._stop = asyncio.create_task(self._release())
+        await asyncio.shield(self._stop)
+
+    async def _release(self) -> None:
+        await self.reconciler.release()
+        self.stopping.set()
+
+    def _on_change(self) -> None:
+        self.reconciler.wake()
+        self.changes.ring()
+
+    def _queue_limit(self) -> int:
+        return (self.listener.config or ServerConfig()).limits.queue
+
+    def _door(self) -> Door:
+        return Door.from_config(self.listener.config or ServerConfig())
+
+
+@asynccontextmanager
+async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterator[House]:
+    """A house with its control socket open and its reconciler running; closed in reverse."""
+    async with AsyncExitStack() as stack:
+        house = House(home, environment)
+        stack.callback(house.generations.close)
+        stack.push_async_callback(house.pool.close)
+        stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
+        await stack.enter_async_context(_background(house.reconciler.run()))
+        await stack.enter_async_context(_background(house.intake.follow()))
+        stack.callback(home.control_socket.unlink, missing_ok=True)
+        control = make_server(build_socket_app(control_routes(house)))
+        sockets = [open_control_socket(home.control_socket)]
+        serving = asyncio.create_task(control.serve(sockets=sockets))
+        stack.push_async_callback(_end, control, serving)
+        stack.callback(house.changes.close)
+        yield house
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block. Its failure is a bug and ends the process, not in silence."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report_end)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a part of the server failed", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _end(server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
+    server.should_exit = True
+    await serving
+
+
+def serve(profile: Path | None, *, watch: bool, home: Home, background: bool) -> int:
+    """Run a server until it is told to stop; return the process's exit code.
+
+    Without `profile`, what was last applied is restored. Raises StoreError when another server
+    has this home, and ProfileInvalid when `profile` cannot be applied and never could.
+    `background`: started by a client that will apply a profile itself.
+    """
+    _configure_logging()
+    home.ensure()
+    with ServerLock(home.lock_file):
+        return asyncio.run(_serve(profile, watch=watch, home=home, background=background))
+
+
+async def _serve(profile: Path | None, *, watch: bool, home: Home, background: bool) -> int:
+    async with open_house(home, os.environ) as house:
+        _stop_on_signals(house.stopping)
+        if profile is None:
+            await house.intake.restore()
+        elif not await _start_with(house, profile, watch=watch):
+            return EXIT_FAILURE
+        if house.reconciler.loaded is None and not background:
+            log.info("no profile is applied; `lmrun apply PROFILE` applies one")
+        await house.stopping.wait()
+        log.info("stopping")
+    return 0
+
+
+async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:
+    """Apply `profile`, or what was last applied from it when it is broken now.
+
+    False when the port cannot be opened: whoever started a server wants to know that at once.
+    """
+    try:
+        events = house.intake.apply(profile, {}, watch=watch)
+        async for event in events:
+            if isinstance(event, ActionEnded) and event.outcome.kind == "Listen":
+                break
+    except ProfileInvalid as invalid:
+        if not await house.intake.restore_for(profile, invalid, watch=watch):
+            raise
+    failure = house.reconciler.failures.get(SERVER_SLOT)
+    return failure is None
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    """The first SIGTERM or SIGINT drains, the second ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(EXIT_FAILURE)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _configure_logging() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    for noisy in ("watchfiles", "asyncio", "uvicorn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
