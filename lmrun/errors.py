@@ -13,6 +13,7 @@ LmrunError
 │   ├── LoadFailed              the engine refused the model
 │   ├── SettingRefused          this build or model cannot honour a setting
 │   ├── EngineCrashed           the worker died
+│   │   └── CrashLoop               too often to be started again
 │   ├── EngineHung              the worker's step loop stopped
 │   └── TemplateFailed          the model's chat template cannot render this conversation
 ├── RequestError            what the client asked for
@@ -62,7 +63,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}"
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
 
 
@@ -151,6 +152,10 @@ class EngineCrashed(EngineError):
             return signal.Signals(-returncode).name
         except ValueError:
             return f"signal {-returncode}"
+
+
+class CrashLoop(EngineCrashed):
+    code = "crash_loop"
 
 
 class EngineHung(EngineError):

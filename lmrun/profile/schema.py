@@ -1,14 +1,15 @@
 """The profile as types: what a user may declare. It knows no file, no YAML and no server.
 
-`schemas/profile.schema.json` is generated from here. A field that an open issue will bring is
+The JSON schema for editors is generated from here. A field that an open issue will bring is
 listed in `PLANNED`, so that the refusal can say so.
 """
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from lmrun.settings.base import Settings
 from lmrun.settings.load import LoadConfig
@@ -16,13 +17,29 @@ from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.quantities import Size
 from lmrun.settings.secret import Secret
 
-ModelKey = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@:-]*(/[A-Za-z0-9][A-Za-z0-9._@:-]*)*$")
-]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@:/-]*$")]
-PresetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/*\s]+$")]
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.\[\]:-]+$")]
+_KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:-]*(/[A-Za-z0-9][A-Za-z0-9._@:-]*)*$"
+_IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:/-]*$"
+_PRESET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_ORIGIN_PATTERN = r"^https?://[^/*\s]+$"
+_HOST_NAME_PATTERN = r"^[A-Za-z0-9.\[\]:-]+$"
+
+PATTERN_WORDS = {
+    _KEY_PATTERN: "must be letters, digits and `. _ @ : -`, beginning with a letter or digit; "
+    "`/` may separate such parts",
+    _IDENTIFIER_PATTERN: "must be letters, digits and `. _ @ : / -`, "
+    "beginning with a letter or digit",
+    _PRESET_PATTERN: "must be letters, digits and `. _ -`, beginning with a letter or digit",
+    _ORIGIN_PATTERN: "must be an exact origin like `https://app.example.com`: "
+    "no path, no trailing `/`, no `*`",
+    _HOST_NAME_PATTERN: "must be a host name like `models.lan`: no scheme, no path, no `*`",
+}
+"""What each pattern means, for the message of a value that does not match it."""
+
+ModelKey = Annotated[str, StringConstraints(pattern=_KEY_PATTERN)]
+Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
+PresetName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
+Origin = Annotated[str, StringConstraints(pattern=_ORIGIN_PATTERN)]
+HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME_PATTERN)]
 
 PLANNED: dict[str, str] = {
     "tools": "tool execution",
@@ -31,6 +48,7 @@ PLANNED: dict[str, str] = {
     "checks": "the declarative lifecycle",
     "server.jit": "the declarative lifecycle",
     "server.memory": "the declarative lifecycle",
+    "server.compat": "the complete API",
     "models.*.instances": "the declarative lifecycle",
     "models.*.ttl": "the declarative lifecycle",
     "models.*.rollout": "the declarative lifecycle",
@@ -47,6 +65,72 @@ PLANNED: dict[str, str] = {
     "models.*.load.offload_kv_cache_to_gpu": "the complete llama.cpp engine",
 }
 """Fields of the design that have not landed, each with what will bring it."""
+
+PLANNED_VALUES: dict[str, dict[str, str]] = {
+    "models.*.state": {"on_demand": "the declarative lifecycle"},
+    "presets.*.prediction.context_overflow_policy": {
+        "truncateMiddle": "the complete llama.cpp engine",
+        "rollingWindow": "the complete llama.cpp engine",
+    },
+    "server.api_keys.*.scopes.*": dict.fromkeys(("models", "tools", "admin"), "the complete API"),
+}
+"""Values of the design that have not landed, by their field."""
+
+
+def refuse_planned(comes_with: str) -> str:
+    """The message for something of the design that this version lacks."""
+    return f"is not supported by this version of lmrun (it comes with {comes_with})"
+
+
+def is_exposed(host: str) -> bool:
+    """Whether an IP literal is reachable from other machines; False for what is no IP literal."""
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_version(version: Any) -> Any:
+    # Python's `True` and `1.0` equal 1, so that Literal alone would take them.
+    if type(version) is not int or version != 1:
+        raise ValueError("must be 1, the only version of the format")
+    return version
+
+
+def _check_host(host: str) -> str:
+    if host == "localhost":
+        return host
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(
+            "must be an IP address like 127.0.0.1, ::1 or 0.0.0.0 (no brackets, no port), "
+            "or localhost"
+        ) from None
+    return host
+
+
+def _check_cors(value: Any) -> Any:
+    if value is not False and value == 0:
+        raise ValueError("must be false, or a list of origins, not a number")
+    if value == "*":
+        raise ValueError(
+            "`*` would let every website use this server; "
+            "list exact origins, like [https://app.example.com], or write false"
+        )
+    return value
+
+
+def _check_source(source: str) -> str:
+    scheme, colon, rest = source.partition(":")
+    if scheme == "hf" and colon:
+        raise ValueError(f"a model from the Hugging Face hub {refuse_planned('the complete API')}")
+    if scheme not in ("file", "package") or not rest.strip():
+        raise ValueError(
+            "must be `file:PATH`, like file:./model.gguf, or "
+            "`package:NAME==VERSION/PATH/IN/PACKAGE.gguf`"
+        )
+    return source
 
 
 class ApiKey(Settings):
@@ -65,19 +149,27 @@ class Limits(Settings):
     queue: Annotated[int, Field(ge=0, le=100_000)] = Field(
         64, description="Requests that may wait per model; beyond it the answer is 429."
     )
-    body: Size = Field(32 * 2**20, description="Largest request body.")
+    body: Size = Field(
+        32 * 2**20,
+        description="Largest request body.",
+        # The schema is for the text, where a size has a unit.
+        json_schema_extra={"default": "32MiB"},
+    )
 
 
 class ServerConfig(Settings):
     """The HTTP port. A changed host, port or key set restarts the listener, no model."""
 
-    host: Annotated[str, Field(min_length=1)] = Field(
+    host: Annotated[str, AfterValidator(_check_host)] = Field(
         "127.0.0.1", description="Address to bind; other than loopback needs an API key."
     )
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         1234, description="TCP port; 0 takes a free one."
     )
-    cors: Literal[False] | Annotated[tuple[Origin, ...], Field(min_length=1, strict=False)] = Field(
+    cors: Annotated[
+        Literal[False] | Annotated[tuple[Origin, ...], Field(min_length=1, strict=False)],
+        BeforeValidator(_check_cors),
+    ] = Field(
         False, description="Browser origins that may call the API, exactly; false allows none."
     )
     api_keys: Annotated[tuple[ApiKey, ...], Field(strict=False)] = Field(
@@ -88,19 +180,11 @@ class ServerConfig(Settings):
     )
     limits: Limits = Limits()
 
-    @field_validator("api_keys")
-    @classmethod
-    def _names_are_unique(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
-        names = [key.name for key in keys]
-        if len(set(names)) != len(names):
-            raise ValueError("two API keys have the same name")
-        return keys
-
 
 class ModelConfig(Settings):
     """A declared model."""
 
-    source: Annotated[str, Field(min_length=1)] = Field(
+    source: Annotated[str, AfterValidator(_check_source)] = Field(
         description="Where the file is: `file:./m.gguf` (relative to this profile) or "
         "`package:NAME==VERSION/path/in/package.gguf` (a PyPI distribution)."
     )
@@ -126,19 +210,16 @@ class Preset(Settings):
 class Profile(Settings):
     """What should be: the whole file, overlays merged and references resolved."""
 
-    version: Literal[1] = Field(description="The format's version.")
+    version: Annotated[Literal[1], BeforeValidator(_check_version)] = Field(
+        description="The format's version."
+    )
     include: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         (), description="Profiles to lay beneath this one, in order; later wins, lists replace."
     )
-    server: ServerConfig = ServerConfig()
-    models: dict[ModelKey, ModelConfig] = Field(default_factory=dict)
-    presets: dict[PresetName, Preset] = Field(default_factory=dict)
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema that editors use, as committed under `schemas/`."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Profile.model_json_schema(mode="validation"),
-        "title": "lmrun profile",
-    }
+    server: ServerConfig = Field(ServerConfig(), description="The HTTP port.")
+    models: dict[ModelKey, ModelConfig] = Field(
+        default_factory=dict, description="The models to run, by model key."
+    )
+    presets: dict[PresetName, Preset] = Field(
+        default_factory=dict, description="Named defaults for requests, by name."
+    )

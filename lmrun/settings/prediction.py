@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lmrun.settings.base import Settings
 
@@ -13,7 +14,18 @@ MAX_STOP_STRING_LENGTH = 1024
 MAX_LOGIT_BIAS = 1024
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_STRING_LENGTH)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def _parse_token_id(value: Any) -> Any:
+    # The keys of a JSON or YAML mapping are text.
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"0|[1-9][0-9]{0,9}", value):
+        raise ValueError("must be a token id: a whole number of at least 0")
+    return int(value)
+
+
+TokenId = Annotated[int, BeforeValidator(_parse_token_id), Field(ge=0, lt=2**31)]
 
 
 class PredictionConfig(Settings):

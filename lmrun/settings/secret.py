@@ -19,13 +19,16 @@ class Secret:
     value in the profile is refused.
     """
 
-    __slots__ = ("_digest",)
+    __slots__ = ("_digest", "length")
 
     def __init__(self, value: str) -> None:
-        self._digest = hashlib.sha256(value.encode()).digest()
+        self._digest = _digest(value)
+        self.length = len(value)
+        """Characters of the value, to refuse short keys where they would be guessed."""
 
     def matches(self, candidate: str) -> bool:
-        return hmac.compare_digest(self._digest, hashlib.sha256(candidate.encode()).digest())
+        """Whether `candidate` is the value, compared in constant time."""
+        return hmac.compare_digest(self._digest, _digest(candidate))
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -37,9 +40,7 @@ class Secret:
         return hash(self._digest)
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             _require_reference,
             serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "***"),
@@ -55,6 +56,11 @@ class Secret:
             "description": "A reference: ${env:NAME} or ${file:path}. Never the value itself.",
             "writeOnly": True,
         }
+
+
+def _digest(value: str) -> bytes:
+    # A candidate may hold anything that a header held.
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()
 
 
 def _require_reference(value: Any) -> Secret:

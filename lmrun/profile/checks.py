@@ -1,0 +1,107 @@
+"""Checks between fields, on resolved data that may still be wrong elsewhere. It knows no text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from lmrun.profile.schema import is_exposed
+from lmrun.profile.text.nodes import Path
+from lmrun.settings.secret import Secret
+
+MIN_EXPOSED_KEY_LENGTH = 32
+_NAMES_SHOWN = 20
+
+
+class Finding(NamedTuple):
+    """Something wrong at the value at `path`."""
+
+    path: Path
+    message: str
+
+
+def find_contradictions(data: Any) -> Iterator[Finding]:
+    """Everything that is wrong between fields; values of a wrong type are passed over."""
+    profile = _mapping(data)
+    models = _mapping(profile.get("models"))
+    server = _mapping(profile.get("server"))
+    yield from _unknown_presets(models, _mapping(profile.get("presets")))
+    yield from _taken_identifiers(models)
+    yield from _repeated_key_names(server)
+    yield from _exposed_server(server)
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """`; did you mean …` or the choices; empty when there are none."""
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    if not known:
+        return ""
+    more = ", …" if len(known) > _NAMES_SHOWN else ""
+    return f"; known here: {', '.join(known[:_NAMES_SHOWN])}{more}"
+
+
+def _unknown_presets(models: dict[str, Any], presets: dict[str, Any]) -> Iterator[Finding]:
+    for key, model in models.items():
+        preset = _mapping(model).get("preset")
+        if isinstance(preset, str) and preset not in presets:
+            hint = suggest(preset, list(presets)) or "; this profile has no `presets`"
+            yield Finding(("models", key, "preset"), f"no preset has this name{hint}")
+
+
+def _taken_identifiers(models: dict[str, Any]) -> Iterator[Finding]:
+    owners: dict[str, str] = {}
+    for key, model in models.items():
+        identifier = _mapping(model).get("identifier")
+        if not isinstance(identifier, str):
+            continue
+        path = ("models", key, "identifier")
+        if identifier != key and identifier in models:
+            yield Finding(path, "is the key of another model; choose another identifier")
+        elif identifier in owners:
+            owner = owners[identifier]
+            yield Finding(path, f"model `{owner}` has this identifier already; choose another")
+        else:
+            owners[identifier] = key
+
+
+def _repeated_key_names(server: dict[str, Any]) -> Iterator[Finding]:
+    names: set[str] = set()
+    for index, key in enumerate(_list(server.get("api_keys"))):
+        name = _mapping(key).get("name")
+        if isinstance(name, str) and name in names:
+            path = ("server", "api_keys", index, "name")
+            yield Finding(path, "another API key has this name already; choose another")
+        elif isinstance(name, str):
+            names.add(name)
+
+
+def _exposed_server(server: dict[str, Any]) -> Iterator[Finding]:
+    host = server.get("host")
+    if not isinstance(host, str) or not is_exposed(host):
+        return
+    keys = server.get("api_keys")
+    if not keys:
+        yield Finding(
+            ("server", "host"),
+            "an address other than loopback needs an API key; "
+            "add one to `server.api_keys`, or use 127.0.0.1",
+        )
+    for index, key in enumerate(_list(keys)):
+        secret = _mapping(key).get("key")
+        if isinstance(secret, Secret) and secret.length < MIN_EXPOSED_KEY_LENGTH:
+            yield Finding(
+                ("server", "api_keys", index, "key"),
+                f"a key for an address other than loopback needs at least "
+                f"{MIN_EXPOSED_KEY_LENGTH} characters; make one: openssl rand -hex 32",
+            )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

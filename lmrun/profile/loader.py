@@ -1,0 +1,143 @@
+"""The one door for profiles: a path → the typed profile, or every problem at once.
+
+It knows no server and no catalog; whether a model's file exists is found out later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from lmrun.errors import Problem, ProfileInvalid
+from lmrun.profile.checks import find_contradictions
+from lmrun.profile.problems import Fault, find_faults, place, to_problems
+from lmrun.profile.references import find_environment
+from lmrun.profile.resolver import UNRESOLVED, Resolver
+from lmrun.profile.schema import Profile
+from lmrun.profile.shape import profile_shape
+from lmrun.profile.text import nodes
+from lmrun.profile.text.files import ReadText, read_text
+from lmrun.profile.text.overlay import Overlaid, read_overlaid
+
+__all__ = [
+    "LoadedProfile",
+    "ReadText",
+    "SourceText",
+    "load_profile",
+    "read_text",
+    "referenced_environment",
+]
+
+MAX_PROBLEMS = 500
+"""More in one report help nobody; writing them down would take seconds."""
+
+
+@dataclass(frozen=True)
+class SourceText:
+    """A file as it was read."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadedProfile:
+    """A valid profile and what it was made of.
+
+    `root`: the file that was asked for, absolute. `texts`: every file read: the root, its
+    includes, then what `${file:…}` named outside secret fields. `base_dirs`: model key → the
+    directory that a `file:` source is relative to. `environment`: the names of all `${env:…}`.
+    """
+
+    profile: Profile
+    root: Path
+    texts: tuple[SourceText, ...]
+    base_dirs: Mapping[str, Path]
+    environment: frozenset[str]
+
+
+def load_profile(
+    path: Path, environment: Mapping[str, str], read: ReadText = read_text
+) -> LoadedProfile:
+    """Reads, merges, resolves and checks. Raises ProfileInvalid with every problem at once.
+
+    `read` gives the texts of the root, its includes and plain `${file:…}`, and raises OSError for
+    what it does not have; files of secrets are always read from the disk.
+    """
+    root = Path(os.path.abspath(path))
+    overlaid = read_overlaid(root, read)
+    if overlaid.yaml_problems or overlaid.root is None:
+        _refuse([*overlaid.yaml_problems, *overlaid.include_problems], overlaid)
+    tree = overlaid.root
+    resolver = Resolver(environment, read)
+    data = resolver.resolve(tree, profile_shape())
+    profile, found = _validate(data, tree, has_holes=bool(overlaid.include_problems))
+    problems = [*overlaid.include_problems, *resolver.problems, *found]
+    if problems or profile is None:
+        _refuse(problems, overlaid)
+    texts = overlaid.texts | resolver.texts
+    return LoadedProfile(
+        profile=profile,
+        root=root,
+        texts=tuple(SourceText(file, text) for file, text in texts.items()),
+        base_dirs=_find_base_dirs(tree),
+        environment=find_environment(tree),
+    )
+
+
+def referenced_environment(path: Path, read: ReadText = read_text) -> frozenset[str]:
+    """The names of the `${env:…}` in a profile, as far as it can be read; never raises for it."""
+    tree = read_overlaid(Path(os.path.abspath(path)), read).root
+    return find_environment(tree) if tree else frozenset()
+
+
+def _validate(
+    data: Any, tree: nodes.Mapping, *, has_holes: bool
+) -> tuple[Profile | None, list[Problem]]:
+    """The profile, and what types and checks find. Holes: an include that could not be read."""
+    profile: Profile | None = None
+    problems: list[Problem] = []
+    try:
+        profile = Profile.model_validate(data)
+    except ValidationError as error:
+        faults = (fault for fault in find_faults(error, tree) if _is_news(fault, has_holes))
+        problems += islice(to_problems(faults, profile_shape()), MAX_PROBLEMS + 1)
+    if not has_holes:
+        problems += [place(finding, tree) for finding in find_contradictions(data)]
+    return profile, problems
+
+
+def _is_news(fault: Fault, has_holes: bool) -> bool:
+    """Whether nothing else explains the fault: an unresolved reference, the include list."""
+    if fault.error["input"] is UNRESOLVED or fault.path[:1] == ("include",):
+        return False
+    return not (has_holes and fault.error["type"] == "missing")
+
+
+def _find_base_dirs(tree: nodes.Mapping) -> dict[str, Path]:
+    models = tree.entries["models"].node if "models" in tree.entries else None
+    if not isinstance(models, nodes.Mapping):
+        return {}
+    return {
+        key: Path(entry.node.entries["source"].node.position.file).parent
+        for key, entry in models.entries.items()
+        if isinstance(entry.node, nodes.Mapping)
+    }
+
+
+def _refuse(problems: list[Problem], overlaid: Overlaid) -> NoReturn:
+    order = {str(file): index for index, file in enumerate(overlaid.texts)}
+    unique = sorted(
+        dict.fromkeys(problems),
+        key=lambda problem: (order.get(problem.file, 0), problem.line, problem.column),
+    )
+    if len(unique) > MAX_PROBLEMS:
+        rest = f"more than {MAX_PROBLEMS} problems; the others are not shown"
+        unique[MAX_PROBLEMS:] = [Problem(unique[0].file, 0, 0, "", rest)]
+    raise ProfileInvalid(tuple(unique))
