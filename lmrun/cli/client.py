@@ -76,7 +76,7 @@ class Control:
         with _talking(connection, str(self._path)):
             response = _send(connection, "POST", "/lmrun/v1/apply", {}, body)
             for data in read_sse(response):
-                yield _decode(data, ApplyEvent)
+                yield _decode(_no_error(data), ApplyEvent)
 
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""
@@ -108,10 +108,7 @@ def stream_chat(
         for data in read_sse(response):
             if data == b"[DONE]":
                 return
-            chunk: dict[str, Any] = _decode(data, dict[str, Any])
-            if "error" in chunk:
-                raise parse_refusal(200, data)
-            yield chunk
+            yield _decode(_no_error(data), dict[str, Any])
         raise ServerUnreachable("The connection ended in the middle of the answer.")
 
 
@@ -157,6 +154,13 @@ def _send(
     if response.status >= http.HTTPStatus.BAD_REQUEST:
         raise parse_refusal(response.status, response.read(MAX_ANSWER_BYTES))
     return response
+
+
+def _no_error(data: bytes) -> bytes:
+    """The data of an event, unless it is the error that ends a stream; that is raised."""
+    if data.startswith(b'{"error":'):
+        raise parse_refusal(http.HTTPStatus.OK, data)
+    return data
 
 
 def _decode(data: bytes, kind: type[T] | Any) -> T:

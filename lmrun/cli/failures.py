@@ -63,8 +63,9 @@ def _run_guarded(
 def show_error(error: LmrunError, terminal: Terminal) -> None:
     """The error in one line and its hint in the next; a profile's problems one per line."""
     if isinstance(error, ProfileInvalid):
-        for problem in error.problems:
-            terminal.tell(printable(str(problem)))
+        from lmrun.cli.profiles import render_problems
+
+        terminal.tell(render_problems(error.problems))
         problems = count(len(error.problems), "problem")
         terminal.tell(f"{paint('Error:', 'bad')} {problems} in the profile; nothing was changed.")
         return

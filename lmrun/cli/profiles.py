@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from lmrun.cli.failures import EXPECTED, closest, count
@@ -37,7 +36,7 @@ def validate(
     if as_json:
         terminal.show(encode_problems(problems))
     elif problems:
-        terminal.show("\n".join(printable(str(shorten(problem))) for problem in problems))
+        terminal.show(render_problems(problems))
         terminal.tell(f"{paint('Error:', 'bad')} {count(len(problems), 'problem')} in {path}.")
     else:
         terminal.show(f"{path} is valid.")
@@ -57,9 +56,13 @@ def find_problems(file: Path, environment: Mapping[str, str]) -> tuple[Problem, 
 
 def read_environment(file: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The values of the variables that the profile refers to, as far as they are set."""
-    from lmrun.profile.loader import referenced_environment
+    # Not from the loader, which brings the typed profile: an apply without changes must be quick.
+    from lmrun.profile.references import find_environment
+    from lmrun.profile.text.files import read_text
+    from lmrun.profile.text.overlay import read_overlaid
 
-    names = referenced_environment(file)
+    tree = read_overlaid(file, read_text).root
+    names = find_environment(tree) if tree else frozenset()
     return {name: environment[name] for name in sorted(names) if name in environment}
 
 
@@ -69,9 +72,11 @@ def encode_problems(problems: tuple[Problem, ...]) -> str:
     return msgspec.json.format(msgspec.json.encode({"problems": problems}), indent=2).decode()
 
 
-def shorten(problem: Problem) -> Problem:
-    """The same problem with its file as seen from here."""
-    return replace(problem, file=shorten_path(problem.file))
+def render_problems(problems: tuple[Problem, ...]) -> str:
+    """One line each, files as seen from here."""
+    from lmrun.profile.report import problems_to_text
+
+    return printable(problems_to_text(problems, relative_to=Path.cwd()))
 
 
 def shorten_path(path: str) -> str:

@@ -119,5 +119,5 @@ def _render_trouble(subject: str, condition: Condition) -> list[str]:
     style: Style = "bad" if condition.status == "False" else "change"
     name = f"{subject}: {condition.type}" if subject else condition.type
     first, *rest = printable(condition.message).splitlines() or [""]
-    head = f"{paint(f'! {name} is {condition.status}', style)} ({condition.reason}): {first}"
-    return [head, *(f"    {line}" for line in rest)]
+    head = f"{paint(f'! {name} is {condition.status}', style)} ({condition.reason})"
+    return [f"{head}: {first}" if first else head, *(f"    {line}" for line in rest)]
