@@ -1,0 +1,148 @@
+"""Who may come in: the server's settings as one value, and the checks on a request's head.
+
+Pure decisions on headers and the routed path; it reads no body and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lmrun.api.errors import HostRefused, MediaTypeRefused
+from lmrun.api.http.hosts import Host, is_allowed_host, is_own_origin, parse_host
+from lmrun.errors import AddressRefused, Forbidden, Unauthorized
+from lmrun.profile.schema import ServerConfig
+from lmrun.settings.secret import Secret
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing here."""
+
+_FOREIGN_SITES = frozenset({"cross-site", "same-site"})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key: who uses it and what it grants."""
+
+    name: str
+    secret: Secret
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The HTTP port's rules. `origins`: exact, lower case. No `keys`: everybody may enter."""
+
+    hosts: frozenset[Host] = frozenset()
+    origins: frozenset[str] = frozenset()
+    keys: tuple[Key, ...] = ()
+    body_limit_bytes: int = 32 * 2**20
+
+    @classmethod
+    def from_config(cls, config: ServerConfig) -> Door:
+        """The door of a profile's `server` section. Raises AddressRefused for what is no host."""
+        return cls(
+            hosts=frozenset(_parse_allowed_host(name) for name in config.allowed_hosts),
+            origins=frozenset(origin.lower() for origin in config.cors or ()),
+            keys=tuple(Key(key.name, key.key, frozenset(key.scopes)) for key in config.api_keys),
+            body_limit_bytes=config.limits.body,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What of a request decides whether it comes in. Header names are in lower case."""
+
+    method: str
+    headers: Mapping[str, Sequence[str]]
+    server: tuple[str, int] | None
+    is_websocket: bool = False
+
+    def values(self, name: str) -> Sequence[str]:
+        return self.headers.get(name, ())
+
+
+def check_host(door: Door, head: Head) -> str:
+    """The Host header. Raises HostRefused unless it is there once and names this server."""
+    values = head.values("host")
+    host = parse_host(values[0]) if len(values) == 1 else None
+    if host is None:
+        raise HostRefused("The request needs exactly one Host header: a name or address, a port.")
+    if not is_allowed_host(host, door.hosts, head.server):
+        raise HostRefused(
+            f"{values[0]!r} is not a name of this server.",
+            hint="Names beyond localhost and its own address go into server.allowed_hosts.",
+        )
+    return values[0]
+
+
+def check_origin(door: Door, head: Head, host: str) -> str | None:
+    """The Origin if it is on the list, None if there is none or it is our own.
+
+    Raises Forbidden for any other, and for a change that another site's page asks for.
+    """
+    origins = head.values("origin")
+    if not origins:
+        site = head.values("sec-fetch-site")
+        if head.method not in READING and not _FOREIGN_SITES.isdisjoint(site):
+            raise Forbidden("A page of another site may not do this.")
+        return None
+    origin = origins[0].lower()
+    if len(origins) == 1 and origin in door.origins:
+        return origin
+    if len(origins) == 1 and is_own_origin(origin, host):
+        return None
+    raise Forbidden(
+        f"Pages from {origins[0]!r} may not use this server.",
+        hint="Exact origins go into server.cors.",
+    )
+
+
+def find_credentials(head: Head) -> frozenset[str]:
+    """Every key the request carries, whatever carries it: a bearer token or `x-api-key`."""
+    found = set(head.values("x-api-key"))
+    for value in head.values("authorization"):
+        kind, _, credential = value.strip().partition(" ")
+        found.add(credential.strip() if kind.lower() == "bearer" else "")
+    return frozenset(found)
+
+
+def check_key(door: Door, head: Head) -> frozenset[str]:
+    """The scopes granted. Raises Unauthorized unless exactly one key came, and a known one."""
+    credentials = find_credentials(head)
+    if not credentials:
+        raise Unauthorized(
+            "This server asks for an API key.",
+            hint="Send it as `Authorization: Bearer KEY` or `x-api-key: KEY`.",
+        )
+    if len(credentials) > 1:
+        raise Unauthorized("The request carries several different API keys; send one.")
+    candidate = next(iter(credentials))
+    # No early end: the time does not tell which key was the one.
+    granted = [key.scopes for key in door.keys if key.secret.matches(candidate)]
+    if not granted:
+        raise Unauthorized("This server does not know the API key.")
+    return granted[0]
+
+
+def check_media_type(head: Head) -> None:
+    """Raises MediaTypeRefused for a body that is not declared as JSON.
+
+    A page of another site cannot send that type without asking first.
+    """
+    if head.method in READING or head.method == "DELETE":
+        return
+    values = head.values("content-type")
+    media_type = values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
+    if media_type != "application/json":
+        raise MediaTypeRefused("The body must come with `Content-Type: application/json`.")
+
+
+def _parse_allowed_host(name: str) -> Host:
+    host = parse_host(name)
+    if host is None:
+        raise AddressRefused(
+            f"server.allowed_hosts: {name!r} is no host.",
+            hint="It is a name or an address, an IPv6 one in brackets, then perhaps `:PORT`.",
+        )
+    return host

@@ -1,0 +1,176 @@
+"""Errors as HTTP answers: one table from the error tree to status, type and headers.
+
+It knows OpenAI's envelope, which every dialect here shares, and the few errors that only HTTP has:
+
+RequestError
+├── BodyInvalid         no JSON, or JSON that is refused
+├── BodyStalled         the body stopped arriving
+├── RouteNotFound
+├── MethodNotAllowed
+├── MediaTypeRefused
+├── TooManyAttempts     wrong API keys from one peer, too fast
+└── Forbidden
+    └── HostRefused     the request was meant for another server
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from lmrun import errors
+from lmrun.errors import EngineCrashed, EngineError, Forbidden, LmrunError, RequestError
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class BodyInvalid(RequestError):
+    code = "invalid_json"
+
+
+class BodyStalled(RequestError):
+    code = "body_stalled"
+
+
+class RouteNotFound(RequestError):
+    code = "unknown_url"
+
+
+class MethodNotAllowed(RequestError):
+    """`allowed`: the methods that this path has."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class MediaTypeRefused(RequestError):
+    code = "unsupported_media_type"
+
+
+class TooManyAttempts(RequestError):
+    code = "too_many_attempts"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class HostRefused(Forbidden):
+    code = "host_refused"
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """OpenAI's four fields. `type` is the kind of failure, `code` the failure itself."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one class of errors looks over HTTP. `type` None: the error's own code."""
+
+    status: int
+    type: str | None = "invalid_request_error"
+
+
+TABLE: dict[type[LmrunError], Row] = {
+    LmrunError: Row(500, "internal_error"),
+    errors.ProfileInvalid: Row(400),
+    errors.ProfileSuperseded: Row(409),
+    errors.SourceError: Row(400),
+    errors.SourceInvalid: Row(400),
+    errors.SourceMissing: Row(404),
+    errors.FetchFailed: Row(502, None),
+    errors.ModelInvalid: Row(422),
+    EngineError: Row(500, None),
+    errors.EngineMissing: Row(500, None),
+    errors.LoadFailed: Row(500, None),
+    errors.SettingRefused: Row(422),
+    EngineCrashed: Row(500, None),
+    errors.CrashLoop: Row(500, None),
+    errors.EngineHung: Row(500, None),
+    errors.TemplateFailed: Row(400),
+    RequestError: Row(400),
+    errors.InvalidParameter: Row(400),
+    errors.UnsupportedParameter: Row(400),
+    errors.ContextOverflow: Row(400),
+    errors.ModelNotFound: Row(404),
+    errors.ModelNotReady: Row(503, "service_unavailable_error"),
+    errors.QueueFull: Row(429, "rate_limit_error"),
+    errors.BodyTooLarge: Row(413),
+    errors.Unauthorized: Row(401),
+    Forbidden: Row(403, "permission_error"),
+    errors.AddressRefused: Row(500, None),
+    errors.StoreError: Row(500, None),
+    errors.ServerUnreachable: Row(502, None),
+    BodyInvalid: Row(400),
+    BodyStalled: Row(408),
+    RouteNotFound: Row(404),
+    MethodNotAllowed: Row(405),
+    MediaTypeRefused: Row(415),
+    TooManyAttempts: Row(429, "rate_limit_error"),
+    HostRefused: Row(421, "permission_error"),
+}
+
+
+def find_row(kind: type[LmrunError]) -> Row:
+    """The class's row, or that of its nearest ancestor."""
+    return next(TABLE[ancestor] for ancestor in kind.__mro__ if ancestor in TABLE)
+
+
+def to_status(error: LmrunError) -> int:
+    return find_row(type(error)).status
+
+
+def to_body(error: LmrunError) -> ErrorBody:
+    """The error in OpenAI's words."""
+    return ErrorBody(
+        message=str(error),
+        type=find_row(type(error)).type or error.code,
+        param=getattr(error, "param", None),
+        code=error.cause if isinstance(error, EngineCrashed) else error.code,
+    )
+
+
+def to_json(body: ErrorBody) -> bytes:
+    return msgspec.json.encode(ErrorEnvelope(body))
+
+
+def to_headers(error: LmrunError) -> Headers:
+    """The headers that belong to an error, none of them made from the request."""
+    headers: list[tuple[bytes, bytes]] = []
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
+    if isinstance(error, errors.Unauthorized):
+        headers.append((b"www-authenticate", b'Bearer realm="lmrun"'))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, (errors.BodyTooLarge, BodyStalled)):
+        # The rest of the body is not read, so the connection cannot be used again.
+        headers.append((b"connection", b"close"))
+    if isinstance(error, EngineError):
+        # OpenAI's clients repeat a 5xx by themselves; what ended a worker would end it again.
+        headers.append((b"x-should-retry", b"false"))
+    return tuple(headers)
+
+
+def internal_error(request_id: str) -> ErrorBody:
+    """What a client sees of an unexpected exception: the id to look up in the log."""
+    return ErrorBody(
+        message=f"lmrun failed unexpectedly; its log says more under request id {request_id}.",
+        type="internal_error",
+        param=None,
+        code="internal_error",
+    )

@@ -1,0 +1,105 @@
+"""The outermost layer: gives each request an id and turns every exception into an answer.
+
+It knows the error table and no route. Headers that inner layers add to `extra_headers` reach
+every answer, refusals included.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import cast
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lmrun.api.errors import (
+    ErrorBody,
+    Headers,
+    internal_error,
+    to_body,
+    to_headers,
+    to_json,
+    to_status,
+)
+from lmrun.errors import LmrunError
+
+log = logging.getLogger("lmrun.api")
+
+_REQUEST_ID = "lmrun.request_id"
+_EXTRA_HEADERS = "lmrun.extra_headers"
+
+
+class ClientGone(Exception):
+    """The client left while its body was read: nobody is there to answer."""
+
+
+def request_id(scope: Scope) -> str:
+    return cast(str, scope[_REQUEST_ID])
+
+
+def extra_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    return cast("list[tuple[bytes, bytes]]", scope[_EXTRA_HEADERS])
+
+
+class Boundary:
+    """Around everything of one listener."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except ClientGone:
+            return
+        except LmrunError as error:
+            await exchange.refuse(to_status(error), to_body(error), to_headers(error))
+        except Exception:  # The outermost boundary: whatever it is, the client gets an answer.
+            log.exception("request %s failed", exchange.id)
+            await exchange.refuse(500, internal_error(exchange.id), ())
+
+
+class _Exchange:
+    """One request's way out."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.id = f"req_{secrets.token_hex(8)}"
+        self._scope = scope
+        self._send = send
+        self._has_started = False
+        scope[_REQUEST_ID] = self.id
+        scope[_EXTRA_HEADERS] = [
+            (b"x-request-id", self.id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+    async def send(self, message: Message) -> None:
+        if not self._has_started:
+            self._has_started = True
+            headers = [*message.get("headers", ()), *extra_headers(self._scope)]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    async def refuse(self, status: int, body: ErrorBody, headers: Headers) -> None:
+        """Answer with an error, or leave the answer cut short if it has begun already."""
+        if self._has_started:
+            return
+        prefix = "http"
+        if self._scope["type"] == "websocket":
+            if "websocket.http.response" not in self._scope.get("extensions", {}):
+                self._has_started = True
+                await self._send({"type": "websocket.close", "code": 4000 + status})
+                return
+            prefix = "websocket.http"
+        content = to_json(body)
+        head = (
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        )
+        start = {"type": f"{prefix}.response.start", "status": status, "headers": [*head, *headers]}
+        await self.send(start)
+        await self.send({"type": f"{prefix}.response.body", "body": content})

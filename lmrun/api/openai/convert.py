@@ -1,0 +1,76 @@
+"""Requests → the house's values. Pure: it knows no instance and no wire."""
+
+from __future__ import annotations
+
+from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
+from lmrun.chat.messages import Conversation, Message, RawPrompt
+from lmrun.errors import BodyTooLarge, InvalidParameter
+from lmrun.settings.prediction import PredictionConfig
+
+MAX_TEXT_BYTES = 8 * 2**20
+"""Of a prompt, in UTF-8: what tokenizers and the frames to a worker are meant for."""
+
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "max_tokens",
+    "logit_bias",
+)
+
+
+def to_conversation(request: ChatRequest) -> Conversation:
+    """The messages; `developer` is the newer name of `system`. Raises BodyTooLarge."""
+    _check_size(sum(len(message.content.encode()) for message in request.messages))
+    return Conversation(
+        tuple(
+            Message("system" if message.role == "developer" else message.role, message.content)
+            for message in request.messages
+        )
+    )
+
+
+def to_raw_prompt(request: CompletionRequest) -> RawPrompt:
+    """The prompt as it stands. Raises BodyTooLarge."""
+    _check_size(len(request.prompt.encode()))
+    return RawPrompt(request.prompt)
+
+
+def to_prediction(request: GenerationRequest) -> PredictionConfig:
+    """Only what the request chose. Raises InvalidParameter for choices that contradict."""
+    if request.stream_options is not None and not request.stream:
+        raise InvalidParameter("`stream_options` needs `stream: true`.", param="stream_options")
+    values = ((name, getattr(request, name)) for name in _SAMPLING)
+    chosen = {name: value for name, value in values if value is not None}
+    if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
+        chosen["max_tokens"] = _choose_max_tokens(request.max_tokens, request.max_completion_tokens)
+    if request.stop is not None:
+        chosen["stop_strings"] = request.stop
+    if request.seed is not None:
+        chosen["seed"] = fold_seed(request.seed)
+    return PredictionConfig(**chosen)
+
+
+def fold_seed(seed: int) -> int:
+    """OpenAI's seeds have 63 bits, ours 32: small ones stay, others are folded, always alike."""
+    return (seed ^ (seed >> 32)) & 0xFFFF_FFFF
+
+
+def _choose_max_tokens(old: int | None, new: int) -> int:
+    if old is not None and old != new:
+        raise InvalidParameter(
+            "`max_tokens` and `max_completion_tokens` are two names of one setting; they differ.",
+            param="max_completion_tokens",
+        )
+    return new
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_TEXT_BYTES:
+        raise BodyTooLarge(
+            f"The prompt has {size_bytes} bytes of text; at most {MAX_TEXT_BYTES} are taken."
+        )

@@ -1,0 +1,168 @@
+"""The bodies of OpenAI's requests: what is honoured, and what is known but refused.
+
+Every parameter of OpenAI's reference is a field here. One that cannot be honoured yet takes only
+the values with which it changes nothing (`only`), its description says why. Anything else is
+unknown. It knows no model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import FailFast, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from lmrun.api.openai.fields import (
+    UNSUPPORTED,
+    LogitBias,
+    PromptText,
+    StopStrings,
+    Text,
+    only,
+)
+from lmrun.settings.base import Settings
+
+MAX_MESSAGES = 4096
+
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+_LATER = "Not supported yet."
+
+
+class StreamOptions(Settings):
+    """Details of a stream."""
+
+    include_usage: bool = Field(False, description="End with a chunk that holds the usage.")
+    include_obfuscation: Annotated[Any, only(False)] = Field(
+        None, description="Chunks are not padded."
+    )
+
+
+class GenerationRequest(Settings):
+    """What chat and completions share. A setting left out is the instance's own."""
+
+    model: str = Field(min_length=1, max_length=512, description="An identifier of /v1/models.")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    max_tokens: Annotated[int, Field(ge=-1, lt=2**31)] | None = Field(
+        None, description="At least 1; -1 is up to the context's end."
+    )
+    stop: StopStrings | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="Same seed, same request, same text. Left out: a new one each time."
+    )
+    logit_bias: LogitBias | None = None
+
+    n: Annotated[Any, only(1)] = Field(None, description="One choice per request.")
+    user: str | None = Field(
+        None, description="For a provider's abuse detection; here is no provider: no effect."
+    )
+    ttl: Annotated[Any, only()] = Field(None, description=_LATER)
+    draft_model: Annotated[Any, only()] = Field(None, description=_LATER)
+    chat_template: Annotated[Any, only()] = Field(
+        None, description="Templates come from the model or the profile, never from a request."
+    )
+    chat_template_kwargs: Annotated[Any, only()] = Field(None, description=_LATER)
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _is_not_zero(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise PydanticCustomError("zero", "must be at least 1, or -1 for no limit")
+        return value
+
+
+class ChatMessage(Settings):
+    """One message. Fields that clients echo from an answer may be there, empty."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    tool_calls: Annotated[Any, only([])] = Field(None, description=_LATER)
+    content: Text
+    name: Annotated[Any, only()] = Field(
+        None, description="Chat templates have no place for names."
+    )
+    function_call: Annotated[Any, only()] = Field(None, description=_LATER)
+    refusal: Annotated[Any, only()] = Field(None, description="Models here do not refuse this way.")
+    audio: Annotated[Any, only()] = Field(None, description=_LATER)
+    annotations: Annotated[Any, only([])] = Field(None, description=_LATER)
+    reasoning: Annotated[Any, only()] = Field(None, description=_LATER)
+    reasoning_content: Annotated[Any, only()] = Field(None, description=_LATER)
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _is_no_tool(cls, value: Any) -> Any:
+        if value in ("tool", "function"):
+            raise PydanticCustomError(
+                UNSUPPORTED, "{reason}", {"reason": f"{value!r} is not supported yet"}
+            )
+        return value
+
+
+class ChatRequest(GenerationRequest):
+    """The body of /v1/chat/completions."""
+
+    messages: Annotated[
+        tuple[ChatMessage, ...],
+        Field(min_length=1, max_length=MAX_MESSAGES, strict=False),
+        FailFast(),
+    ]
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        None, description="The newer name of max_tokens."
+    )
+
+    logprobs: Annotated[Any, only(False)] = Field(None, description=_LATER)
+    top_logprobs: Annotated[Any, only(0)] = Field(None, description=_LATER)
+    tools: Annotated[Any, only([])] = Field(None, description=_LATER)
+    tool_choice: Annotated[Any, only("none", "auto")] = Field(
+        None, description="Without tools, both mean that none is called."
+    )
+    parallel_tool_calls: Annotated[Any, only(True, False)] = Field(
+        None, description="Without tools there are no calls to run in parallel."
+    )
+    functions: Annotated[Any, only([])] = Field(None, description=_LATER)
+    function_call: Annotated[Any, only("none", "auto")] = Field(
+        None, description="Without functions, both mean that none is called."
+    )
+    response_format: Annotated[Any, only({"type": "text"})] = Field(None, description=_LATER)
+    modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
+    audio: Annotated[Any, only()] = Field(None, description=_LATER)
+    prediction: Annotated[Any, only()] = Field(None, description=_LATER)
+    reasoning_effort: Annotated[Any, only()] = Field(None, description=_LATER)
+    verbosity: Annotated[Any, only("medium")] = Field(
+        None, description="Models here have one verbosity, which is the default."
+    )
+    store: Annotated[Any, only(False)] = Field(None, description="Nothing is stored.")
+    metadata: Annotated[Any, only({})] = Field(
+        None, description="It belongs to stored completions, and nothing is stored."
+    )
+    moderation: Annotated[Any, only()] = Field(None, description=_LATER)
+    service_tier: Annotated[Any, only("auto", "default")] = Field(
+        None, description="There is one tier, the default."
+    )
+    safety_identifier: str | None = Field(
+        None, description="For a provider's abuse detection; here is no provider: no effect."
+    )
+    prompt_cache_key: str | None = Field(
+        None, description="Hints which cache to use; there is one: no effect."
+    )
+    prompt_cache_retention: Annotated[Any, only("in_memory")] = Field(
+        None, description="The prompt cache is in memory."
+    )
+    prompt_cache_options: Annotated[Any, only({})] = Field(None, description=_LATER)
+    web_search_options: Annotated[Any, only()] = Field(None, description=_LATER)
+
+
+class CompletionRequest(GenerationRequest):
+    """The body of /v1/completions: no template is applied."""
+
+    prompt: PromptText
+    best_of: Annotated[Any, only(1)] = Field(None, description=_LATER)
+    echo: Annotated[Any, only(False)] = Field(None, description=_LATER)
+    logprobs: Annotated[Any, only()] = Field(None, description=_LATER)
+    suffix: Annotated[Any, only()] = Field(None, description=_LATER)

@@ -1,0 +1,79 @@
+"""From JSON to a request type, with errors that name the parameter. It knows no single one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lmrun.api.openai.fields import UNSUPPORTED
+from lmrun.errors import InvalidParameter, RequestError, UnsupportedParameter
+
+MAX_SHOWN = 5
+MAX_SHOWN_CHARACTERS = 60
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+def validate_request(kind: type[RequestT], json: Any) -> RequestT:
+    """The typed request. `null` at the top level means that a parameter is left out.
+
+    Raises InvalidParameter or UnsupportedParameter; `param` names the first one that is wrong.
+    """
+    if not isinstance(json, dict):
+        raise InvalidParameter("The body must be a JSON object.")
+    _refuse_unknown(kind, json)
+    try:
+        return kind.model_validate({k: value for k, value in json.items() if value is not None})
+    except ValidationError as error:
+        raise _translate(error.errors(include_url=False, include_context=False)) from None
+
+
+def _refuse_unknown(kind: type[BaseModel], json: dict[str, Any]) -> None:
+    unknown = [name for name in json if name not in kind.model_fields]
+    if unknown:
+        names = ", ".join(_show_unknown(name, kind.model_fields) for name in unknown[:MAX_SHOWN])
+        rest = f" and {len(unknown) - MAX_SHOWN} more" if len(unknown) > MAX_SHOWN else ""
+        plural = "s" if len(unknown) > 1 else ""
+        raise InvalidParameter(f"Unknown parameter{plural}: {names}{rest}.", param=unknown[0][:80])
+
+
+def _show_unknown(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name[:80], list(known), n=1)
+    hint = f" (did you mean `{close[0]}`?)" if close else ""
+    return f"`{name[:80]}`{hint}"
+
+
+def _translate(details: Sequence[ErrorDetails]) -> RequestError:
+    """One error for all that is wrong: what is unsupported counts only if nothing is invalid."""
+    first = details[0]
+    text = "; ".join(_show(detail) for detail in details[:MAX_SHOWN])
+    kind = UnsupportedParameter if first["type"] == UNSUPPORTED else InvalidParameter
+    return kind(f"{text}.", param=_path(first))
+
+
+def _show(detail: ErrorDetails) -> str:
+    if detail["type"] == UNSUPPORTED:
+        return f"`{_path(detail)}`: {detail['msg']}"
+    if detail["type"] == "missing":
+        return f"`{_path(detail)}` is required"
+    if detail["type"] == "extra_forbidden":
+        return f"`{_path(detail)}` is unknown"
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    return f"`{_path(detail)}`: {message}, got {_shorten(detail['input'])}"
+
+
+def _path(detail: ErrorDetails) -> str:
+    """`messages[0].content`"""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    return "".join(parts).lstrip(".")[:120]
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, (dict, list, tuple)):
+        return "an object" if isinstance(value, dict) else "an array"
+    text = repr(value[: MAX_SHOWN_CHARACTERS + 1]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

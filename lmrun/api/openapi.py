@@ -1,0 +1,160 @@
+"""The OpenAPI document, made from the route table. It knows no route by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from lmrun import __version__
+from lmrun.api.errors import (
+    BodyInvalid,
+    BodyStalled,
+    ErrorEnvelope,
+    HostRefused,
+    MediaTypeRefused,
+    TooManyAttempts,
+    to_status,
+)
+from lmrun.api.routes import Response, Route
+from lmrun.errors import (
+    BodyTooLarge,
+    Forbidden,
+    InvalidParameter,
+    LmrunError,
+    Unauthorized,
+    UnsupportedParameter,
+)
+
+_REF = "#/components/schemas/{name}"
+_REF_PYDANTIC = "#/components/schemas/{model}"
+_DOOR_ERRORS: tuple[type[LmrunError], ...] = (HostRefused, Forbidden, LmrunError)
+_KEY_ERRORS: tuple[type[LmrunError], ...] = (Unauthorized, TooManyAttempts)
+_BODY_ERRORS: tuple[type[LmrunError], ...] = (
+    BodyInvalid,
+    BodyStalled,
+    BodyTooLarge,
+    MediaTypeRefused,
+    InvalidParameter,
+    UnsupportedParameter,
+)
+
+
+def make_openapi(routes: Sequence[Route]) -> dict[str, Any]:
+    """OpenAPI 3.1 for `routes`."""
+    components, references = _make_schemas(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _make_operation(route, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "lmrun", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+    }
+
+
+def _make_operation(route: Route, references: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": _operation_id(route),
+        "summary": route.summary,
+        "security": [{"bearer": []}, {"x-api-key": []}] if route.scope else [],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"\{(\w+)", route.path)
+        ]
+        + [
+            {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+            for name in route.query
+        ],
+        "responses": {
+            **{
+                str(status): _show_responses(responses, references)
+                for status, responses in route.responses.items()
+            },
+            **_show_errors(route, references[ErrorEnvelope]),
+        },
+    }
+    if route.request is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": references[route.request]}},
+        }
+    return operation
+
+
+def _operation_id(route: Route) -> str:
+    return re.sub(r"\W+", "_", f"{route.method.lower()}{re.sub(r':path', '', route.path)}").strip(
+        "_"
+    )
+
+
+def _show_responses(
+    responses: Iterable[Response], references: dict[Any, dict[str, Any]]
+) -> dict[str, Any]:
+    responses = tuple(responses)
+    content = {
+        response.media_type: {"schema": references.get(response.type, {})}
+        for response in responses
+        if response.type is not None
+    }
+    return {
+        "description": "; ".join(response.description for response in responses),
+        **({"content": content} if content else {}),
+    }
+
+
+def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
+    """Every status that the route can fail with, each with the codes it may carry."""
+    kinds = _DOOR_ERRORS + route.errors
+    kinds += _KEY_ERRORS if route.scope else ()
+    kinds += _BODY_ERRORS if route.request is not None else ()
+    codes: dict[int, set[str]] = {}
+    for kind in kinds:
+        code = "internal_error" if kind is LmrunError else kind.code
+        codes.setdefault(_status(kind), set()).add(code)
+    return {
+        str(status): {
+            "description": "`error.code`: " + ", ".join(sorted(codes[status])),
+            "content": {"application/json": {"schema": envelope}},
+        }
+        for status in sorted(codes)
+    }
+
+
+def _status(kind: type[LmrunError]) -> int:
+    return to_status(kind.__new__(kind))
+
+
+def _make_schemas(routes: Sequence[Route]) -> tuple[dict[str, Any], dict[Any, dict[str, Any]]]:
+    """The components, and per type the schema that refers to them."""
+    types: dict[Any, None] = {ErrorEnvelope: None}
+    for route in routes:
+        if route.request is not None:
+            types[route.request] = None
+        for responses in route.responses.values():
+            types.update((response.type, None) for response in responses if response.type)
+    models = [kind for kind in types if _is_pydantic(kind)]
+    structs = [kind for kind in types if not _is_pydantic(kind)]
+    by_key, definitions = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REF_PYDANTIC
+    )
+    schemas, components = msgspec.json.schema_components(structs, ref_template=_REF)
+    references: dict[Any, dict[str, Any]] = dict(zip(structs, schemas, strict=True))
+    references |= {model: schema for (model, _), schema in by_key.items()}
+    return {**components, **definitions.get("$defs", {})}, cast("dict[Any, Any]", references)
+
+
+def _is_pydantic(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
