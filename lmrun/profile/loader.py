@@ -106,8 +106,10 @@ def _validate(
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
-        faults = (fault for fault in find_faults(error, tree) if _is_news(fault, has_holes))
-        problems += islice(to_problems(faults, profile_shape()), MAX_PROBLEMS + 1)
+        # Twice: several faults of a union become one problem.
+        some = islice(find_faults(error, tree), 2 * MAX_PROBLEMS)
+        faults = (fault for fault in some if _is_news(fault, has_holes))
+        problems += to_problems(faults, profile_shape())
     if not has_holes:
         problems += [place(finding, tree) for finding in find_contradictions(data)]
     return profile, problems

@@ -6,7 +6,6 @@ No message holds a value from the profile: it could be a secret in the wrong pla
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -72,14 +71,15 @@ def find_faults(error: ValidationError, root: Mapping) -> Iterator[Fault]:
 
 
 def to_problems(faults: Iterable[Fault], shape: Shape) -> Iterator[Problem]:
-    """The faults in words; what several types of one union found is one problem."""
-    for union, group in groupby(faults, key=lambda fault: fault.union):
-        for fault, message in _explain_group(list(group), union):
-            if fault.error["type"] == "extra_forbidden":
-                message = _explain_unknown(fault, shape)
-            elif fault.error["type"] == "missing":
-                message = _explain_missing(fault, shape)
-            yield Problem(*fault.at, format_path(fault.path), message)
+    """The faults in words; what several types of one union found is explained together."""
+    unions: dict[Path, list[Fault]] = {}
+    for fault in faults:
+        if fault.union is None:
+            yield _to_problem(fault, _explain(fault, shape))
+        else:
+            unions.setdefault(fault.union, []).append(fault)
+    for union, group in unions.items():
+        yield from _explain_union(union, group, shape)
 
 
 def place(finding: Finding, root: Mapping) -> Problem:
@@ -113,10 +113,11 @@ def _locate(error: ErrorDetails, root: Mapping) -> Fault:
     return Fault(path, key if is_about_key else node.position, node, error, union)
 
 
-def _explain_group(faults: list[Fault], union: Path | None) -> Iterator[tuple[Fault, str]]:
-    if union is None:
-        yield from ((fault, _explain(fault)) for fault in faults)
-        return
+def _to_problem(fault: Fault, message: str) -> Problem:
+    return Problem(*fault.at, format_path(fault.path), message)
+
+
+def _explain_union(union: Path, faults: list[Fault], shape: Shape) -> Iterator[Problem]:
     # A member that took the value's kind but not the value says more than the others.
     close = [
         fault
@@ -124,10 +125,11 @@ def _explain_group(faults: list[Fault], union: Path | None) -> Iterator[tuple[Fa
         if fault.path != union or fault.error["type"] not in {*_KINDS, "literal_error"}
     ]
     if close:
-        yield from ((fault, _explain(fault)) for fault in close)
+        yield from (_to_problem(fault, _explain(fault, shape)) for fault in close)
         return
     choices = ", or ".join(_kind(fault).removeprefix("must be ") for fault in faults)
-    yield faults[0], f"must be {choices}, not {describe_value(faults[0].error['input'])}"
+    given = describe_value(faults[0].error["input"])
+    yield _to_problem(faults[0], f"must be {choices}, not {given}")
 
 
 def _kind(fault: Fault) -> str:
@@ -136,7 +138,11 @@ def _kind(fault: Fault) -> str:
     return _KINDS[fault.error["type"]]
 
 
-def _explain(fault: Fault) -> str:
+def _explain(fault: Fault, shape: Shape) -> str:
+    if fault.error["type"] == "extra_forbidden":
+        return _explain_unknown(fault, shape)
+    if fault.error["type"] == "missing":
+        return _explain_missing(fault, shape)
     message = _explain_value(fault)
     return f"the key {message}" if fault.error["loc"][-1:] == ("[key]",) else message
 

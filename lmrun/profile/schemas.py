@@ -19,8 +19,8 @@ _REFERENCE = {
     "pattern": r"\$\{(env|file):[^}]+\}",
     "description": "${env:NAME}, ${env:NAME:-default} or ${file:path}, resolved by the server.",
 }
-_REFERENCE_LINK = {"$ref": "#/$defs/Reference"}
-_VALUE_HOLDERS = ("properties", "patternProperties")
+_NAMED_SCHEMAS = ("properties", "patternProperties", "$defs")
+_ANNOTATIONS = ("title", "description", "default")
 
 
 def json_schema() -> dict[str, Any]:
@@ -40,29 +40,38 @@ def _allow_references(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with a reference as another choice beside each value that is no plain text."""
     walked: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _VALUE_HOLDERS or key == "$defs":
+        if key in _NAMED_SCHEMAS:
             walked[key] = {name: _allow_references(part) for name, part in value.items()}
         elif key in ("items", "additionalProperties") and isinstance(value, dict):
             walked[key] = _allow_references(value)
-        elif key == "anyOf":
-            walked[key] = [_allow_references(part) for part in value]
-        else:
+        elif key == "description":
+            # Of a docstring, the first paragraph is for the profile's writer.
+            walked[key] = value.split("\n\n")[0].replace("\n", " ")
+        elif not (key == "default" and isinstance(value, dict)):
+            # A section's default is that of each of its fields, which say it themselves.
             walked[key] = value
+    if "patternProperties" in walked:
+        walked["additionalProperties"] = False
     return _with_reference(walked)
 
 
 def _with_reference(schema: dict[str, Any]) -> dict[str, Any]:
-    is_plain_text = schema.get("type") == "string" and not {"pattern", "enum", "const"} & set(
-        schema
-    )
-    is_value = schema.get("type") in ("string", "integer", "number", "boolean")
-    if not is_value or is_plain_text or schema.get("writeOnly"):
+    choices: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    if schema.get("writeOnly") or not any(_is_constrained(choice) for choice in choices):
         return schema
-    outside: dict[str, Any] = {
-        key: schema[key] for key in ("title", "description", "default") if key in schema
-    }
-    inside = {key: value for key, value in schema.items() if key not in outside}
-    return {**outside, "anyOf": [inside, _REFERENCE_LINK]}
+    outside: dict[str, Any] = {key: schema[key] for key in _ANNOTATIONS if key in schema}
+    inside = [
+        {key: value for key, value in choice.items() if key not in _ANNOTATIONS}
+        for choice in choices
+    ]
+    return {**outside, "anyOf": [*inside, {"$ref": "#/$defs/Reference"}]}
+
+
+def _is_constrained(choice: dict[str, Any]) -> bool:
+    """Whether a reference would not match: a number, a boolean, a text with a form."""
+    if choice.get("type") == "string":
+        return bool({"pattern", "enum", "const"} & set(choice))
+    return choice.get("type") in ("integer", "number", "boolean")
 
 
 def render() -> str:

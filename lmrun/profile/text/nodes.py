@@ -83,7 +83,7 @@ def describe_value(value: object) -> str:
 def format_key(key: str) -> str:
     """The key as a message shows it: on one line, and short."""
     shown = key if len(key) <= _SHOWN else key[:_SHOWN] + "…"
-    return shown if shown.isprintable() else json.dumps(shown)
+    return shown if shown.isprintable() else json.dumps(shown)[1:-1]
 
 
 def format_path(path: Path) -> str:
@@ -95,5 +95,5 @@ def format_path(path: Path) -> str:
         elif _SIMPLE_KEY.fullmatch(part) and len(part) <= _SHOWN:
             text += f".{part}" if text else part
         else:
-            text += f"[{json.dumps(format_key(part), ensure_ascii=False)}]"
+            text += f'["{format_key(part)}"]'
     return text

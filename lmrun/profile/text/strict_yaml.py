@@ -28,7 +28,7 @@ from lmrun.profile.text.syntax_errors import explain
 
 MAX_DEPTH = 50
 MAX_ALIASES = 50
-MAX_VALUES = 50_000
+MAX_VALUES = 25_000
 """Values in one file, each alias counted as all that it stands for."""
 
 # NUL, controls, surrogates, the byte order mark, and what YAML 1.1 alone takes for a line's end.
