@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmrun.settings.load import LoadConfig
@@ -23,5 +23,5 @@ class InstanceSpec:
     size: int
     mtime_ns: int
     load: LoadConfig
-    prediction: PredictionConfig = PredictionConfig()
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
     system_prompt: str | None = None

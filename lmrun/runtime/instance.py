@@ -1,0 +1,57 @@
+"""What is known of one loaded (or loading, or failed) instance, and which states follow which.
+
+It knows no process: who moves it from state to state does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmrun.engines.base import ModelInfo
+from lmrun.errors import LmrunError
+from lmrun.runtime.spec import InstanceSpec
+
+State = Literal["stopped", "loading", "ready", "unloading", "failed"]
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "stopped": frozenset({"loading"}),
+    "loading": frozenset({"ready", "failed", "unloading"}),
+    "ready": frozenset({"loading", "failed", "unloading"}),
+    "unloading": frozenset({"stopped"}),
+    "failed": frozenset({"loading", "unloading"}),
+}
+"""From `ready` to `loading` is the restart after a crash."""
+
+
+@dataclass(slots=True)
+class Instance:
+    """The read side of a supervised instance.
+
+    `error`: why it failed. `progress`: 0.0 to 1.0 while loading. `threads`: granted now, 0 while
+    idle. `active`, `waiting`: sequences in the worker. `in_flight`: leases held or waited for.
+    `restarts`: after crashes, since it was loaded.
+    """
+
+    spec: InstanceSpec
+    state: State = "stopped"
+    error: LmrunError | None = None
+    pid: int | None = None
+    info: ModelInfo | None = None
+    progress: float | None = None
+    threads: int = 0
+    active: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    restarts: int = 0
+
+    def move_to(self, state: State, *, error: LmrunError | None = None) -> None:
+        """Enter `state`. What the old one left behind is cleared; an illegal move is a bug."""
+        assert state in TRANSITIONS[self.state], f"{self.state} to {state}"
+        self.state = state
+        self.error = error
+        self.progress = 0.0 if state == "loading" else None
+        if state != "ready":
+            self.active = self.waiting = 0
+        if state in ("stopped", "failed"):
+            self.pid = None

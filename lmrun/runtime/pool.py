@@ -1,0 +1,159 @@
+"""All instances of this server: loaded and unloaded, leased to requests, given CPU cores.
+
+It decides nothing about what should be loaded and knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from lmrun.errors import ModelNotFound, QueueFull
+from lmrun.runtime.cores import Demand, grant
+from lmrun.runtime.instance import Instance
+from lmrun.runtime.lease import Lease
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.runtime.supervisor import Supervisor, Surroundings
+from lmrun.runtime.timings import Timings
+
+_READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped": 4}
+
+
+class Pool:
+    """`cores`: threads that all workers together may use. `queue_limit`: requests that may wait
+    per instance beyond those it generates for. `on_change`: something that status shows has
+    changed."""
+
+    def __init__(
+        self,
+        *,
+        cores: int,
+        queue_limit: Callable[[], int],
+        on_change: Callable[[], None],
+        timings: Timings | None = None,
+    ) -> None:
+        self._cores = cores
+        self._queue_limit = queue_limit
+        self._surroundings = Surroundings(timings or Timings(), on_change, self._share_cores)
+        self._supervisors: dict[str, Supervisor] = {}
+
+    @property
+    def instances(self) -> Mapping[str, Instance]:
+        """Every instance that is not stopped, by identifier."""
+        return {name: supervisor.instance for name, supervisor in self._supervisors.items()}
+
+    async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
+        """Load an instance; `on_progress` receives 0.0 to 1.0. A failed one is loaded anew.
+
+        Raises EngineError, ModelInvalid and the like; the instance stays listed as `failed`.
+        Raises ModelNotReady when it is unloaded meanwhile.
+        """
+        supervisor = self._supervisors.get(spec.identifier)
+        if supervisor is None:
+            supervisor = self._supervisors[spec.identifier] = Supervisor(spec, self._surroundings)
+        supervisor.instance.spec = spec
+        await supervisor.load(on_progress)
+
+    async def unload(self, identifier: str) -> None:
+        """End an instance; its streams end with ModelNotReady. Returns when the process is gone.
+
+        An unknown identifier is none that is loaded: nothing happens.
+        """
+        supervisor = self._supervisors.get(identifier)
+        if supervisor is None:
+            return
+        await supervisor.unload()
+        if self._supervisors.get(identifier) is supervisor:
+            del self._supervisors[identifier]
+
+    async def reload(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
+        """Unload an instance and load `spec` in its place; requests that come meanwhile wait.
+
+        Raises what `load` raises.
+        """
+        await self._supervisors[spec.identifier].reload(spec, on_progress)
+
+    def update(self, spec: InstanceSpec) -> None:
+        """Change the hot fields of an instance: `prediction` and `system_prompt`."""
+        instance = self._supervisors[spec.identifier].instance
+        assert fixed_fields(instance.spec) == fixed_fields(spec), "a Reload, not an Update"
+        instance.spec = spec
+        self._surroundings.on_change()
+
+    @asynccontextmanager
+    async def acquire(self, name: str) -> AsyncIterator[Lease]:
+        """A lease on the instance called `name`, or on the least busy one of the model `name`.
+
+        Waits while it is loading or restarting. Raises ModelNotFound, QueueFull, and
+        ModelNotReady when it failed or is being unloaded.
+        """
+        supervisor = self._choose(name)
+        supervisor.instance.in_flight += 1
+        try:
+            await supervisor.until_settled()
+            if supervisor.instance.state != "ready":
+                raise supervisor.not_ready()
+            yield Lease(supervisor)
+        finally:
+            supervisor.instance.in_flight -= 1
+
+    async def close(self) -> None:
+        """Unload everything."""
+        await asyncio.gather(*(self.unload(identifier) for identifier in [*self._supervisors]))
+
+    def _choose(self, name: str) -> Supervisor:
+        """The instance that a request for `name` goes to. Raises ModelNotFound and QueueFull."""
+        candidates = [self._supervisors[name]] if name in self._supervisors else []
+        candidates = candidates or [
+            supervisor
+            for supervisor in self._supervisors.values()
+            if supervisor.instance.spec.model_key == name
+        ]
+        if not candidates:
+            raise self._not_found(name)
+        best = min(candidates, key=_busyness)
+        most = best.instance.spec.load.max_parallel_predictions + self._queue_limit()
+        if best.instance.in_flight >= most:
+            raise QueueFull(
+                f"{best.instance.in_flight} requests for {name!r} are in work or waiting already.",
+                hint="The limit is the profile's server.limits.queue.",
+            )
+        return best
+
+    def _not_found(self, name: str) -> ModelNotFound:
+        known = ", ".join(self._supervisors)
+        return ModelNotFound(
+            f"There is no model {name!r}.",
+            param="model",
+            hint=f"Loaded are: {known}." if known else "No model is loaded.",
+        )
+
+    def _share_cores(self) -> None:
+        demands = {name: _demand(each) for name, each in self._supervisors.items()}
+        for name, threads in grant(self._cores, demands).items():
+            self._supervisors[name].set_threads(threads)
+
+
+def _busyness(supervisor: Supervisor) -> tuple[int, int]:
+    return _READY_ORDER[supervisor.instance.state], supervisor.instance.in_flight
+
+
+def _demand(supervisor: Supervisor) -> Demand:
+    most = supervisor.instance.spec.load.threads
+    if supervisor.instance.state == "loading":
+        return Demand("loading", most)
+    return Demand("streaming" if supervisor.is_streaming else "idle", most)
+
+
+def fixed_fields(spec: InstanceSpec) -> tuple[object, ...]:
+    """What an Update cannot change."""
+    return (
+        spec.identifier,
+        spec.model_key,
+        spec.engine,
+        spec.path,
+        spec.size,
+        spec.mtime_ns,
+        spec.load,
+    )

@@ -1,0 +1,44 @@
+"""The environment of a worker: what it needs to run, and nothing that may be a secret. Pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+PASSED_ON = frozenset(
+    {
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "TZ",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "LC_COLLATE",
+        "LC_MESSAGES",
+        "LC_MONETARY",
+        "LC_NUMERIC",
+        "LC_TIME",
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "CUDA_VISIBLE_DEVICES",
+        "HIP_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+    }
+)
+"""An allow-list of whole names: a prefix like `LC_` would let `LC_API_KEY` through."""
+
+
+def make_environment(environment: Mapping[str, str], package_parent: Path | None) -> dict[str, str]:
+    """A worker's environment. `package_parent`: the folder of a source checkout of lmrun.
+
+    Without GGML_NO_BACKTRACE an abort in llama.cpp starts a debugger first and dies late.
+    """
+    passed = {name: value for name, value in environment.items() if name in PASSED_ON}
+    if package_parent is not None:
+        places = [*passed.get("PYTHONPATH", "").split(os.pathsep), str(package_parent)]
+        passed["PYTHONPATH"] = os.pathsep.join(place for place in places if place)
+    return {**passed, "GGML_NO_BACKTRACE": "1"}

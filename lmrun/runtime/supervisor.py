@@ -1,0 +1,240 @@
+"""One supervised instance: loaded, restarted after a crash, unloaded. It knows no other one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from lmrun.chat.events import Event
+from lmrun.chat.messages import Prompt
+from lmrun.errors import (
+    CrashLoop,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    EngineMissing,
+    LmrunError,
+    ModelInvalid,
+    ModelNotReady,
+    SettingRefused,
+)
+from lmrun.runtime.crashes import CrashHistory
+from lmrun.runtime.instance import Instance, State
+from lmrun.runtime.session import Listeners, WorkerSession
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.runtime.timings import Timings
+from lmrun.settings.prediction import PredictionConfig
+
+RETRY_LOADING_S = 1
+RETRY_FAILED_S = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an instance is given by whoever keeps all of them. `on_change`: something that
+    status shows has changed. `on_activity`: it began or ceased to need CPU cores."""
+
+    timings: Timings
+    on_change: Callable[[], None]
+    on_activity: Callable[[], None]
+
+
+class Supervisor:
+    """Keeps one instance as it should be. `instance` is what others may read."""
+
+    def __init__(self, spec: InstanceSpec, surroundings: Surroundings) -> None:
+        self.instance = Instance(spec)
+        self._surroundings = surroundings
+        self._timings = surroundings.timings
+        self._session: WorkerSession | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._loaded: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
+        self._history = CrashHistory()
+        self._ready_at = 0.0
+        self._is_reloading = False
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether sequences run in the worker."""
+        return self._session is not None and len(self._session.streams) > 0
+
+    async def load(self, on_progress: Callable[[float], None]) -> None:
+        """Load the model, and supervise it from then on.
+
+        Raises what the worker reports (the instance is `failed` then, and nothing retries), and
+        ModelNotReady when it is unloaded meanwhile. Cancelling this unloads it.
+        """
+        self.instance.restarts = 0
+        self._history = CrashHistory()
+        self._move_to("loading")
+        loaded = self._loaded = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live(on_progress, loaded))
+        self._life.add_done_callback(self._note_bug)
+        try:
+            await asyncio.shield(loaded)
+        except asyncio.CancelledError:
+            await self.unload()
+            loaded.exception()
+            raise
+
+    async def unload(self) -> None:
+        """End the streams and the worker; returns when the process is gone. Repeating it waits."""
+        if self.instance.state == "unloading":
+            await self._until_stopped()
+        if self.instance.state == "stopped":
+            return
+        self._move_to("unloading")
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait({self._life})
+        if self._session is not None:
+            await self._session.stop(self.not_ready)
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(self.not_ready())
+        self._move_to("stopped")
+
+    async def reload(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
+        """Unload, then load `spec`; who waits goes on waiting. Raises what `load` raises."""
+        self._is_reloading = True
+        try:
+            await self.unload()
+        finally:
+            self._is_reloading = False
+        self.instance.spec = spec
+        await self.load(on_progress)
+
+    async def until_settled(self) -> None:
+        """Wait while it is loading, restarting or reloading."""
+        while self._is_reloading or self.instance.state == "loading":
+            await self._changed.wait()
+
+    def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
+        """Run a sequence. Raises ModelNotReady when no worker can take it now."""
+        if self._session is None or self.instance.state != "ready":
+            raise self.not_ready()
+        return self._session.streams.generate(prompt, prediction)
+
+    def set_threads(self, threads: int) -> None:
+        """Grant CPU threads; 0 while it needs none."""
+        if threads == self.instance.threads:
+            return
+        self.instance.threads = threads
+        if self._session is not None and threads:
+            self._session.set_threads(threads)
+        self._surroundings.on_change()
+
+    def not_ready(self) -> ModelNotReady:
+        """The error for whoever wants to use the instance now, by its state."""
+        name = self.instance.spec.identifier
+        match self.instance.state:
+            case "failed":
+                message = f"Model {name!r} failed: {self.instance.error}"
+                return ModelNotReady(message, retry_after_s=retry_after_s(self.instance.error))
+            case "unloading" | "stopped":
+                return ModelNotReady(f"Model {name!r} is being unloaded.")
+            case _:
+                message = f"Model {name!r} is being loaded."
+                return ModelNotReady(message, retry_after_s=RETRY_LOADING_S)
+
+    async def _until_stopped(self) -> None:
+        while self.instance.state == "unloading":
+            await self._changed.wait()
+
+    async def _live(
+        self, on_progress: Callable[[float], None], loaded: asyncio.Future[None]
+    ) -> None:
+        try:
+            await self._bring_up(on_progress)
+        except LmrunError as error:
+            self._move_to("failed", error=error)
+            loaded.set_exception(error)
+            return
+        loaded.set_result(None)
+        while (delay_s := self._judge(await self._next_death())) is not None:
+            await asyncio.sleep(delay_s)
+
+    async def _next_death(self) -> LmrunError:
+        """Bring the worker up if it is down, wait for its end; why it ended or did not come up."""
+        try:
+            if self.instance.state == "loading":
+                await self._bring_up(lambda fraction: None)
+            assert self._session is not None
+            return await self._session.until_death()
+        except LmrunError as error:
+            return error
+
+    async def _bring_up(self, on_progress: Callable[[float], None]) -> None:
+        def note_progress(fraction: float) -> None:
+            self.instance.progress = fraction
+            on_progress(fraction)
+            self._surroundings.on_change()
+
+        listeners = Listeners(note_progress, self._note_step, self._surroundings.on_activity)
+        session = WorkerSession(self.instance.spec, self._timings, listeners)
+        self._session = session
+        info = await session.load(max(1, self.instance.threads))
+        self.instance.info = info
+        self.instance.pid = session.pid
+        self._ready_at = asyncio.get_running_loop().time()
+        self._move_to("ready")
+
+    def _note_step(self, active: int, waiting: int) -> None:
+        self.instance.active = active
+        self.instance.waiting = waiting
+
+    def _judge(self, error: LmrunError) -> float | None:
+        """Seconds until the next start; None when there is none, and the instance failed."""
+        if not isinstance(error, EngineCrashed | EngineHung):
+            self._move_to("failed", error=error)
+            return None
+        logger.warning("%s: %s", self.instance.spec.identifier, error)
+        now = asyncio.get_running_loop().time()
+        healthy_s = now - self._ready_at if self.instance.state == "ready" else 0.0
+        self._history = self._history.add(now, healthy_s=healthy_s, timings=self._timings)
+        if self._history.is_loop(self._timings):
+            self._move_to("failed", error=self._describe_loop(error))
+            return None
+        self.instance.restarts += 1
+        if self.instance.state != "loading":
+            self._move_to("loading")
+        return self._history.delay_s(self._timings)
+
+    def _describe_loop(self, last: EngineError) -> CrashLoop:
+        last_line = self._session.last_line if self._session else None
+        return CrashLoop(
+            f"The worker of model {self.instance.spec.model_key!r} crashed "
+            f"{len(self._history.times)} times within {self._timings.crash_window_s:.0f} s, "
+            f"at last: {last.message}",
+            returncode=last.returncode if isinstance(last, EngineCrashed) else None,
+            hint=f"Its last words: {last_line}" if last_line else None,
+        )
+
+    def _move_to(self, state: State, *, error: LmrunError | None = None) -> None:
+        self.instance.move_to(state, error=error)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._surroundings.on_activity()
+        self._surroundings.on_change()
+
+    def _note_bug(self, life: asyncio.Task[None]) -> None:
+        """A supervisor that died would leave an instance that nobody restarts: say so, fail."""
+        if life.cancelled() or (bug := life.exception()) is None:
+            return
+        logger.error("supervision of %s failed", self.instance.spec.identifier, exc_info=bug)
+        with contextlib.suppress(AssertionError):
+            self._move_to("failed", error=EngineError(f"Supervision failed: {bug!r}."))
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(bug)
+
+
+def retry_after_s(error: LmrunError | None) -> int | None:
+    """When asking a failed model again may help; None when only a change of the profile will."""
+    if isinstance(error, ModelInvalid | SettingRefused | EngineMissing):
+        return None
+    return RETRY_FAILED_S

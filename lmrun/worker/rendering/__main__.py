@@ -1,0 +1,106 @@
+"""The process that renders a model's chat template: `python -m lmrun.worker.rendering`.
+
+It is expendable: the kernel ends it at the deadline, whatever the template is doing, and refuses
+it memory. It knows no model and no engine.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import jinja2
+import msgspec
+
+from lmrun.chat.messages import Message
+from lmrun.worker import hygiene
+from lmrun.worker.rendering import exchange, templates
+
+DEADLINE_S = 1.0
+MEMORY_BYTES = 256 * 2**20
+
+
+def main() -> int:
+    """Read the template, then answer one conversation after the other until the worker is gone."""
+    hygiene.die_with_parent()
+    hygiene.refuse_core_dumps()
+    first = exchange.read(sys.stdin.buffer)
+    if first is None:
+        return 0
+    limit_memory(MEMORY_BYTES)
+    given = exchange.decode_template(first)
+    variables = {"bos_token": given.bos_token, "eos_token": given.eos_token}
+    template: jinja2.Template | None = None
+    while (said := exchange.read(sys.stdin.buffer)) is not None:
+        messages = exchange.decode_conversation(said)
+        with deadline(DEADLINE_S):
+            answer, template = _answer(given.source, template, messages, variables)
+        exchange.write(sys.stdout.buffer, answer)
+    return 0
+
+
+def _answer(
+    source: str,
+    template: jinja2.Template | None,
+    messages: tuple[Message, ...],
+    variables: Mapping[str, str],
+) -> tuple[exchange.Rendered, jinja2.Template | None]:
+    """The answer, and the compiled template for the next time."""
+    try:
+        template = template or templates.compile_template(source)
+        text = templates.render(template, msgspec.to_builtins(messages), variables)
+    except Exception as error:  # the template is foreign code: it may raise anything
+        return exchange.Rendered(error=_describe(error)), template
+    return exchange.Rendered(text=text), template
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"it needs more than {MEMORY_BYTES // 2**20} MiB of memory"
+    if isinstance(error, RecursionError):
+        return "it nests too deeply"
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return f"line {error.lineno}: {error.message}"
+    if isinstance(error, jinja2.TemplateError | templates.OutputTooLong):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Let the kernel end this process when the block takes longer."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Refuse this process more than `more_bytes` above what it uses now. Linux only.
+
+    Elsewhere the deadline bounds what can be filled.
+    """
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return
+    pages = int(statm.read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _run(body: Callable[[], int]) -> None:
+    try:
+        sys.exit(body())
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    _run(main)

@@ -1,0 +1,86 @@
+"""The worker's side of template rendering: it keeps one expendable process and asks it.
+
+A template that loops for ever or fills memory costs that process, not the model. It knows no
+jinja and no token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import subprocess
+import sys
+from typing import IO
+
+from lmrun.chat.messages import Message
+from lmrun.errors import EngineCrashed, TemplateFailed
+from lmrun.worker.rendering import exchange
+
+PATIENCE_MS = 5_000
+
+
+class TemplateRenderer:
+    """Renders one model's chat template. Used by one thread."""
+
+    def __init__(self, template: exchange.Template) -> None:
+        self._template = template
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, so that the first conversation need not wait for it."""
+        if self._process is None:
+            command = [sys.executable, "-P", "-m", "lmrun.worker.rendering"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._say(self._template)
+
+    def render(self, messages: tuple[Message, ...]) -> str:
+        """The prompt's text. Raises TemplateFailed; the next call works all the same."""
+        self.start()
+        self._say(messages)
+        reply = self._hear()
+        if reply is None:
+            raise TemplateFailed(f"The model's chat template failed: {self._end()}.")
+        rendered = exchange.decode_rendered(reply)
+        if rendered.text is None:
+            raise TemplateFailed(f"The model's chat template failed: {rendered.error}.")
+        return rendered.text
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._end()
+
+    def _say(self, said: exchange.Template | tuple[Message, ...]) -> None:
+        # A process that died is noticed by the read that follows.
+        with contextlib.suppress(BrokenPipeError):
+            exchange.write(_open(self._running.stdin), said)
+
+    def _hear(self) -> bytes | None:
+        pipe = _open(self._running.stdout)
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        return exchange.read(pipe) if poll.poll(PATIENCE_MS) else None
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def _end(self) -> str:
+        """Reap the process; why it ended, for people."""
+        process = self._running
+        self._process = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            process.communicate()
+        if process.returncode == -signal.SIGALRM:
+            return "it took longer than a second"
+        return f"its process ended with {EngineCrashed.describe(process.returncode)}"
+
+
+def _open(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe

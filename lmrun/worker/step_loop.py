@@ -1,0 +1,162 @@
+"""The step loop: commands in, one batched decode, one frame out. It owns the engine.
+
+It knows no socket, no template and no text: it hands pieces of bytes to each sequence's assembly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from lmrun.chat.events import ChatEnd, Event
+from lmrun.engines.base import (
+    LoadedModel,
+    PromptProcessed,
+    SequenceFailed,
+    SequenceFinished,
+    SequenceSpec,
+    StepEvent,
+    TokenProduced,
+)
+from lmrun.errors import EngineError, LmrunError
+from lmrun.worker.assembly import Generation
+from lmrun.worker.frames import Cancel, Close, Step, Threads
+from lmrun.worker.outgoing import Outgoing
+from lmrun.worker.preparer import Prepared, Unprepared
+from lmrun.worker.wire_errors import to_wire
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A sequence has arrived and is being prepared."""
+
+    id: int
+
+
+Command = Accepted | Prepared | Unprepared | Cancel | Threads | Close
+
+
+class StepLoop:
+    """Runs until `Close`. `send` is called from the thread that calls `run`."""
+
+    def __init__(
+        self, model: LoadedModel, inbox: SimpleQueue[Command], send: Callable[[Step], None]
+    ) -> None:
+        self._model = model
+        self._inbox = inbox
+        self._send = send
+        self._preparing: set[int] = set()
+        self._running: dict[int, Generation] = {}
+        self._outgoing = Outgoing(time.monotonic())
+        self._is_closing = False
+
+    def run(self) -> None:
+        """Step while there is work, sleep and send heartbeats while there is none.
+
+        Raises EngineError when the model is unusable.
+        """
+        while not self._is_closing:
+            self._drain()
+            if self._is_stepping:
+                self._flush()
+                self._step()
+            else:
+                self._flush()
+                self._sleep()
+
+    @property
+    def _is_stepping(self) -> bool:
+        return self._model.active > 0 or self._model.waiting > 0
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                command = self._inbox.get_nowait()
+            except Empty:
+                return
+            self._obey(command)
+
+    def _sleep(self) -> None:
+        try:
+            command = self._inbox.get(timeout=self._outgoing.seconds_to_heartbeat(time.monotonic()))
+        except Empty:
+            return
+        self._obey(command)
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        if self._outgoing.is_due(now):
+            waiting = self._model.waiting + len(self._preparing)
+            self._send(self._outgoing.take(now, active=self._model.active, waiting=waiting))
+
+    def _step(self) -> None:
+        for event in self._model.step():
+            self._take(event)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Accepted(id):
+                self._preparing.add(id)
+                self._outgoing.hurry()
+            case Prepared(spec):
+                self._add(spec)
+            case Unprepared(id, error):
+                if id in self._preparing:
+                    self._preparing.discard(id)
+                    self._outgoing.fail(id, error)
+            case Cancel(id):
+                self._cancel(id)
+            case Threads(count):
+                self._model.set_threads(count)
+            case Close():
+                self._is_closing = True
+
+    def _add(self, spec: SequenceSpec) -> None:
+        if spec.id not in self._preparing:
+            return  # cancelled in the meantime
+        self._preparing.discard(spec.id)
+        try:
+            self._model.add(spec)
+        except LmrunError as error:
+            self._outgoing.fail(spec.id, to_wire(error))
+            return
+        self._running[spec.id] = Generation(len(spec.prompt), spec.prediction.stop_strings)
+
+    def _cancel(self, sequence: int) -> None:
+        self._preparing.discard(sequence)
+        if self._running.pop(sequence, None) is not None:
+            self._model.cancel(sequence)
+        self._outgoing.drop(sequence)
+
+    def _take(self, event: StepEvent) -> None:
+        generation = self._running.get(event.sequence)
+        if generation is None:
+            return  # ended at a stop string earlier in this step
+        match event:
+            case TokenProduced():
+                self._take_token(generation, event)
+            case PromptProcessed():
+                self._outgoing.add(
+                    event.sequence, generation.take_prompt(event.processed, event.cached)
+                )
+            case SequenceFinished():
+                self._end(event.sequence, generation.finish(event.reason))
+            case SequenceFailed():
+                del self._running[event.sequence]
+                self._outgoing.fail(event.sequence, to_wire(EngineError(event.message)))
+
+    def _take_token(self, generation: Generation, event: TokenProduced) -> None:
+        events = generation.take_token(event.piece)
+        self._outgoing.count_token()
+        if events and isinstance(events[-1], ChatEnd):
+            self._model.cancel(event.sequence)
+            self._end(event.sequence, events)
+        else:
+            is_first = generation.completion_tokens == 1
+            self._outgoing.add(event.sequence, events, is_first=is_first)
+
+    def _end(self, sequence: int, events: list[Event]) -> None:
+        del self._running[sequence]
+        self._outgoing.add(sequence, events)
