@@ -146,7 +146,7 @@ def _send(
     body: Mapping[str, Any] | None,
 ) -> http.client.HTTPResponse:
     """The response, its body still unread; raises what the server refuses with."""
-    content = None if body is None else msgspec.json.encode(body)
+    content = None if body is None else _encode(body)
     connection.request(
         method, path, body=content, headers={"Content-Type": "application/json", **headers}
     )
@@ -154,6 +154,13 @@ def _send(
     if response.status >= http.HTTPStatus.BAD_REQUEST:
         raise parse_refusal(response.status, response.read(MAX_ANSWER_BYTES))
     return response
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError as error:
+        raise LmrunError("What was given or piped in is not text in UTF-8.") from error
 
 
 def _no_error(data: bytes) -> bytes:

@@ -63,7 +63,7 @@ def _run_guarded(
 def show_error(error: LmrunError, terminal: Terminal) -> None:
     """The error in one line and its hint in the next; a profile's problems one per line."""
     if isinstance(error, ProfileInvalid):
-        from lmrun.cli.profiles import render_problems
+        from lmrun.cli.commands.profiles import render_problems
 
         terminal.tell(render_problems(error.problems))
         problems = count(len(error.problems), "problem")

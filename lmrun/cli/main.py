@@ -81,7 +81,7 @@ def _options(
 @app.command()
 def validate(profile: ProfilePath, as_json: AsJson = False) -> None:
     """Show every problem of a profile at once. Needs no server."""
-    from lmrun.cli import profiles
+    from lmrun.cli.commands import profiles
 
     raise typer.Exit(
         profiles.validate(profile, as_json=as_json, terminal=_terminal(), environment=os.environ)
@@ -100,7 +100,7 @@ def plan(
     ] = False,
 ) -> None:
     """Show what an apply would change and what it costs."""
-    from lmrun.cli import plans
+    from lmrun.cli.commands import plans
 
     raise typer.Exit(
         plans.plan(
@@ -126,7 +126,7 @@ def apply(
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Make a profile true; start a background server if none runs."""
-    from lmrun.cli import convergence
+    from lmrun.cli.commands import convergence
 
     wish = convergence.Wish(profile, is_agreed=yes, watch=watch, as_json=as_json)
     convergence.apply(wish, terminal=_terminal(), home=_home(), environment=os.environ)
@@ -135,7 +135,7 @@ def apply(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Show the server, its models and what is wrong with them."""
-    from lmrun.cli import statuses
+    from lmrun.cli.commands import statuses
 
     raise typer.Exit(statuses.status(as_json=as_json, terminal=_terminal(), home=_home()))
 
@@ -150,7 +150,7 @@ def serve(
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Run the server in the foreground, for containers and systemd."""
-    from lmrun.cli.profiles import locate_profile
+    from lmrun.cli.commands.profiles import locate_profile
 
     file = locate_profile(profile) if profile else None
     from lmrun import server
@@ -182,7 +182,7 @@ def chat(
     ] = None,
 ) -> None:
     """Ask a model one question; the answer is streamed."""
-    from lmrun.cli import prompt as prompts
+    from lmrun.cli.commands import prompt as prompts
 
     text = prompts.read_prompt(prompt or (), sys.stdin)
     if not text:
@@ -194,6 +194,6 @@ def chat(
 @app.command()
 def down() -> None:
     """Unload everything and stop the background server."""
-    from lmrun.cli import convergence
+    from lmrun.cli.commands import convergence
 
     convergence.down(terminal=_terminal(), home=_home())

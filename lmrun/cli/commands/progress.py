@@ -80,8 +80,7 @@ class Lines:
 class Bars:
     """A bar per running action, replaced by its outcome when it ends."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self) -> None:
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
             BarColumn(),

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import msgspec
 
 from lmrun.cli.client import Control
+from lmrun.cli.commands.profiles import shorten_path
 from lmrun.cli.failures import EXPECTED
-from lmrun.cli.profiles import shorten_path
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable
 from lmrun.reconcile.status import Condition, InstanceStatus, ModelStatus, Status
 from lmrun.store.home import Home

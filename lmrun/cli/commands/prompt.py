@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -37,26 +37,28 @@ def chat(question: Question, *, api_key: str | None, terminal: Terminal, home: H
     if found.server.address is None:
         raise LmrunError("The server does not listen.", hint="`lmrun status` shows why.")
     chunks = stream_chat(found.server.address, make_request(question, model), api_key)
-    try:
-        with closing(chunks):
-            reason = _show_answer(chunks, terminal)
-    except (KeyboardInterrupt, LmrunError):
-        terminal.stream("\n")
-        raise
+    with closing(chunks):
+        reason = _show_answer(chunks, terminal)
     if reason == "length":
         terminal.tell(
             paint("The answer was cut off: --max-tokens, or the context, is used up.", "dim")
         )
 
 
-def _show_answer(chunks: Any, terminal: Terminal) -> str | None:
+def _show_answer(chunks: Iterable[dict[str, Any]], terminal: Terminal) -> str | None:
     """Write the text as it comes and return the finish reason."""
     reason = None
-    for chunk in chunks:
-        for choice in chunk.get("choices", ()):
-            terminal.stream(choice.get("delta", {}).get("content") or "")
-            reason = choice.get("finish_reason") or reason
-    terminal.stream("\n")
+    has_begun = False
+    try:
+        for chunk in chunks:
+            for choice in chunk.get("choices", ()):
+                text = choice.get("delta", {}).get("content") or ""
+                has_begun = has_begun or bool(text)
+                terminal.stream(text)
+                reason = choice.get("finish_reason") or reason
+    finally:
+        if has_begun:
+            terminal.stream("\n")
     return reason
 
 
@@ -96,8 +98,6 @@ def read_prompt(words: Sequence[str], stdin: TextIO) -> str:
     """The words of the command line, then whatever was piped in; empty when there is neither."""
     parts = [" ".join(words)]
     if not stdin.isatty():
-        try:
-            parts.append(stdin.read().rstrip("\n"))
-        except UnicodeDecodeError as error:
-            raise LmrunError("What was piped in is not text in UTF-8.") from error
+        # As the command line itself is read: what is no UTF-8 is refused when it is sent.
+        parts.append(stdin.buffer.read().decode(errors="surrogateescape").rstrip("\n"))
     return "\n\n".join(part for part in parts if part.strip())

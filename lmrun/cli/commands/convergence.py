@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,14 @@ import msgspec
 
 from lmrun.cli.background import start_server, wait_until_stopped
 from lmrun.cli.client import Control
+from lmrun.cli.commands.plans import render_plan
+from lmrun.cli.commands.profiles import (
+    find_problems,
+    locate_profile,
+    read_environment,
+    shorten_path,
+)
 from lmrun.cli.failures import count
-from lmrun.cli.plans import render_plan
-from lmrun.cli.profiles import find_problems, locate_profile, read_environment, shorten_path
 from lmrun.cli.terminal import Terminal, paint
 from lmrun.errors import LmrunError, ProfileInvalid, ServerUnreachable
 from lmrun.reconcile.outcome import (
@@ -43,15 +48,6 @@ class Display(Protocol):
     def end(self, outcome: Outcome) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What an apply has told so far."""
-
-    shown: Plan
-    failed: list[Outcome] = field(default_factory=list)
-    ended: ApplyEnded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +131,29 @@ def show_json(events: Iterator[ApplyEvent], terminal: Terminal) -> ApplyEnded | 
 
 def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> ApplyEnded | None:
     """Show the events to people; the plan only if it is not the one they have seen."""
-    display = _make_display(plan, terminal)
+    display: Display | None = None
     ended = None
     try:
         for event in events:
-            if isinstance(event, Planned) and event.plan.actions != plan.actions:
-                terminal.tell(f"The plan has changed meanwhile:\n{render_plan(event.plan)}")
+            if isinstance(event, Planned):
+                _show_news(event.plan, plan, terminal)
             elif isinstance(event, ApplyEnded):
                 ended = event
             else:
+                display = display or _make_display(terminal)
                 _pass_on(event, display)
     finally:
-        display.close()
+        if display is not None:
+            display.close()
     if ended and ended.converged:
         where = f", {ended.address}" if ended.address else ""
         terminal.show(f"{paint('Converged:', 'good')} generation {ended.generation}{where}")
     return ended
+
+
+def _show_news(plan: Plan, seen: Plan, terminal: Terminal) -> None:
+    if plan.actions != seen.actions:
+        terminal.tell(f"The plan has changed meanwhile:\n{render_plan(plan)}")
 
 
 def _pass_on(event: ApplyEvent, display: Display) -> None:
@@ -177,11 +180,11 @@ def check_converged(ended: ApplyEnded | None) -> None:
         )
 
 
-def _make_display(plan: Plan, terminal: Terminal) -> Display:
-    # Imported late: an apply that changes nothing has no use for bars.
-    from lmrun.cli.progress import Bars, Lines
+def _make_display(terminal: Terminal) -> Display:
+    # Imported late: an apply that changes nothing has no use for it.
+    from lmrun.cli.commands.progress import Bars, Lines
 
-    return Bars(terminal) if terminal.is_live and plan.actions else Lines(terminal)
+    return Bars() if terminal.is_live else Lines(terminal)
 
 
 def down(*, terminal: Terminal, home: Home) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from lmrun.cli.client import Control
+from lmrun.cli.commands.profiles import locate_profile, read_environment
 from lmrun.cli.failures import count
-from lmrun.cli.profiles import locate_profile, read_environment
 from lmrun.cli.terminal import Style, Terminal, paint, printable, show_bytes
 from lmrun.reconcile.outcome import Action, ActionKind, FieldChange, Plan
 from lmrun.store.home import Home

@@ -1,0 +1,88 @@
+"""What a plan looks like."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmrun.cli.commands.plans import render_plan
+from lmrun.cli.terminal import _ANSI
+from lmrun.reconcile.outcome import Action, FieldChange, Plan
+
+LOAD = Action(
+    "Load",
+    "assistant",
+    "smollm2",
+    (FieldChange("models.smollm2.state", None, "loaded"),),
+    fetch_bytes=98_000_000,
+    memory_bytes=120_000_000,
+)
+
+
+def show(*actions: Action) -> list[str]:
+    return _ANSI.sub("", render_plan(Plan(2, actions))).splitlines()
+
+
+def test_an_empty_plan_says_that_there_is_nothing_to_do() -> None:
+    assert show() == ["No changes. What runs is what the profile says."]
+
+
+@pytest.mark.parametrize(
+    ("action", "lines"),
+    [
+        (
+            LOAD,
+            [
+                "  + load    assistant (smollm2) · download 98 MB · +120 MB memory",
+                "              models.smollm2.state: loaded",
+                "",
+                "Plan: 1 to load. Download: 98 MB.",
+            ],
+        ),
+        (
+            Action("Listen", "127.0.0.1:1234", None, (FieldChange("server.port", "80", "1234"),)),
+            [
+                "  + listen  127.0.0.1:1234",
+                "              server.port: 80 → 1234",
+                "",
+                "Plan: 1 to listen.",
+            ],
+        ),
+        (
+            Action("Load", "m", "m", (), fetch_bytes=None),
+            ["  + load    m · download, size not known yet", "", "Plan: 1 to load."],
+        ),
+        (
+            Action("Reload", "m", "m", (FieldChange("load.threads", None, "2"),), streams=1),
+            [
+                "-/+ reload  m · ends 1 running generation",
+                "              load.threads: 2",
+                "",
+                "Plan: 1 to reload.",
+            ],
+        ),
+        (
+            Action("Unload", "m", "m", (), memory_bytes=-5_000_000, streams=2),
+            [
+                "  - unload  m · -5 MB memory · ends 2 running generations",
+                "",
+                "Plan: 1 to unload.",
+            ],
+        ),
+    ],
+)
+def test_each_action_shows_its_symbol_its_cost_and_its_reasons(
+    action: Action, lines: list[str]
+) -> None:
+    assert show(action) == lines
+
+
+def test_the_last_line_counts_by_kind() -> None:
+    update = Action("Update", "x", "x", (FieldChange("preset", "a", None),))
+
+    assert show(LOAD, LOAD, update)[-1] == "Plan: 2 to load, 1 to update. Download: 196 MB."
+
+
+def test_a_value_in_a_profile_cannot_steer_the_terminal() -> None:
+    change = FieldChange("presets.a.system_prompt", None, "\x1b[2Jgone")
+
+    assert "\x1b[2J" not in render_plan(Plan(1, (Action("Update", "m", "m", (change,)),)))

@@ -1,0 +1,72 @@
+"""What a status looks like."""
+
+from __future__ import annotations
+
+from lmrun.cli.commands.statuses import render_status
+from lmrun.cli.terminal import _ANSI
+from lmrun.reconcile.status import ProfileStatus, Status
+from tests.support.control import condition, instance, model, status
+
+
+def show(found: Status) -> list[str]:
+    return _ANSI.sub("", render_status(found)).splitlines()
+
+
+def test_a_converged_server_shows_its_address_and_its_instances_and_no_complaint() -> None:
+    assert show(status(model("smollm2", instance()), address="http://127.0.0.1:1234")) == [
+        "server      http://127.0.0.1:1234 (pid 4242)",
+        "profile     /profiles/p.yaml",
+        "generation  3, converged",
+        "",
+        "IDENTIFIER  MODEL    STATE  REASON  CONTEXT  ACTIVE  WAITING  RESTARTS",
+        "assistant   smollm2  ready  Ready   2048     0       0        0",
+    ]
+
+
+def test_what_is_not_true_is_said_with_its_reason_and_message() -> None:
+    failed = model(
+        "big",
+        instance("big", "failed", context_length=None),
+        conditions=(
+            condition("Available"),
+            condition("Ready", "False", "LoadFailed", "not enough memory\nfree some"),
+        ),
+    )
+
+    lines = show(status(failed, conditions=(condition("Converged", "False", "Progressing"),)))
+
+    assert lines[-3:] == [
+        "! Converged is False (Progressing)",
+        "! big: Ready is False (LoadFailed): not enough memory",
+        "    free some",
+    ]
+    assert lines[5].split() == ["big", "big", "failed", "LoadFailed", "-", "0", "0", "0"]
+
+
+def test_a_generation_that_is_under_way_names_the_last_one_that_converged() -> None:
+    under_way = ProfileStatus(("/p.yaml",), generation=5, observed_generation=4, watching=True)
+
+    lines = show(status(profile=under_way))
+
+    assert lines[1:] == ["profile     /p.yaml, watched", "generation  5, not converged (last: 4)"]
+
+
+def test_a_loading_instance_shows_how_far_it_is() -> None:
+    lines = show(status(model("m", instance("m", "loading", progress=0.426))))
+
+    assert "loading 43%" in lines[-1]
+
+
+def test_an_absent_model_is_listed_and_not_complained_about() -> None:
+    unready = (condition("Available"), condition("Ready", "False", "Absent"))
+
+    lines = show(status(model("m", state="absent", conditions=unready)))
+
+    assert lines[-1].split() == ["-", "m", "absent", "Absent", "-", "-", "-", "-"]
+
+
+def test_a_server_without_a_profile_says_so() -> None:
+    assert show(status(profile=None)) == [
+        "server   not listening (pid 4242)",
+        "profile  none applied",
+    ]
