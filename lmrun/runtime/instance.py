@@ -19,7 +19,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "loading": frozenset({"ready", "failed", "unloading"}),
     "ready": frozenset({"loading", "failed", "unloading"}),
     "unloading": frozenset({"stopped"}),
-    "failed": frozenset({"loading", "unloading"}),
+    "failed": frozenset({"unloading"}),
 }
 """From `ready` to `loading` is the restart after a crash."""
 

@@ -44,16 +44,16 @@ class Pool:
         return {name: supervisor.instance for name, supervisor in self._supervisors.items()}
 
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
-        """Load an instance; `on_progress` receives 0.0 to 1.0. A failed one is loaded anew.
+        """Load an instance; `on_progress` receives 0.0 to 1.0.
 
-        Raises EngineError, ModelInvalid and the like; the instance stays listed as `failed`.
+        One of that identifier is unloaded first; requests that come meanwhile wait for the new
+        one. Raises EngineError, ModelInvalid and the like; the instance stays listed as `failed`.
         Raises ModelNotReady when it is unloaded meanwhile.
         """
         supervisor = self._supervisors.get(spec.identifier)
         if supervisor is None:
             supervisor = self._supervisors[spec.identifier] = Supervisor(spec, self._surroundings)
-        supervisor.instance.spec = spec
-        await supervisor.load(on_progress)
+        await supervisor.replace(spec, on_progress)
 
     async def unload(self, identifier: str) -> None:
         """End an instance; its streams end with ModelNotReady. Returns when the process is gone.
@@ -66,13 +66,6 @@ class Pool:
         await supervisor.unload()
         if self._supervisors.get(identifier) is supervisor:
             del self._supervisors[identifier]
-
-    async def reload(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
-        """Unload an instance and load `spec` in its place; requests that come meanwhile wait.
-
-        Raises what `load` raises.
-        """
-        await self._supervisors[spec.identifier].reload(spec, on_progress)
 
     def update(self, spec: InstanceSpec) -> None:
         """Change the hot fields of an instance: `prediction` and `system_prompt`."""

@@ -57,7 +57,7 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._history = CrashHistory()
         self._ready_at = 0.0
-        self._is_reloading = False
+        self._is_replacing = False
 
     @property
     def is_streaming(self) -> bool:
@@ -99,19 +99,19 @@ class Supervisor:
             self._loaded.set_exception(self.not_ready())
         self._move_to("stopped")
 
-    async def reload(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
+    async def replace(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Unload, then load `spec`; who waits goes on waiting. Raises what `load` raises."""
-        self._is_reloading = True
+        self._is_replacing = True
         try:
             await self.unload()
         finally:
-            self._is_reloading = False
+            self._is_replacing = False
         self.instance.spec = spec
         await self.load(on_progress)
 
     async def until_settled(self) -> None:
-        """Wait while it is loading, restarting or reloading."""
-        while self._is_reloading or self.instance.state == "loading":
+        """Wait while it is loading, restarting or being replaced."""
+        while self._is_replacing or self.instance.state == "loading":
             await self._changed.wait()
 
     def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:

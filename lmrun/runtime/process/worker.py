@@ -45,21 +45,19 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         reading, writing = os.pipe()
-        try:
-            with theirs:
+        with theirs, os.fdopen(writing, "wb", 0):
+            stderr_transport, stderr = await loop.connect_read_pipe(
+                lambda: StderrTail(name), os.fdopen(reading, "rb", 0)
+            )
+            _, connection = await loop.create_unix_connection(
+                lambda: WorkerConnection(on_frame), sock=ours
+            )
+            try:
                 process = await _execute(theirs.fileno(), writing)
-        except BaseException:
-            ours.close()
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
-        stderr_transport, stderr = await loop.connect_read_pipe(
-            lambda: StderrTail(name), os.fdopen(reading, "rb", 0)
-        )
-        _, connection = await loop.create_unix_connection(
-            lambda: WorkerConnection(on_frame), sock=ours
-        )
+            except BaseException:
+                stderr_transport.close()
+                connection.close()
+                raise
         return cls(process, connection, stderr, stderr_transport)
 
     @property
