@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmrun.api.errors import HostRefused, MediaTypeRefused
+from lmrun.api.errors import FramingRefused, HostRefused, MediaTypeRefused
 from lmrun.api.http.hosts import Host, is_allowed_host, is_own_origin, parse_host
 from lmrun.errors import AddressRefused, Forbidden, Unauthorized
 from lmrun.profile.schema import ServerConfig
@@ -60,6 +60,12 @@ class Head:
 
     def values(self, name: str) -> Sequence[str]:
         return self.headers.get(name, ())
+
+
+def check_framing(head: Head) -> None:
+    """Raises FramingRefused for a body with two ends: a proxy may have taken the other one."""
+    if head.values("transfer-encoding") and head.values("content-length"):
+        raise FramingRefused("Content-Length and Transfer-Encoding exclude each other.")
 
 
 def check_host(door: Door, head: Head) -> str:

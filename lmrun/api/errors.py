@@ -5,6 +5,7 @@ It knows OpenAI's envelope, which every dialect here shares, and the few errors 
 RequestError
 ├── BodyInvalid         no JSON, or JSON that is refused
 ├── BodyStalled         the body stopped arriving
+├── FramingRefused      where the body ends is open to interpretation
 ├── RouteNotFound
 ├── MethodNotAllowed
 ├── MediaTypeRefused
@@ -31,6 +32,10 @@ class BodyInvalid(RequestError):
 
 class BodyStalled(RequestError):
     code = "body_stalled"
+
+
+class FramingRefused(RequestError):
+    code = "invalid_http"
 
 
 class RouteNotFound(RequestError):
@@ -116,6 +121,7 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.ServerUnreachable: Row(502, None),
     BodyInvalid: Row(400),
     BodyStalled: Row(408),
+    FramingRefused: Row(400),
     RouteNotFound: Row(404),
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),
@@ -157,7 +163,7 @@ def to_headers(error: LmrunError) -> Headers:
         headers.append((b"www-authenticate", b'Bearer realm="lmrun"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if isinstance(error, (errors.BodyTooLarge, BodyStalled)):
+    if isinstance(error, (errors.BodyTooLarge, BodyStalled, FramingRefused)):
         # The rest of the body is not read, so the connection cannot be used again.
         headers.append((b"connection", b"close"))
     if isinstance(error, EngineError):

@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from lmrun.api.http.connection import PatientConnection
 from lmrun.errors import AddressRefused
 from lmrun.profile.schema import ServerConfig
 
@@ -43,7 +44,7 @@ def make_server(app: ASGIApp) -> EmbeddedServer:
         uvicorn.Config(
             app,
             loop="none",
-            http="h11",
+            http=PatientConnection,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -15,6 +15,7 @@ from lmrun.api.errors import (
     BodyInvalid,
     BodyStalled,
     ErrorEnvelope,
+    FramingRefused,
     HostRefused,
     MediaTypeRefused,
     TooManyAttempts,
@@ -32,14 +33,19 @@ from lmrun.errors import (
 
 _REF = "#/components/schemas/{name}"
 _REF_PYDANTIC = "#/components/schemas/{model}"
-_DOOR_ERRORS: tuple[type[LmrunError], ...] = (HostRefused, Forbidden, LmrunError)
+_DOOR_ERRORS: tuple[type[LmrunError], ...] = (
+    FramingRefused,
+    HostRefused,
+    Forbidden,
+    InvalidParameter,
+    LmrunError,
+)
 _KEY_ERRORS: tuple[type[LmrunError], ...] = (Unauthorized, TooManyAttempts)
 _BODY_ERRORS: tuple[type[LmrunError], ...] = (
     BodyInvalid,
     BodyStalled,
     BodyTooLarge,
     MediaTypeRefused,
-    InvalidParameter,
     UnsupportedParameter,
 )
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lmrun.api.door import (
     Door,
     Head,
+    check_framing,
     check_host,
     check_key,
     check_media_type,
@@ -60,6 +61,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         door, head = self._door(), _read_head(scope)
+        check_framing(head)
         origin = check_origin(door, head, check_host(door, head))
         if origin is not None:
             extra_headers(scope).extend(_cors_headers(origin))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from json import dumps as to_json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -75,5 +76,6 @@ def _path(detail: ErrorDetails) -> str:
 def _shorten(value: Any) -> str:
     if isinstance(value, (dict, list, tuple)):
         return "an object" if isinstance(value, dict) else "an array"
-    text = repr(value[: MAX_SHOWN_CHARACTERS + 1]) if isinstance(value, str) else repr(value)
+    short = value[: MAX_SHOWN_CHARACTERS + 1] if isinstance(value, str) else value
+    text = to_json(short, ensure_ascii=False)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"

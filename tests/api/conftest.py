@@ -1,0 +1,54 @@
+"""A listening server per test module, on the stand-in pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from lmrun.api.app import build_app, make_routes
+from lmrun.api.door import Door
+from lmrun.api.routes import Route
+from tests.support.http import Port, listening, serving_app
+from tests.support.stand_in_pool import StandInPool
+
+
+@dataclass
+class Served:
+    """A server and what it serves; `door` may be replaced at any time."""
+
+    port: Port
+    pool: StandInPool
+    door: Door = field(default_factory=Door)
+
+    def set_door(self, door: Door) -> None:
+        self.door = door
+
+
+@pytest.fixture(scope="module")
+def _served() -> Iterator[Served]:
+    pool = StandInPool()
+    doors: list[Callable[[], Door]] = []
+    app = build_app(pool, lambda: doors[0]())
+    with listening(serving_app(app)) as port:
+        served = Served(port, pool)
+        doors.append(lambda: served.door)
+        yield served
+
+
+@pytest.fixture
+def served(_served: Served) -> Served:
+    """The module's server, as new: an open door, an idle pool that stops nowhere."""
+    _served.door = Door()
+    pool = _served.pool
+    pool.pieces = ("Hello", " world")
+    pool.stop_at = pool.fail_at = None
+    for log in (pool.prompts, pool.predictions, pool.reached):
+        log.clear()
+    return _served
+
+
+def all_routes() -> list[Route]:
+    """The port's own table, for matrices."""
+    return list(make_routes(StandInPool()))

@@ -1,0 +1,142 @@
+"""API keys: every carrier, every route, every kind of key decide alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from lmrun.api.door import Door, Head, Key, check_key
+from lmrun.api.routes import Route
+from lmrun.errors import Unauthorized
+from lmrun.settings.secret import Secret
+from tests.api.conftest import Served, all_routes
+
+KEY = "k" * 40
+OTHER = "o" * 40
+LOCKED = Door(keys=(Key("ci", Secret(KEY), frozenset({"inference"})),))
+CLOSED_ROUTES = [route for route in all_routes() if route.scope is not None]
+CARRIERS: dict[str, Callable[[str], dict[str, str]]] = {
+    "bearer": lambda key: {"authorization": f"Bearer {key}"},
+    "bearer in lower case": lambda key: {"authorization": f"bearer  {key} "},
+    "x-api-key": lambda key: {"x_api_key": key},
+    "both": lambda key: {"authorization": f"Bearer {key}", "x_api_key": key},
+}
+WRONG_KEYS = {
+    "another": OTHER,
+    "its beginning": KEY[:-1],
+    "longer": KEY + "k",
+    "other case": KEY.upper(),
+    "empty": "",
+    "not ASCII": "\xff" * 40,
+}
+
+
+def fill(path: str) -> str:
+    return re.sub(r"\{.*?\}", "assistant", path)
+
+
+@pytest.fixture(autouse=True)
+def _patient(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many wrong keys are the point here, not the limit on them."""
+    monkeypatch.setattr("lmrun.api.http.throttle.BURST", 10**6)
+
+
+@pytest.mark.parametrize("route", CLOSED_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_no_key_is_a_401_on_every_route(served: Served, route: Route) -> None:
+    served.set_door(LOCKED)
+    reply = served.port.ask(route.method, fill(route.path), {})
+    assert (reply.status, reply.code) == (401, "invalid_api_key")
+    assert reply.header("www-authenticate") == 'Bearer realm="lmrun"'
+
+
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "X"]
+)
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/metrics", "/health/", "//health", "/v1/%2e%2e/health", "*"]
+)
+def test_no_key_is_a_401_on_paths_that_do_not_exist(served: Served, method: str, path: str) -> None:
+    served.set_door(LOCKED)
+    assert served.port.ask(method, path, {}).status == 401
+
+
+def test_a_host_that_looks_like_an_open_path_opens_nothing(served: Served) -> None:
+    served.set_door(LOCKED)
+    for host in ("x/health?y=", f"127.0.0.1:{served.port.number}/health?y="):
+        assert served.port.ask("GET", "/v1/models", host=host).status == 421
+    assert served.port.ask("GET", "/v1/models?/health").status == 401
+
+
+def test_health_is_open_to_probes(served: Served) -> None:
+    served.set_door(LOCKED)
+    assert served.port.ask("GET", "/health").json == {"status": "ok"}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("route", CLOSED_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_the_key_opens_every_route_by_every_carrier(
+    served: Served, route: Route, carrier: str
+) -> None:
+    served.set_door(LOCKED)
+    reply = served.port.ask(route.method, fill(route.path), {}, **CARRIERS[carrier](KEY))
+    assert reply.status == (400 if route.method == "POST" else 200)
+
+
+@pytest.mark.parametrize("wrong", WRONG_KEYS)
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("route", CLOSED_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_a_wrong_key_opens_no_route_by_any_carrier(
+    served: Served, route: Route, carrier: str, wrong: str
+) -> None:
+    served.set_door(LOCKED)
+    headers = CARRIERS[carrier](WRONG_KEYS[wrong])
+    assert served.port.ask(route.method, fill(route.path), {}, **headers).status == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": [f"Bearer {KEY}", f"Bearer {OTHER}"]},
+        {"authorization": [f"Bearer {KEY}"], "x-api-key": [OTHER]},
+        {"authorization": [f"Bearer {OTHER}"], "x-api-key": [KEY]},
+        {"authorization": [f"Basic {KEY}"]},
+        {"authorization": [KEY]},
+        {"authorization": [""]},
+        {"authorization": ["Bearer"]},
+        {"cookie": [f"key={KEY}"]},
+    ],
+)
+def test_doubtful_credentials_are_refused(headers: dict[str, list[str]]) -> None:
+    with pytest.raises(Unauthorized):
+        check_key(LOCKED, Head("GET", headers, None))
+
+
+def test_a_claimed_scope_counts_for_nothing(served: Served) -> None:
+    served.set_door(Door(keys=(Key("none", Secret(KEY), frozenset()),)))
+    headers = {"x_api_key": KEY, "x_lmrun_scopes": "inference", "x_scopes": "admin"}
+    reply = served.port.ask("GET", "/v1/models", **headers)
+    assert (reply.status, reply.code) == (403, "forbidden")
+
+
+def test_without_configured_keys_any_key_is_as_good_as_none(served: Served) -> None:
+    for headers in ({}, {"authorization": "Bearer lm-studio"}):
+        assert served.port.ask("GET", "/v1/models", **headers).status == 200
+
+
+def test_a_removed_key_is_refused_from_the_next_request_on(served: Served) -> None:
+    served.set_door(LOCKED)
+    assert served.port.ask("GET", "/v1/models", x_api_key=KEY).status == 200
+    served.set_door(Door(keys=(Key("new", Secret(OTHER), frozenset({"inference"})),)))
+    assert served.port.ask("GET", "/v1/models", x_api_key=KEY).status == 401
+    assert served.port.ask("GET", "/v1/models", x_api_key=OTHER).status == 200
+
+
+def test_too_many_wrong_keys_are_a_429(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmrun.api.http.throttle.BURST", 0)
+    served.set_door(LOCKED)
+    reply = served.port.ask("GET", "/v1/models", x_api_key=KEY)
+    assert (reply.status, reply.code) == (429, "too_many_attempts")
+    assert reply.header("retry-after") == "1"
+    assert served.port.ask("GET", "/health").status == 200

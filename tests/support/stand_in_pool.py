@@ -1,0 +1,116 @@
+"""A pool without workers: every step of a generation waits for the test's word.
+
+For what a real worker cannot hold still: a request in the queue, one in its prefill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.chat.messages import Prompt
+from lmrun.engines.base import ModelInfo
+from lmrun.errors import LmrunError, ModelNotFound
+from lmrun.runtime.instance import Instance
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.load import LoadConfig
+from lmrun.settings.prediction import PredictionConfig
+
+Phase = Literal["queue", "prefill", "first token", "mid-stream"]
+
+INFO = ModelInfo(
+    engine="scripted",
+    engine_version="1",
+    type="llm",
+    architecture="scripted",
+    context_length=4096,
+    max_sequences=4,
+    vocab_size=100,
+    embedding_length=1,
+)
+
+
+def make_instance(identifier: str = "assistant") -> Instance:
+    """A ready one."""
+    spec = InstanceSpec(
+        identifier=identifier,
+        model_key=identifier,
+        engine="scripted",
+        path=Path("/nowhere.scripted.json"),
+        size=1,
+        mtime_ns=1_700_000_000 * 10**9,
+        load=LoadConfig(),
+    )
+    return Instance(spec, state="ready", info=INFO)
+
+
+class StandInLease:
+    def __init__(self, pool: StandInPool, instance: Instance) -> None:
+        self._pool = pool
+        self._instance = instance
+
+    @property
+    def instance(self) -> Instance:
+        return self._instance
+
+    async def generate(
+        self, prompt: Prompt, prediction: PredictionConfig
+    ) -> AsyncGenerator[Event, None]:
+        pool = self._pool
+        pool.prompts.append(prompt)
+        pool.predictions.append(prediction)
+        pool.open_generators += 1
+        try:
+            await pool.reach("prefill")
+            yield PromptProgress(1, 1)
+            await pool.reach("first token")
+            for piece in pool.pieces:
+                yield MessageDelta(piece)
+            await pool.reach("mid-stream")
+            yield ChatEnd("eosFound", Usage(3, len(pool.pieces), 1))
+        finally:
+            # Clean-up that waits, as a real one may.
+            await asyncio.sleep(0)
+            pool.open_generators -= 1
+
+
+class StandInPool:
+    """`stop_at`: the phase in which every generation stays. `fail_at`: where it raises."""
+
+    def __init__(self, *, pieces: tuple[str, ...] = ("Hello", " world")) -> None:
+        self.pieces = pieces
+        self.stop_at: Phase | None = None
+        self.fail_at: Phase | None = None
+        self.failure: Exception = LmrunError("as told")
+        self.instances: Mapping[str, Instance] = {"assistant": make_instance()}
+        self.prompts: list[Prompt] = []
+        self.predictions: list[PredictionConfig] = []
+        self.open_leases = 0
+        self.open_generators = 0
+        self.reached: list[Phase] = []
+
+    async def reach(self, phase: Phase) -> None:
+        self.reached.append(phase)
+        if self.fail_at == phase:
+            raise self.failure
+        if self.stop_at == phase:
+            await asyncio.Event().wait()
+
+    @asynccontextmanager
+    async def acquire(self, name: str) -> AsyncIterator[StandInLease]:
+        if name not in self.instances:
+            raise ModelNotFound(f"There is no model {name!r}.", param="model")
+        self.open_leases += 1
+        try:
+            await self.reach("queue")
+            yield StandInLease(self, self.instances[name])
+        finally:
+            self.open_leases -= 1
+
+    @property
+    def is_idle(self) -> bool:
+        return self.open_leases == 0 and self.open_generators == 0
