@@ -29,7 +29,7 @@ from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
 from lmrun.reconcile.report import Reporter
 from lmrun.reconcile.status import Status
-from lmrun.runtime.cores import count_cores
+from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
 from lmrun.store.generations import Generations
 from lmrun.store.home import Home
@@ -50,7 +50,7 @@ class House:
         self.generations = Generations(home.database)
         self.catalog = Catalog(home)
         self.pool = Pool(
-            cores=count_cores(), queue_limit=self._queue_limit, on_change=self._on_change
+            cores=read_budget(), queue_limit=self._queue_limit, on_change=self._on_change
         )
         app = build_app(self.pool, self._door, public_routes(self))
         self.listener = PortListener(app)

@@ -6,6 +6,7 @@ A profile that is invalid changes nothing; `problem` keeps what is wrong with it
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -69,9 +70,15 @@ class Intake:
         if newest is None or self._generations.is_resting():
             return
         texts = {Path(path): text for path, text in newest.texts}
+
+        def read_stored(path: Path) -> str:
+            if path not in texts:
+                raise FileNotFoundError(errno.ENOENT, "not part of the stored profile", str(path))
+            return texts[path]
+
         try:
             loaded = await asyncio.to_thread(
-                load_profile, Path(newest.root), self._environment, texts.__getitem__
+                load_profile, Path(newest.root), self._environment, read_stored
             )
         except ProfileInvalid as invalid:
             self._reject(invalid)

@@ -76,6 +76,8 @@ class Reporter:
         return self._book.note("", "Listening", "True", "Listening", self.listener.address)
 
     def _converged(self) -> Condition:
+        if self.reconciler.desired is None:
+            return self._book.note("", "Converged", "False", "NoProfile")
         failures = self.reconciler.failures
         if failures:
             named = [f"{slot or 'server'}: {it.error}" for slot, it in sorted(failures.items())]
