@@ -58,6 +58,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m lmrun.profile.schemas --check
+	$(BIN)/python -m lmrun.profile.reference --check
 
 # pytest comes last, so that its closing line is the last thing printed.
 test: check
@@ -68,3 +69,4 @@ bench: $(VENV)/.installed-dev
 
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas
+	$(BIN)/python -m lmrun.profile.reference
