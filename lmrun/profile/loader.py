@@ -116,8 +116,8 @@ def _validate(
 
 
 def _is_news(fault: Fault, has_holes: bool) -> bool:
-    """Whether nothing else explains the fault: an unresolved reference, the include list."""
-    if fault.error["input"] is UNRESOLVED or fault.path[:1] == ("include",):
+    """Whether nothing else explains the fault: an unresolved reference, a missing include."""
+    if fault.error["input"] is UNRESOLVED:
         return False
     return not (has_holes and fault.error["type"] == "missing")
 

@@ -137,7 +137,9 @@ class ApiKey(Settings):
     """A client's key for the HTTP port."""
 
     name: str = Field(min_length=1, max_length=64, description="Who uses it, for logs.")
-    key: Secret
+    key: Secret = Field(
+        description="A reference to the key, ${env:NAME} or ${file:path}; never the key itself."
+    )
     scopes: Annotated[tuple[Literal["inference"], ...], Field(min_length=1, strict=False)] = Field(
         ("inference",), description="What the key may do."
     )
@@ -178,7 +180,7 @@ class ServerConfig(Settings):
     allowed_hosts: Annotated[tuple[HostName, ...], Field(strict=False)] = Field(
         (), description="Further Host names that clients may use (containers, LAN names)."
     )
-    limits: Limits = Limits()
+    limits: Limits = Field(Limits(), description="Bounds of requests and queues.")
 
 
 class ModelConfig(Settings):
@@ -194,7 +196,7 @@ class ModelConfig(Settings):
     identifier: Identifier | None = Field(
         None, description="The name clients use for the instance. Default: the model key."
     )
-    load: LoadConfig = LoadConfig()
+    load: LoadConfig = Field(LoadConfig(), description="What is fixed when the model is loaded.")
     preset: PresetName | None = Field(None, description="A preset of this profile.")
 
 
@@ -204,7 +206,9 @@ class Preset(Settings):
     system_prompt: str | None = Field(
         None, description="Put before conversations that bring no system message."
     )
-    prediction: PredictionConfig = PredictionConfig()
+    prediction: PredictionConfig = Field(
+        PredictionConfig(), description="What a request uses where it does not say otherwise."
+    )
 
 
 class Profile(Settings):

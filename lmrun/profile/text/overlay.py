@@ -36,6 +36,9 @@ def read_overlaid(path: Path, read: ReadText) -> Overlaid:
     """The file at `path` (absolute) over its includes; never raises for bad files."""
     files = _Files(read)
     root = files.load(path, (path,), None)
+    if root and files.include_problems:
+        # What is wrong with the list is said already.
+        root = _without(root, ("include",))
     return Overlaid(root, files.texts, tuple(files.yaml_problems), tuple(files.include_problems))
 
 

@@ -105,7 +105,6 @@ class _TreeBuilder:
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._aliases = 0
-        self._size = 0
         self._root: Node | None = None
         self._documents = 0
 
@@ -154,7 +153,7 @@ class _TreeBuilder:
                 value = parse_scalar(event.value)
             except ValueError as error:
                 self._note(position, str(error))
-        self._add(Scalar(value, is_plain, position), event.anchor, 1)
+        self._add(Scalar(value, is_plain, position), event.anchor, 1, position)
 
     def _open(self, event: yaml.CollectionStartEvent) -> None:
         position = self._position(event)
@@ -174,7 +173,7 @@ class _TreeBuilder:
             node = Mapping(self._to_entries(frame.nodes), frame.position)
         else:
             node = Sequence(tuple(frame.nodes), frame.position)
-        self._add(node, frame.anchor, frame.size)
+        self._add(node, frame.anchor, frame.size, frame.position)
 
     def _take_alias(self, event: yaml.AliasEvent) -> None:
         position, name = self._position(event), str(event.anchor)
@@ -186,9 +185,9 @@ class _TreeBuilder:
         if name not in self._anchors:
             self._stop(position, f"no anchor `&{format_key(name)}` stands above this alias")
         node, size = self._anchors[name]
-        self._add(node, None, size)
+        self._add(node, None, size, position)
 
-    def _add(self, node: Node, anchor: str | None, size: int) -> None:
+    def _add(self, node: Node, anchor: str | None, size: int, at: Position) -> None:
         if anchor:
             self._anchors[anchor] = (node, size)
         if not self._stack:
@@ -198,7 +197,7 @@ class _TreeBuilder:
         frame.nodes.append(node)
         frame.size += size
         if frame.size > MAX_VALUES:
-            self._stop(node.position, f"more than {MAX_VALUES} values, aliases counted in full")
+            self._stop(at, f"more than {MAX_VALUES} values, aliases counted in full")
 
     def _to_entries(self, nodes: list[Node]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}

@@ -1,0 +1,377 @@
+"""What the loader says about profiles that are YAML but not right, and what a right one becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lmrun.errors import ProfileInvalid
+from lmrun.profile.loader import MAX_PROBLEMS, load_profile, referenced_environment
+from tests.profile.support import FOLDER, ROOT, Texts, find_problems, load, show
+
+V = "version: 1\n"
+M = V + "models:\n  m:\n    source: file:m.gguf\n"
+P = V + "presets:\n  p:\n    prediction:\n"
+LONG = "k" * 32
+
+WRONG = {
+    "no version": ("server: {}\n", "main.yaml:1:1: version: is required: the format's version"),
+    "another version": ("version: 2\n", "main.yaml:1:10: version: must be 1"),
+    "version as text": ("version: '1'\n", "main.yaml:1:10: version: must be 1"),
+    "version as boolean": ("version: true\n", "main.yaml:1:10: version: must be 1"),
+    "version as float": ("version: 1.0\n", "main.yaml:1:10: version: must be 1"),
+    "unknown section": (
+        V + "modles: {}\n",
+        "main.yaml:2:1: modles: unknown key; did you mean `models`?",
+    ),
+    "unknown key, nothing close": (
+        V + "server: {zzz: 1}\n",
+        "main.yaml:2:10: server.zzz: unknown key; known here: host, port, cors, api_keys, "
+        "allowed_hosts, limits",
+    ),
+    "unknown load setting": (
+        M + "    load: {context_lenght: 8}\n",
+        "main.yaml:5:12: models.m.load.context_lenght: unknown key; did you mean `context_length`?",
+    ),
+    "planned section": (
+        V + "tools: {}\n",
+        "main.yaml:2:1: tools: is not supported by this version of lmrun "
+        "(it comes with tool execution)",
+    ),
+    "planned field": (
+        M + "    ttl: 10m\n",
+        "main.yaml:5:5: models.m.ttl: is not supported by this version of lmrun "
+        "(it comes with the declarative lifecycle)",
+    ),
+    "planned value": (
+        M + "    state: on_demand\n",
+        "main.yaml:5:12: models.m.state: is not supported by this version of lmrun",
+    ),
+    "planned scope": (
+        V + 'server: {api_keys: [{name: a, key: "${env:K}", scopes: [admin]}]}\n',
+        "main.yaml:2:57: server.api_keys[0].scopes[0]: is not supported by this version",
+    ),
+    "planned source": (
+        V + "models: {m: {source: hf:org/repo}}\n",
+        "main.yaml:2:22: models.m.source: a model from the Hugging Face hub is not supported",
+    ),
+    "source without a scheme": (
+        V + "models: {m: {source: ./m.gguf}}\n",
+        "main.yaml:2:22: models.m.source: must be `file:PATH`, like file:./model.gguf",
+    ),
+    "source with an empty path": (
+        V + "models: {m: {source: 'file:'}}\n",
+        "main.yaml:2:22: models.m.source: must be `file:PATH`",
+    ),
+    "no source": (
+        V + "models:\n  m: {state: loaded}\n",
+        "main.yaml:3:6: models.m.source: is required: where the file is",
+    ),
+    "model key": (
+        V + "models: {'a b': {source: file:m}}\n",
+        'main.yaml:2:10: models["a b"]: the key must be letters, digits',
+    ),
+    "model as text": (V + "models: {m: x}\n", "main.yaml:2:13: models.m: must be a mapping"),
+    "model left empty": (
+        V + "models:\n  m:\n",
+        "main.yaml:3:5: models.m: must be a mapping (`key: value`), not empty; give a value",
+    ),
+    "models as list": (V + "models: [a]\n", "main.yaml:2:9: models: must be a mapping"),
+    "identifier": (
+        M + "    identifier: a b\n",
+        "main.yaml:5:17: models.m.identifier: must be letters",
+    ),
+    "state": (
+        M + "    state: up\n",
+        "main.yaml:5:12: models.m.state: must be `loaded` or `absent`",
+    ),
+    "number too small": (
+        M + "    load: {context_length: 4}\n",
+        "main.yaml:5:28: models.m.load.context_length: must be at least 8",
+    ),
+    "number too large": (
+        V + "server: {port: 65536}\n",
+        "main.yaml:2:16: server.port: must be at most 65535",
+    ),
+    "fraction": (
+        M + "    load: {threads: 1.5}\n",
+        "main.yaml:5:21: models.m.load.threads: must be a whole number",
+    ),
+    "whole number as fraction": (
+        M + "    load: {threads: 2.0}\n",
+        "main.yaml:5:21: models.m.load.threads: must be a whole number",
+    ),
+    "number in quotes": (
+        V + "server:\n  port: '1234'\n",
+        "main.yaml:3:9: server.port: must be a whole number, not text; remove the quotes",
+    ),
+    "number with leading zeros": (
+        V + "server:\n  port: 0777\n",
+        "main.yaml:3:9: server.port: must be a whole number, not text",
+    ),
+    "boolean as number": (
+        P + "      top_k: true\n",
+        "main.yaml:5:14: presets.p.prediction.top_k: must be a whole number, not true or false",
+    ),
+    "boolean of YAML 1.1": (
+        M + "    load: {flash_attention: yes}\n",
+        "main.yaml:5:29: models.m.load.flash_attention: must be true or false, not text",
+    ),
+    "number as text": (
+        V + "presets: {p: {system_prompt: 12}}\n",
+        "main.yaml:2:30: presets.p.system_prompt: must be text, not a number; put it in quotes",
+    ),
+    "not a number": (
+        P + "      temperature: .nan\n",
+        "main.yaml:5:20: presets.p.prediction.temperature: must be a finite number",
+    ),
+    "infinite": (
+        P + "      temperature: 1e999\n",
+        "main.yaml:5:20: presets.p.prediction.temperature: must be a finite number",
+    ),
+    "text for a list": (
+        P + "      stop_strings: END\n",
+        "main.yaml:5:21: presets.p.prediction.stop_strings: must be a list, not text",
+    ),
+    "list entry": (
+        P + "      stop_strings: [a, 1]\n",
+        "main.yaml:5:25: presets.p.prediction.stop_strings[1]: must be text, not a number",
+    ),
+    "empty list entry": (
+        P + "      stop_strings: ['']\n",
+        "main.yaml:5:22: presets.p.prediction.stop_strings[0]: must not be empty",
+    ),
+    "token id": (
+        P + "      logit_bias: {x: 1}\n",
+        "main.yaml:5:20: presets.p.prediction.logit_bias.x: the key must be a token id",
+    ),
+    "union of words and numbers": (
+        M + "    load: {gpu: {ratio: on}}\n",
+        "main.yaml:5:25: models.m.load.gpu.ratio: must be `off` or `max`, or a number, not text",
+    ),
+    "union, number too large": (
+        M + "    load: {gpu: {ratio: 7}}\n",
+        "main.yaml:5:25: models.m.load.gpu.ratio: must be at most 1",
+    ),
+    "size without a unit": (
+        V + "server: {limits: {body: 1000}}\n",
+        "main.yaml:2:25: server.limits.body: a size needs a number and a unit",
+    ),
+    "cors for everybody": (
+        V + "server: {cors: '*'}\n",
+        "main.yaml:2:16: server.cors: `*` would let",
+    ),
+    "cors with a star in the list": (
+        V + "server: {cors: ['*']}\n",
+        "main.yaml:2:17: server.cors[0]: must be an exact origin",
+    ),
+    "cors as word": (
+        V + "server: {cors: no}\n",
+        "main.yaml:2:16: server.cors: must be false, or a list",
+    ),
+    "cors as number": (
+        V + "server: {cors: 0}\n",
+        "main.yaml:2:16: server.cors: must be false, or a list",
+    ),
+    "cors without an origin": (
+        V + "server: {cors: []}\n",
+        "main.yaml:2:16: server.cors: must not be",
+    ),
+    "host name": (
+        V + "server: {host: here.lan}\n",
+        "main.yaml:2:16: server.host: must be an IP address",
+    ),
+    "host in brackets": (
+        V + "server: {host: '[::1]'}\n",
+        "main.yaml:2:16: server.host: must be an IP",
+    ),
+    "exposed without a key": (
+        V + "server: {host: 0.0.0.0}\n",
+        "main.yaml:2:16: server.host: an address other than loopback needs an API key",
+    ),
+    "exposed with a short key": (
+        V + 'server: {host: "::", api_keys: [{name: a, key: "${env:K}"}]}\n',
+        "main.yaml:2:48: server.api_keys[0].key: a key for an address other than loopback needs at "
+        "least 32 characters",
+    ),
+    "two keys of one name": (
+        V + "server:\n  api_keys:\n"
+        '    - {name: a, key: "${env:K}"}\n'
+        '    - {name: a, key: "${env:L}"}\n',
+        "main.yaml:5:14: server.api_keys[1].name: another API key has this name already",
+    ),
+    "unknown preset": (
+        M + "    preset: ters\npresets: {terse: {}}\n",
+        "main.yaml:5:13: models.m.preset: no preset has this name; did you mean `terse`?",
+    ),
+    "preset without presets": (
+        M + "    preset: terse\n",
+        "main.yaml:5:13: models.m.preset: no preset has this name; this profile has no `presets`",
+    ),
+    "two models of one identifier": (
+        V + "models:\n  a: {source: file:m, identifier: x}\n  b: {source: file:m, identifier: x}\n",
+        "main.yaml:4:35: models.b.identifier: model `a` has this identifier already",
+    ),
+    "identifier that is another model's key": (
+        V + "models:\n  a: {source: file:m}\n  b: {source: file:m, identifier: a}\n",
+        "main.yaml:4:35: models.b.identifier: is the key of another model",
+    ),
+    "include as text": (
+        V + "include: base.yaml\n",
+        "main.yaml:2:10: include: must be a list of files",
+    ),
+    "include of a number": (
+        V + "include: [1]\n",
+        "main.yaml:2:11: include: must be the name of a file",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
+def test_a_wrong_profile_has_one_problem_with_its_place_and_what_would_be_right(
+    text: str, expected: str
+) -> None:
+    problems = find_problems(text, {"K": "short", "L": LONG})
+    assert len(problems) == 1, show(problems)
+    assert show(problems).startswith(expected)
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_the_text() -> None:
+    text = (
+        "version: 1\n"
+        "server: {port: no, host: 0.0.0.0}\n"
+        "models:\n"
+        "  a: {source: hf:x, preset: nope, identifer: b}\n"
+        "  b: {load: {context_length: 1, adapters: []}, identifier: a}\n"
+        "presets: {c: {system_prompt: '${env:UNSET}'}}\n"
+        "include: [missing.yaml]\n"
+    )
+    places = [(problem.line, problem.path) for problem in find_problems(text)]
+    assert places == [
+        (2, "server.port"),
+        (4, "models.a.source"),
+        (4, "models.a.identifer"),
+        (5, "models.b.load.context_length"),
+        (5, "models.b.load.adapters"),
+        (6, "presets.c.system_prompt"),
+        (7, "include"),
+    ]
+
+
+def test_contradictions_are_reported_together_with_wrong_types() -> None:
+    text = V + "server: {port: no}\nmodels: {a: {source: file:m, preset: nope}}\n"
+    paths = [problem.path for problem in find_problems(text)]
+    assert paths == ["server.port", "models.a.preset"]
+
+
+def test_a_hopeless_profile_gets_a_bounded_report() -> None:
+    text = V + "".join(f"key{number}: 1\n" for number in range(MAX_PROBLEMS + 100))
+    problems = find_problems(text)
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert problems[-1].message == f"more than {MAX_PROBLEMS} problems; the others are not shown"
+
+
+def test_an_aliased_value_that_is_wrong_is_reported_where_it_stands() -> None:
+    text = V + "models:\n  a: &x {source: file:m, load: {threads: 0}}\n  b: *x\n"
+    assert [(p.line, p.column, p.path) for p in find_problems(text)] == [
+        (3, 42, "models.a.load.threads"),
+        (3, 42, "models.b.load.threads"),
+    ]
+
+
+def test_the_smallest_profile_has_only_defaults() -> None:
+    loaded = load(V)
+    assert loaded.profile.server.host == "127.0.0.1"
+    assert loaded.profile.server.port == 1234
+    assert loaded.profile.models == {}
+    assert loaded.root == ROOT
+    assert loaded.base_dirs == {}
+    assert [source.text for source in loaded.texts] == [V]
+
+
+def test_a_full_profile_becomes_typed_values() -> None:
+    profile = load(
+        V + "server:\n"
+        "  host: '::1'\n"
+        "  cors: [https://a.example]\n"
+        "  limits: {body: 1.5kB}\n"
+        "  api_keys: [{name: ci, key: '${env:KEY}'}]\n"
+        "models:\n"
+        "  org/m@q4:\n"
+        "    source: file:m.gguf\n"
+        "    load: {context_length: 0x1000, gpu: {ratio: off}, rope_frequency_scale: 1}\n"
+        "    preset: p\n"
+        "presets: {p: {prediction: {logit_bias: {'7': -100}, stop_strings: [no, on]}}}\n",
+        {"KEY": "secret"},
+    ).profile
+    model = profile.models["org/m@q4"]
+    assert model.load.context_length == 4096
+    assert model.load.gpu is not None
+    assert model.load.gpu.ratio == "off"
+    assert profile.presets["p"].prediction.logit_bias == {7: -100}
+    assert profile.presets["p"].prediction.stop_strings == ("no", "on")
+    assert profile.server.limits.body == 1500
+    assert profile.server.cors == ("https://a.example",)
+    assert profile.server.api_keys[0].key.matches("secret")
+
+
+def test_loopback_may_have_a_short_key_and_other_addresses_a_long_one() -> None:
+    keys = "api_keys: [{name: a, key: '${env:K}'}]"
+    assert find_problems(V + f"server: {{host: localhost, {keys}}}\n", {"K": "short"}) == ()
+    assert find_problems(V + f"server: {{host: 0.0.0.0, {keys}}}\n", {"K": LONG}) == ()
+
+
+def test_the_profile_is_read_from_the_disk_by_default(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(V + "include: [sub/base.yaml]\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "base.yaml").write_text("models: {m: {source: file:m.gguf}}\n")
+    loaded = load_profile(file, {})
+    assert [source.path for source in loaded.texts] == [file, tmp_path / "sub" / "base.yaml"]
+    assert loaded.base_dirs == {"m": tmp_path / "sub"}
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p.yaml").write_text(V)
+    monkeypatch.chdir(tmp_path)
+    assert load_profile(Path("p.yaml"), {}).root == tmp_path / "p.yaml"
+
+
+def test_a_profile_that_cannot_be_read_is_a_problem_of_the_whole_file(tmp_path: Path) -> None:
+    with pytest.raises(ProfileInvalid) as caught:
+        load_profile(tmp_path / "none.yaml", {})
+    assert str(caught.value) == f"{tmp_path}/none.yaml: no such file"
+
+
+def test_the_stored_texts_restore_a_profile_without_its_files() -> None:
+    files = {
+        "main.yaml": V + "include: [b.yaml]\npresets: {p: {system_prompt: '${file:p.txt}'}}\n",
+        "b.yaml": "models: {m: {source: file:m}}\n",
+        "p.txt": "Be brief.\n",
+    }
+    first = load_profile(ROOT, {}, Texts(files))
+    stored = {source.path: source.text for source in first.texts}
+    again = load_profile(ROOT, {}, lambda path: stored[path])
+    assert again == first
+    assert list(stored) == [FOLDER / name for name in files]
+
+
+def test_the_referenced_variables_are_found_without_their_values() -> None:
+    texts = Texts(
+        {
+            "main.yaml": V + "include: [b.yaml, gone.yaml]\nserver: {port: '${env:PORT}', x: 1}\n"
+            "presets: {p: {system_prompt: 'a ${env:A:-x} $${env:NOT} ${env:}'}}\n",
+            "b.yaml": "models: {m: {source: 'file:${env:DIR}/${env:NAME}'}}\n",
+        }
+    )
+    assert referenced_environment(ROOT, texts) == {"PORT", "DIR", "NAME"}
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- ${env:A}", "\0", "a: ${env:", "[" * 5000])
+def test_looking_for_variables_never_fails(text: str) -> None:
+    assert referenced_environment(ROOT, Texts({"main.yaml": text})) == frozenset()
+
+
+def test_looking_for_variables_in_a_missing_file_finds_none() -> None:
+    assert referenced_environment(ROOT, Texts({})) == frozenset()

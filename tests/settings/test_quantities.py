@@ -1,0 +1,48 @@
+"""Durations and sizes with their units."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmrun.settings.quantities import parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10.0), ("1.5m", 90.0), ("2h", 7200.0), ("1d", 86400.0), ("0s", 0.0)],
+)
+def test_a_duration_is_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1B", 1),
+        ("1kB", 1000),
+        ("1KB", 1000),
+        ("1KiB", 1024),
+        ("1.5MiB", 1_572_864),
+        ("2GB", 2 * 10**9),
+        ("1GiB", 2**30),
+    ],
+)
+def test_a_size_is_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["10", "s", "-1s", "1 s", "1e3s", "1S", "\u0661s", "", "1s\n", "9" * 400 + "s", 10, None],
+)
+def test_what_is_no_duration_is_refused_with_examples(value: object) -> None:
+    with pytest.raises(ValueError, match="like 500ms, 10s, 5m, 1h or 2d"):
+        parse_duration(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["10", "MiB", "-1B", "1 MiB", "1mib", "1M", "1Gi", "", "9" * 400 + "B", True, 1.5]
+)
+def test_what_is_no_size_is_refused_with_examples(value: object) -> None:
+    with pytest.raises(ValueError, match="like 512kB, 32MiB or 4GB"):
+        parse_size(value)
