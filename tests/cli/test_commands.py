@@ -208,6 +208,29 @@ class TestApply:
             "Hint: What failed is tried again; `lmrun status` shows how it stands.",
         ]
 
+    def test_a_failure_that_repeats_is_said_once(
+        self, lmrun: Run, server: FakeServer, profile: Path
+    ) -> None:
+        outcomes = [
+            Outcome("Load", "a", 0.1, error="no memory"),
+            Outcome("Load", "a", 0.1, error="no memory"),
+            Outcome("Load", "a", 0.1, error="no file"),
+            Outcome("Load", "a", 0.1),
+        ]
+        server.events = [
+            event
+            for outcome in outcomes
+            for event in (ActionStarted("Load", "a"), ActionEnded(outcome))
+        ]
+        server.events.append(ApplyEnded(True, 1, None))
+
+        assert lmrun("apply", profile).err.splitlines() == [
+            "  a: loading",
+            "✗ a not loaded: no memory",
+            "✗ a not loaded: no file",
+            "✓ a loaded in 0.1 s",
+        ]
+
     def test_an_apply_that_breaks_off_has_not_converged(
         self, lmrun: Run, server: FakeServer, profile: Path
     ) -> None:

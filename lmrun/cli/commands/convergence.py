@@ -133,13 +133,14 @@ def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> Appl
     """Show the events to people; the plan only if it is not the one they have seen."""
     display: Display | None = None
     ended = None
+    failed: dict[str, str] = {}
     try:
         for event in events:
             if isinstance(event, Planned):
                 _show_news(event.plan, plan, terminal)
             elif isinstance(event, ApplyEnded):
                 ended = event
-            else:
+            elif not _is_repetition(event, failed):
                 display = display or _make_display(terminal)
                 _pass_on(event, display)
     finally:
@@ -149,6 +150,19 @@ def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> Appl
         where = f", {ended.address}" if ended.address else ""
         terminal.show(f"{paint('Converged:', 'good')} generation {ended.generation}{where}")
     return ended
+
+
+def _is_repetition(event: ApplyEvent, failed: dict[str, str]) -> bool:
+    """Whether it only says that what has failed is tried again, or failed again just so."""
+    if isinstance(event, ActionStarted):
+        return event.target in failed
+    if not isinstance(event, ActionEnded):
+        return False
+    outcome = event.outcome
+    is_known = outcome.error is not None and failed.get(outcome.target) == outcome.error
+    if outcome.error is not None:
+        failed[outcome.target] = outcome.error
+    return is_known
 
 
 def _show_news(plan: Plan, seen: Plan, terminal: Terminal) -> None:
