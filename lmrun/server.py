@@ -27,7 +27,7 @@ from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
-from lmrun.reconcile.report import Reporter
+from lmrun.reconcile.reporting.report import Reporter
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool

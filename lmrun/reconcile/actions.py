@@ -15,7 +15,7 @@ from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
 from lmrun.reconcile.outcome import Action, ActionProgress
 from lmrun.reconcile.plan import SERVER
-from lmrun.runtime.pool import Instance
+from lmrun.runtime.instance import Instance
 from lmrun.runtime.spec import InstanceSpec
 
 Report = Callable[[ActionProgress], None]

@@ -11,13 +11,17 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, Problem, ProfileInvalid
 from lmrun.profile.loader import LoadedProfile, load_profile
-from lmrun.reconcile.conditions import describe_problem
+from lmrun.reconcile.desired import read_desired
 from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned
+from lmrun.reconcile.plan import Observed, make_plan
 from lmrun.reconcile.reconciler import Reconciler
+from lmrun.reconcile.reporting.conditions import describe_problem
 from lmrun.reconcile.watch import watch_files
 from lmrun.store.generations import Generations
+from lmrun.store.home import Home
 
 log = logging.getLogger("lmrun.profile")
 
@@ -145,3 +149,9 @@ def validate(path: Path, environment: Mapping[str, str]) -> tuple[Problem, ...]:
     except ProfileInvalid as invalid:
         return invalid.problems
     return ()
+
+
+def plan_offline(path: Path, environment: Mapping[str, str], home: Home) -> Plan:
+    """What a server that starts now would do with the profile. Raises ProfileInvalid."""
+    loaded = load_profile(path, environment)
+    return make_plan(read_desired(loaded, Catalog(home)), Observed(), base_generation=0)

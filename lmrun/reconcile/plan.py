@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.observed import Observed, ObservedInstance
 from lmrun.reconcile.outcome import Action, FieldChange, Plan
+from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
 
 SERVER = "server"
 """Target of an Update of the server's hot settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedInstance:
+    """What one instance is. `in_flight`: generations that it runs or has queued now."""
+
+    spec: InstanceSpec
+    state: InstanceState
+    in_flight: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is. `server`: the config that the open listener serves by, None while it is closed."""
+
+    server: ServerConfig | None = None
+    instances: tuple[ObservedInstance, ...] = ()
 
 
 def make_plan(desired: Desired | None, observed: Observed, base_generation: int) -> Plan:

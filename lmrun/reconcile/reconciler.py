@@ -19,7 +19,6 @@ from lmrun.reconcile.actions import Executor, InstancePool, Listener
 from lmrun.reconcile.backoff import Failure, add_failure
 from lmrun.reconcile.desired import Desired, DesiredModel, ModelFinder, read_desired
 from lmrun.reconcile.followers import Followers
-from lmrun.reconcile.observed import Observed, ObservedInstance
 from lmrun.reconcile.outcome import (
     Action,
     ActionEnded,
@@ -30,7 +29,7 @@ from lmrun.reconcile.outcome import (
     Plan,
     Planned,
 )
-from lmrun.reconcile.plan import make_plan
+from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
 from lmrun.store.generations import Generations
 
 log = logging.getLogger("lmrun.reconcile")
@@ -215,7 +214,7 @@ class Reconciler:
             # It gave up by itself (a crash loop): that counts as a failed try, unless the person
             # who applies has just asked for another.
             if slot not in self._failed_before:
-                error = EngineError(instance.error or "The instance failed.")
+                error = instance.error or EngineError("The instance failed.")
                 self.failures[slot] = add_failure(None, error, now_s)
             self._failed_before -= {slot}
         failure = self.failures.get(slot)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lmrun.errors import Problem, ProfileInvalid
-from lmrun.reconcile import conditions
-from lmrun.reconcile.conditions import ConditionBook
+from lmrun.reconcile.reporting import conditions
+from lmrun.reconcile.reporting.conditions import ConditionBook
 
 
 def test_a_condition_keeps_its_date_while_only_its_message_changes() -> None:

@@ -11,9 +11,8 @@ import pytest
 from lmrun.errors import SourceMissing
 from lmrun.profile.schema import ModelConfig, ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.observed import Observed, ObservedInstance
 from lmrun.reconcile.outcome import Action
-from lmrun.reconcile.plan import make_plan
+from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import GpuConfig, LoadConfig

@@ -52,7 +52,7 @@ def _make_plan(file: Path, home: Home, environment: Mapping[str, str]) -> tuple[
     control = Control(home.control_socket)
     if control.is_listening():
         return control.plan(file, read_environment(file, environment)), True
-    from lmrun.reconcile.offline import plan_offline
+    from lmrun.reconcile.intake import plan_offline
 
     return plan_offline(file, environment, home), False
 

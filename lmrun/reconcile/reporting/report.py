@@ -8,12 +8,12 @@ from pathlib import Path
 
 from lmrun import __version__
 from lmrun.errors import LmrunError
-from lmrun.reconcile import conditions
 from lmrun.reconcile.actions import InstancePool, Listener
-from lmrun.reconcile.conditions import ConditionBook, utc_now
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.reporting import conditions
+from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
 from lmrun.reconcile.status import (
     Condition,
     InstanceStatus,
@@ -22,7 +22,7 @@ from lmrun.reconcile.status import (
     ServerStatus,
     Status,
 )
-from lmrun.runtime.pool import Instance
+from lmrun.runtime.instance import Instance
 
 
 @dataclass(slots=True)
