@@ -20,9 +20,12 @@ UNSUPPORTED = "unsupported"
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Only:
-    """A known parameter that changes nothing with these values; with any other it is refused."""
+    """A known parameter that changes nothing with these values; with any other it is refused.
+
+    Compared by identity: `typing` reuses equal annotations, and `False` equals 0.
+    """
 
     values: tuple[Any, ...]
 

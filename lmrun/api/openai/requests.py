@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import FailFast, Field, field_validator
+from pydantic import BeforeValidator, FailFast, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.openai.fields import (
@@ -87,6 +87,7 @@ class ChatMessage(Settings):
     name: Annotated[Any, only()] = Field(
         None, description="Chat templates have no place for names."
     )
+    tool_call_id: Annotated[Any, only()] = Field(None, description=_LATER)
     function_call: Annotated[Any, only()] = Field(None, description=_LATER)
     refusal: Annotated[Any, only()] = Field(None, description="Models here do not refuse this way.")
     audio: Annotated[Any, only()] = Field(None, description=_LATER)
@@ -104,14 +105,21 @@ class ChatMessage(Settings):
         return value
 
 
+def _check_length(value: Any) -> Any:
+    """Before the messages themselves: of too many, none is worth a look."""
+    if isinstance(value, list) and not 1 <= len(value) <= MAX_MESSAGES:
+        raise PydanticCustomError(
+            "length", "must hold 1 to {limit} messages", {"limit": MAX_MESSAGES}
+        )
+    return value
+
+
 class ChatRequest(GenerationRequest):
     """The body of /v1/chat/completions."""
 
     messages: Annotated[
-        tuple[ChatMessage, ...],
-        Field(min_length=1, max_length=MAX_MESSAGES, strict=False),
-        FailFast(),
-    ]
+        tuple[ChatMessage, ...], FailFast(), Field(strict=False), BeforeValidator(_check_length)
+    ] = Field(json_schema_extra={"minItems": 1, "maxItems": MAX_MESSAGES})
     max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None, description="The newer name of max_tokens."
     )

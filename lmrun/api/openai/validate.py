@@ -64,6 +64,7 @@ def _show(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"`{_path(detail)}` is unknown"
     message = detail["msg"][:1].lower() + detail["msg"][1:]
+    message = message.replace("tuple", "array").replace(" after validation", "")
     return f"`{_path(detail)}`: {message}, got {_shorten(detail['input'])}"
 
 
