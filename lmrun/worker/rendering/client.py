@@ -18,6 +18,7 @@ from lmrun.errors import EngineCrashed, TemplateFailed
 from lmrun.worker.rendering import exchange
 
 PATIENCE_MS = 5_000
+_END_TIMEOUT_S = 0.2
 
 
 class TemplateRenderer:
@@ -71,10 +72,10 @@ class TemplateRenderer:
         """Reap the process; why it ended, for people."""
         process = self._running
         self._process = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
-        process.kill()
-        with contextlib.suppress(BrokenPipeError):
+        try:
+            process.communicate(timeout=_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.communicate()
         if process.returncode == -signal.SIGALRM:
             return "it took longer than a second"
