@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-QUESTION := What is the capital of France?
+QUESTION := What is water made of?
 
 .PHONY: help venv demo test check bench schemas
 
@@ -47,7 +47,7 @@ endef
 demo: $(VENV)/.installed-demo
 	@$(BIN)/lmrun apply profiles/quickstart.yaml
 	@printf '\n> %s\n\n' '$(QUESTION)'
-	@$(BIN)/lmrun chat --seed 7 --max-tokens 100 '$(QUESTION)'
+	@$(BIN)/lmrun chat --temperature 0 --max-tokens 100 '$(QUESTION)'
 	@address=$$($(BIN)/lmrun status --json | $(BIN)/python -c \
 	  'import json, sys; print(json.load(sys.stdin)["server"]["address"])') && \
 	  sed "s|ADDRESS|$$address|g" docs/next-steps.txt
