@@ -1,4 +1,4 @@
-"""Every error lmrun raises on purpose. It knows neither HTTP nor the terminal: each door translates.
+"""Every error lmrun raises on purpose. It knows no HTTP and no terminal: each door translates.
 
 LmrunError
 ├── ProfileInvalid          the profile's text is wrong; carries every problem at once

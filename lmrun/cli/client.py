@@ -68,10 +68,23 @@ class Control:
         return _decode(self._request("POST", "plan", body), Plan)
 
     def apply(
-        self, file: Path, environment: Mapping[str, str], *, watch: bool
+        self,
+        file: Path,
+        environment: Mapping[str, str],
+        *,
+        watch: bool,
+        base_generation: int | None = None,
     ) -> Generator[ApplyEvent, None, None]:
-        """The events of an apply as they happen. Closing the iterator leaves the server at it."""
-        body = {"file": str(file), "environment": dict(environment), "watch": watch}
+        """The events of an apply as they happen. Closing the iterator leaves the server at it.
+
+        `base_generation`: of the plan that was agreed to; the server refuses when it has moved.
+        """
+        body = {
+            "file": str(file),
+            "environment": dict(environment),
+            "watch": watch,
+            "base_generation": base_generation,
+        }
         connection = _UnixConnection(self._path, timeout_s=None)
         with _talking(connection, str(self._path)):
             response = _send(connection, "POST", "/lmrun/v1/apply", {}, body)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from lmrun.catalog.catalog import Catalog
-from lmrun.errors import LmrunError, Problem, ProfileInvalid
+from lmrun.errors import LmrunError, Problem, ProfileInvalid, ProfileSuperseded
 from lmrun.profile.loader import LoadedProfile, load_profile
 from lmrun.reconcile.desired import read_desired
 from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned
@@ -56,10 +56,25 @@ class Intake:
         return await self._reconciler.plan_for(await self.read(path, shipped))
 
     async def apply(
-        self, path: Path, shipped: Mapping[str, str], *, watch: bool
+        self,
+        path: Path,
+        shipped: Mapping[str, str],
+        *,
+        watch: bool,
+        base_generation: int | None = None,
     ) -> AsyncIterator[ApplyEvent]:
-        """Apply the profile and report. Raises ProfileInvalid or StoreError before any event."""
+        """Apply the profile and report.
+
+        Raises before any event: ProfileInvalid, StoreError, and ProfileSuperseded when
+        `base_generation` is given and another profile has been applied since.
+        """
         loaded = await self.read(path, shipped)
+        if base_generation not in (None, self._reconciler.generation):
+            raise ProfileSuperseded(
+                f"The plan was made against generation {base_generation}, and "
+                f"{self._reconciler.generation} has been applied since.",
+                hint="Plan again, and agree to that.",
+            )
         async for event in self._reconciler.apply(loaded):
             if isinstance(event, Planned):
                 self._accepted(shipped, watch=watch)

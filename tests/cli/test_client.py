@@ -78,7 +78,12 @@ def test_events_of_an_apply_arrive_in_order(server: FakeServer) -> None:
     )
 
     assert events == server.events
-    asked = {"file": "/p.yaml", "environment": {"A": "1"}, "watch": True}
+    asked = {
+        "file": "/p.yaml",
+        "environment": {"A": "1"},
+        "watch": True,
+        "base_generation": None,
+    }
     assert server.bodies("/lmrun/v1/apply") == [asked]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmrun.errors import ProfileInvalid
+from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.reconcile.outcome import Planned
 from tests.support.profiles import ask, write_profile, write_script
 from tests.support.server import Server, eventually, is_alive, serving
@@ -188,3 +188,17 @@ def test_variables_come_with_the_apply_and_a_restart_without_them_says_so(
         assert restarted.worker_pids() == []
     assert "k" * 40 not in server.log() + restarted.log()
     assert ("k" * 40).encode() not in server.home.database.read_bytes()
+
+
+def test_a_plan_that_was_agreed_to_is_not_carried_out_against_another_state(
+    tmp_path: Path, script: Path
+) -> None:
+    profile = profile_with(tmp_path)
+    with serving(tmp_path, profile) as server:
+        planned = server.control.plan(profile, {})
+        server.apply(profile_with(tmp_path, load={"context_length": 64}))
+        with pytest.raises(LmrunError, match="generation 1"):
+            events = server.control.apply(
+                profile, {}, watch=False, base_generation=planned.base_generation
+            )
+            next(events)

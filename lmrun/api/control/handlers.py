@@ -68,7 +68,12 @@ class ControlHandlers:
 
     async def apply(self, call: Call) -> ASGIApp:
         request = parse(ApplyRequest, call.json)
-        events = self._control.intake.apply(request.path, request.environment, watch=request.watch)
+        events = self._control.intake.apply(
+            request.path,
+            request.environment,
+            watch=request.watch,
+            base_generation=request.base_generation,
+        )
         try:
             return await open_stream(_to_sse(events))
         except ProfileInvalid as invalid:

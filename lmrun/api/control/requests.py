@@ -33,9 +33,11 @@ class ProfileRequest(Settings):
 
 
 class ApplyRequest(ProfileRequest):
-    """`watch`: apply later changes of the file by itself, too."""
+    """`watch`: apply later changes of the file by itself, too. `base_generation`: the one that
+    the plan was made against which somebody has agreed to; None agrees to whatever comes."""
 
     watch: bool = False
+    base_generation: Annotated[int, Field(ge=0)] | None = None
 
 
 class DownRequest(Settings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lmrun.api.control.handlers import Control, ControlHandlers
 from lmrun.api.control.requests import ApplyRequest, DownRequest, ProfileRequest
 from lmrun.api.routes import Response, Route
-from lmrun.errors import ProfileInvalid, StoreError
+from lmrun.errors import ProfileInvalid, ProfileSuperseded, StoreError
 from lmrun.reconcile.outcome import ApplyEvent, Plan
 from lmrun.reconcile.status import Status
 
@@ -66,7 +66,7 @@ def control_routes(control: Control) -> tuple[Route, ...]:
             "Make a profile file the desired state, and report until everything was tried",
             request=ApplyRequest,
             responses={200: (Response("A stream of events", ApplyEvent, "text/event-stream"),)},
-            errors=(ProfileInvalid, StoreError),
+            errors=(ProfileInvalid, ProfileSuperseded, StoreError),
         ),
         Route(
             "POST",

@@ -70,8 +70,9 @@ def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[st
     plan = control.plan(file, values)
     if not wish.as_json:
         terminal.show(render_plan(plan))
-    require_consent(plan, replaced_profile(control, file, plan), wish.is_agreed, terminal)
-    events = control.apply(file, values, watch=wish.watch)
+    asked = require_consent(plan, replaced_profile(control, file, plan), wish.is_agreed, terminal)
+    base_generation = plan.base_generation if asked else None
+    events = control.apply(file, values, watch=wish.watch, base_generation=base_generation)
     try:
         with closing(events):
             ended = show_json(events, terminal) if wish.as_json else follow(events, plan, terminal)
@@ -100,16 +101,20 @@ def replaced_profile(control: Control, file: Path, plan: Plan) -> str | None:
     return current.files[0]
 
 
-def require_consent(plan: Plan, replaced: str | None, is_agreed: bool, terminal: Terminal) -> None:
-    """Raises LmrunError unless somebody agrees to what takes something away from its users."""
+def require_consent(plan: Plan, replaced: str | None, is_agreed: bool, terminal: Terminal) -> bool:
+    """Whether somebody was asked and agreed to just this plan.
+
+    Raises LmrunError when nobody agrees to what takes something away from its users.
+    """
     reasons = describe_losses(plan, replaced)
     if not reasons or is_agreed:
-        return
+        return False
     what = " and ".join(reasons)
     if not terminal.can_ask:
         raise LmrunError(f"This {what}; nothing was changed.", hint="--yes agrees to it.")
     if not terminal.ask(f"This {what}. Go on?"):
         raise LmrunError("Nothing was changed.")
+    return True
 
 
 def describe_losses(plan: Plan, replaced: str | None) -> list[str]:
