@@ -62,6 +62,7 @@ class NativeModel:
     """Weights with a context: what `info` says, its vocabulary, its threads. Free it with `close`.
 
     `model`, `context`, `memory`: llama.cpp's pointers; `memory` is None for an encoder.
+    `asynchronous`: a decode may return before it is done.
     """
 
     def __init__(self, weights: Weights, context: int, shape: settings.ContextShape) -> None:
@@ -70,6 +71,7 @@ class NativeModel:
         self.shape = shape
         self.memory: int | None = native.llama_get_memory(context)
         self.vocabulary = Vocabulary(native.llama_model_get_vocab(weights.model))
+        self.asynchronous: bool = native.llama_supports_gpu_offload()
         self.info = _describe(weights, shape, self.vocabulary)
 
     def set_threads(self, threads: int) -> None:

@@ -28,7 +28,7 @@ from lmrun.engines.base import (
 from lmrun.engines.llama_cpp import native_log, slices
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel
-from lmrun.engines.llama_cpp.sampling import Sampler
+from lmrun.engines.llama_cpp.sampling import Outputs, Sampler
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
 
 _NO_ROOM = 1
@@ -64,6 +64,7 @@ class GenerationModel:
         self._native = model
         self._most_threads = most_threads
         self._batch = Batch(model.shape.chunk + model.shape.sequences)
+        self._outputs = Outputs(model.context, model.info.vocab_size)
         self._free_slots = list(reversed(range(model.shape.sequences)))
         self._waiting: deque[_Sequence] = deque()
         self._prefilling: deque[_Sequence] = deque()
@@ -99,7 +100,7 @@ class GenerationModel:
         sequence = _Sequence(
             id=spec.id,
             prompt=np.array(spec.prompt, dtype=np.int32),
-            sampler=Sampler(spec.prediction, spec.prompt, self.info.vocab_size),
+            sampler=Sampler(spec.prediction, spec.prompt),
             limit=wanted if bounded else room,
             limit_reason="maxPredictedTokensReached" if bounded else "contextLengthReached",
         )
@@ -119,7 +120,8 @@ class GenerationModel:
         rows = len(self._streaming)
         started = time.perf_counter()
         code: int = native.llama_decode(self._native.context, self._batch.native)
-        native.llama_synchronize(self._native.context)
+        if self._native.asynchronous:
+            native.llama_synchronize(self._native.context)
         seconds = time.perf_counter() - started
         if code:
             return [self._refuse(code)]
@@ -213,7 +215,7 @@ class GenerationModel:
     def _advance(self, sequence: _Sequence, row: int, events: list[StepEvent]) -> None:
         """One token out of the logits of `row`."""
         vocabulary = self._native.vocabulary
-        token = sequence.sampler.sample(self._native.context, row)
+        token = sequence.sampler.sample(self._outputs, row)
         if vocabulary.ends_generation(token):
             self._finish(sequence, "eosFound", events)
             return

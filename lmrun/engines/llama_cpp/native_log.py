@@ -6,7 +6,8 @@ from collections import deque
 
 from llama_cpp import llama_cpp as native
 
-_WARN, _ERROR, _CONTINUED = 2, 3, 5
+# ggml.h: ggml_log_level. The list in the binding's comments is older and differs by one.
+_WARN, _ERROR, _CONTINUED = 3, 4, 5
 _KEPT_LINES = 200
 _KEPT_BYTES = 500
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from llama_cpp import llama_cpp as native
@@ -21,6 +22,12 @@ REPEAT_WINDOW = 64
 _AT_LEAST_ONE = 1
 
 Logits = NDArray[np.float32]
+
+# llama_get_logits_ith as a plain address: its binding makes a pointer object, which numpy takes
+# ten times as long to turn into an array.
+_address_of_logits = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(
+    ctypes.cast(cast(Any, native.llama_get_logits_ith), ctypes.c_void_p).value or 0
+)
 
 
 class RepeatPenalty:
@@ -42,9 +49,10 @@ class RepeatPenalty:
 
     def apply(self, logits: Logits) -> None:
         """A token twice in the window is penalised once: both writes carry the same value."""
-        recent = self._ring[: self._seen]
-        values = logits[recent]
-        logits[recent] = np.where(values > 0, values / self._penalty, values * self._penalty)
+        recent = self._ring if self._seen >= REPEAT_WINDOW else self._ring[: self._seen]
+        values = logits.take(recent)
+        harsher = np.minimum if self._penalty > 1 else np.maximum
+        logits[recent] = harsher(values / self._penalty, values * self._penalty)
 
 
 class CountPenalty:
@@ -102,28 +110,43 @@ def make_adjustments(prediction: PredictionConfig, prompt: Sequence[int]) -> lis
     return adjustments
 
 
+class Outputs:
+    """The logits of the last decode: numpy arrays on llama.cpp's memory, made once per address."""
+
+    def __init__(self, context: int, vocab_size: int) -> None:
+        self.context = context
+        self._row_type = ctypes.c_float * vocab_size
+        self._views: dict[int, Logits] = {}
+
+    def read(self, row: int) -> Logits:
+        """The logits of a batch row, valid and changeable until the next decode."""
+        address = _address_of_logits(self.context, row)
+        view = self._views.get(address)
+        if view is None:
+            memory = memoryview(self._row_type.from_address(address))
+            view = self._views[address] = np.frombuffer(memory, np.float32)
+        return view
+
+
 class Sampler:
     """One sequence's sampler. `close` frees what llama.cpp holds for it."""
 
-    def __init__(
-        self, prediction: PredictionConfig, prompt: Sequence[int], vocab_size: int
-    ) -> None:
+    def __init__(self, prediction: PredictionConfig, prompt: Sequence[int]) -> None:
         self._adjustments = make_adjustments(prediction, prompt)
-        self._row_type = ctypes.c_float * vocab_size
         self._chain = None if prediction.temperature == 0 else _make_chain(prediction)
 
-    def sample(self, context: int, row: int) -> int:
+    def sample(self, outputs: Outputs, row: int) -> int:
         """The next token out of the logits of batch row `row`, remembered for penalties."""
         chain = self._chain
         if chain is None or self._adjustments:
-            logits = self._view(context, row)
+            logits = outputs.read(row)
             for adjustment in self._adjustments:
                 adjustment.apply(logits)
         token: int
         if chain is None:
             token = int(logits.argmax())
         else:
-            token = native.llama_sampler_sample(chain, context, row)
+            token = native.llama_sampler_sample(chain, outputs.context, row)
         for adjustment in self._adjustments:
             adjustment.accept(token)
         return token
@@ -132,13 +155,6 @@ class Sampler:
         if self._chain is not None:
             native.llama_sampler_free(self._chain)
             self._chain = None
-
-    def _view(self, context: int, row: int) -> Logits:
-        """llama.cpp's own logits of a row, valid until the next decode."""
-        pointer = native.llama_get_logits_ith(context, row)
-        address = ctypes.cast(pointer, ctypes.c_void_p).value or 0
-        logits: Logits = np.frombuffer(memoryview(self._row_type.from_address(address)), np.float32)
-        return logits
 
 
 def _make_chain(prediction: PredictionConfig) -> int:

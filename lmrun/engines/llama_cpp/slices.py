@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 MIXED_STEP_RATIO = 3.0
 AIM_RATIO = 2.5
@@ -22,8 +22,7 @@ _WEIGHT = 0.3
 _LEAST_SHARE = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """What steps of this model cost, in seconds; 0 is not measured yet.
 
     `decode_s`: a step that decodes one token for each of `rows` sequences. `token_s`: one more
@@ -40,14 +39,15 @@ class Pace:
 def observe(pace: Pace, *, rows: int, prompt_tokens: int, seconds: float) -> Pace:
     """The pace after a step of `rows` decoded tokens and `prompt_tokens` of prefill."""
     if rows and not prompt_tokens:
-        return replace(pace, decode_s=_follow(_at_rows(pace, rows), seconds), rows=rows)
+        decode_s = _follow(_at_rows(pace, rows), seconds)
+        return Pace(decode_s, rows, pace.token_s, pace.largest)
     if not prompt_tokens:
         return pace
     decode_s = _at_rows(pace, rows) if rows else 0.0
     token_s = max(seconds - decode_s, _LEAST_SHARE * seconds) / prompt_tokens
     blended = token_s if not pace.token_s else pace.token_s + _WEIGHT * (token_s - pace.token_s)
     largest = max(pace.largest, prompt_tokens) if rows else pace.largest
-    return replace(pace, token_s=blended, largest=largest)
+    return Pace(pace.decode_s, pace.rows, blended, largest)
 
 
 def choose_slice(pace: Pace, rows: int, most: int) -> int:
