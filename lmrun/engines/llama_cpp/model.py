@@ -203,14 +203,15 @@ class GenerationModel:
         """After a slice of its prompt: to the back of the turn, or to its first token."""
         sequence.processed += taken
         events.append(PromptProcessed(sequence.id, sequence.processed))
+        if not sequence.rest and not sequence.limit:
+            self._finish(sequence, sequence.limit_reason, events)
+            return
         self._prefilling.remove(sequence)
         if sequence.rest:
             self._prefilling.append(sequence)
-        elif sequence.limit:
+        else:
             self._streaming.append(sequence)
             self._advance(sequence, row, events)
-        else:
-            self._finish(sequence, sequence.limit_reason, events)
 
     def _advance(self, sequence: _Sequence, row: int, events: list[StepEvent]) -> None:
         """One token out of the logits of `row`."""
