@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import struct
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -142,3 +144,16 @@ def test_garbage_after_a_request_does_not_disturb_its_answer(port: Port, pool: S
         sock.sendall(completion(port) + b"\x00\x01 garbage\r\n\r\n")
         assert sock.recv(65536).startswith(b"HTTP/1.1 200")
     wait_until(lambda: pool.is_idle)
+
+
+def test_a_kept_connection_answers_without_waiting_for_acknowledgements(port: Port) -> None:
+    request = f"GET /health HTTP/1.1\r\nHost: localhost:{port.number}\r\n\r\n".encode()
+    times_s = []
+    with port.connect() as sock:
+        for _ in range(20):
+            start = time.perf_counter()
+            sock.sendall(request)
+            assert read_reply(sock).status == 200
+            times_s.append(time.perf_counter() - start)
+    # A delayed acknowledgement takes 40 ms.
+    assert statistics.median(times_s) < 0.02
