@@ -72,13 +72,18 @@ class WorkerSession:
         """Wait for the worker's end; its streams have failed then. Why it ended."""
         returncode = await asyncio.shield(self._running.death)
         self._stop_watching()
-        self.streams.fail_all(lambda: self._describe_death(returncode))
+        self.streams.close(lambda: self._describe_death(returncode))
         return self._describe_death(returncode)
+
+    async def finish(self) -> None:
+        """Wait for what a dead worker leaves behind."""
+        if self._process is not None:
+            await self._process.finish()
 
     async def stop(self, make_error: Callable[[], LmrunError]) -> None:
         """End the streams with an error and the worker in good order."""
         self._stop_watching()
-        self.streams.fail_all(make_error)
+        self.streams.close(make_error)
         if self._process is not None:
             await self._process.stop(self._timings)
 
@@ -87,7 +92,7 @@ class WorkerSession:
         self._stop_watching()
         if self._process is not None:
             self._process.kill()
-            await asyncio.shield(self._process.death)
+            await self._process.finish()
 
     def set_threads(self, threads: int) -> None:
         """Grant the worker this many threads from its next step on."""

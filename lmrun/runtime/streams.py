@@ -76,6 +76,7 @@ class Streams:
         self._on_activity = on_activity
         self._open: dict[int, _Stream] = {}
         self._ids = itertools.count(1)
+        self._refusal: Callable[[], LmrunError] | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -108,13 +109,16 @@ class Streams:
             if stream is not None:
                 self._hand_out(stream, part)
 
-    def fail_all(self, make_error: Callable[[], LmrunError]) -> None:
-        """End every stream, each with an error of its own."""
+    def close(self, make_error: Callable[[], LmrunError]) -> None:
+        """End every stream, each with an error of its own, and refuse new ones with it."""
+        self._refusal = make_error
         for sequence, stream in list(self._open.items()):
             stream.fail(make_error())
             self._end(sequence)
 
     def _start(self, sequence: int, prompt: Prompt, prediction: PredictionConfig) -> _Stream:
+        if self._refusal is not None:
+            raise self._refusal()
         frame = Generate(sequence, prompt, prediction.model_dump(exclude_unset=True))
         stream = self._open[sequence] = _Stream()
         if len(self._open) == 1:

@@ -156,7 +156,10 @@ class Supervisor:
             loaded.set_exception(error)
             return
         loaded.set_result(None)
-        while (delay_s := self._judge(await self._next_death())) is not None:
+        while self.instance.state != "failed":
+            delay_s = self._judge(await self._next_death())
+            if self._session is not None:
+                await self._session.finish()
             await asyncio.sleep(delay_s)
 
     async def _next_death(self) -> LmrunError:
@@ -188,18 +191,18 @@ class Supervisor:
         self.instance.active = active
         self.instance.waiting = waiting
 
-    def _judge(self, error: LmrunError) -> float | None:
-        """Seconds until the next start; None when there is none, and the instance failed."""
+    def _judge(self, error: LmrunError) -> float:
+        """Go to `loading`, or to `failed` for good. Seconds until the next start, if any."""
         if not isinstance(error, EngineCrashed | EngineHung):
             self._move_to("failed", error=error)
-            return None
+            return 0.0
         logger.warning("%s: %s", self.instance.spec.identifier, error)
         now = asyncio.get_running_loop().time()
         healthy_s = now - self._ready_at if self.instance.state == "ready" else 0.0
         self._history = self._history.add(now, healthy_s=healthy_s, timings=self._timings)
         if self._history.is_loop(self._timings):
             self._move_to("failed", error=self._describe_loop(error))
-            return None
+            return 0.0
         self.instance.restarts += 1
         if self.instance.state != "loading":
             self._move_to("loading")

@@ -120,11 +120,14 @@ def test_every_stream_fails_with_an_error_of_its_own() -> None:
     async def body() -> None:
         sent = Sent()
         waits = [await start(sent.start()) for _ in range(3)]
-        sent.streams.fail_all(lambda: EngineCrashed("gone", returncode=-9))
+        sent.streams.close(lambda: EngineCrashed("gone", returncode=-9))
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert all(isinstance(error, EngineCrashed) for error in errors)
         assert len(set(map(id, errors))) == 3
         assert sent.activity == [1, 0]
+        with pytest.raises(EngineCrashed):
+            await anext(sent.start())
+        assert len(sent.frames) == 3
 
     asyncio.run(body())
 

@@ -19,11 +19,14 @@ from lmrun.runtime.process.stderr import StderrTail
 from lmrun.runtime.timings import Timings
 from lmrun.worker.frames import Close, FromWorker, ToWorker
 
-_REAP_GRACE_S = 0.05
+_GRACE_S = 0.05
 
 
 class WorkerProcess:
-    """A running worker. `death` is done when it is reaped, with its return code."""
+    """A running worker. `death` is done when it is reaped, with its return code.
+
+    Whoever starts one awaits `finish` or `stop` in the end.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,16 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
+    async def finish(self) -> int:
+        """Wait for its death and its last words. The return code.
+
+        A process that the worker started may keep its standard error open: it gets little time.
+        """
+        returncode = await asyncio.shield(self.death)
+        await asyncio.wait({self._stderr.closed}, timeout=_GRACE_S)
+        self._stderr_transport.close()
+        return returncode
+
     async def stop(self, timings: Timings) -> int:
         """Ask it to end, then insist. The return code."""
         self.send(Close())
@@ -87,7 +100,7 @@ class WorkerProcess:
                 self._process.terminate()
             if not await self._dies_within(timings.term_timeout_s):
                 self.kill()
-        return await asyncio.shield(self.death)
+        return await self.finish()
 
     async def _dies_within(self, seconds: float) -> bool:
         done, _ = await asyncio.wait({self.death}, timeout=seconds)
@@ -97,14 +110,10 @@ class WorkerProcess:
         """A closed socket is the first sign of death; one that closes it and lives on is ended."""
         await self._connection.lost
         ended = asyncio.ensure_future(self._process.wait())
-        done, _ = await asyncio.wait({ended}, timeout=_REAP_GRACE_S)
+        done, _ = await asyncio.wait({ended}, timeout=_GRACE_S)
         if not done:
             self.kill()
-        returncode = await ended
-        # Its last words may still be in the pipe; a process that it started may keep that open.
-        await asyncio.wait({self._stderr.closed}, timeout=_REAP_GRACE_S)
-        self._stderr_transport.close()
-        return returncode
+        return await ended
 
 
 async def _execute(end_of_socket: int, stderr: int) -> asyncio.subprocess.Process:
