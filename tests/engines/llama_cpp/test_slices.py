@@ -1,0 +1,128 @@
+"""The share of prompts in a step: pure, so it is told what steps cost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmrun.engines.llama_cpp.slices import (
+    FIRST_SLICE,
+    MIXED_STEP_RATIO,
+    SHORTEST_EXACT,
+    Pace,
+    choose_chunk,
+    choose_slice,
+    observe,
+    share,
+)
+
+
+def simulate(decode_s: float, token_s: float, steps: int = 30, most: int = 512) -> list[float]:
+    """Cost ratios of mixed steps on a machine with these costs, after some decode-only steps."""
+    pace, ratios = Pace(), []
+    for _ in range(3):
+        pace = observe(pace, rows=1, prompt_tokens=0, seconds=decode_s)
+    for _ in range(steps):
+        taken = choose_slice(pace, 1, most)
+        seconds = decode_s + token_s * taken
+        ratios.append(seconds / decode_s)
+        pace = observe(pace, rows=1, prompt_tokens=taken, seconds=seconds)
+    return ratios
+
+
+@pytest.mark.parametrize(
+    ("decode_ms", "token_ms"), [(5, 0.56), (8, 4.0), (40, 4.0), (10, 0.02), (100, 90), (20, 15)]
+)
+def test_mixed_steps_stay_within_three_decode_steps(decode_ms: float, token_ms: float) -> None:
+    ratios = simulate(decode_ms / 1e3, token_ms / 1e3)
+    assert all(ratio <= MIXED_STEP_RATIO for ratio in ratios[1:])
+
+
+def test_a_cheap_prefill_gets_most_of_what_it_may_take() -> None:
+    assert simulate(0.010, 0.0002)[-1] > 2.2
+
+
+def test_the_first_slice_is_small_and_nothing_grows_more_than_twofold() -> None:
+    pace = Pace()
+    assert choose_slice(pace, 1, 512) == FIRST_SLICE
+    pace = observe(pace, rows=1, prompt_tokens=0, seconds=0.01)
+    pace = observe(pace, rows=1, prompt_tokens=16, seconds=0.01)
+    assert choose_slice(pace, 1, 512) == 2 * FIRST_SLICE
+
+
+def test_a_single_disturbed_step_does_not_widen_slices_much() -> None:
+    pace = Pace(decode_s=0.01, rows=1, token_s=0.002, largest=64)
+    disturbed = observe(pace, rows=1, prompt_tokens=0, seconds=1.0)
+    assert choose_slice(disturbed, 1, 512) <= choose_slice(pace, 1, 512) + 1
+
+
+def test_fewer_streams_make_smaller_slices_at_once() -> None:
+    pace = Pace(decode_s=0.04, rows=8, token_s=0.002, largest=64)
+    assert choose_slice(pace, 1, 512) < choose_slice(pace, 8, 512) / 4
+
+
+@given(st.integers(0, 64), st.integers(1, 256), st.floats(0, 10), st.integers(1, 512))
+def test_a_slice_is_never_empty_and_never_too_large(
+    rows: int, prompt_tokens: int, seconds: float, most: int
+) -> None:
+    pace = observe(Pace(), rows=rows, prompt_tokens=0, seconds=seconds)
+    pace = observe(pace, rows=rows, prompt_tokens=prompt_tokens, seconds=seconds)
+    assert 1 <= choose_slice(pace, max(rows, 1), most) <= most
+
+
+@pytest.mark.parametrize(
+    ("remaining", "budget", "expected"),
+    [
+        ([5], 16, [5]),
+        ([100], 16, [16]),
+        ([17], 16, [9]),
+        ([23], 16, [15]),
+        ([24], 16, [16]),
+        ([10, 10], 16, [10, 6]),
+        ([16, 50], 16, [16, 0]),
+        ([3, 4, 5], 512, [3, 4, 5]),
+        ([9], 8, [8]),
+        ([], 16, []),
+    ],
+)
+def test_prompts_share_a_step_in_order(
+    remaining: list[int], budget: int, expected: list[int]
+) -> None:
+    assert share(remaining, budget) == expected
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=8), st.integers(1, 512))
+def test_a_step_takes_something_and_not_more_than_its_budget(
+    remaining: list[int], budget: int
+) -> None:
+    taken = share(remaining, budget)
+    assert 1 <= sum(taken) <= budget
+    assert all(0 <= got <= rest for got, rest in zip(taken, remaining, strict=True))
+
+
+@given(st.integers(1, 2000), st.integers(16, 512))
+def test_no_prompt_is_cut_where_results_would_depend_on_the_cut(length: int, budget: int) -> None:
+    rest, parts = length, []
+    while rest:
+        (taken,) = share([rest], budget)
+        parts.append(taken)
+        rest -= taken
+    assert len(parts) == 1 or min(parts) >= SHORTEST_EXACT
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cores", "most", "expected"),
+    [
+        (300_000, 2, 512, 512),
+        (135_000_000, 2, 512, 32),
+        (7_000_000_000, 2, 512, 16),
+        (7_000_000_000, 64, 512, 32),
+        (135_000_000, 2, 4, 4),
+        (0, 1, 512, 512),
+    ],
+)
+def test_a_chunk_follows_the_size_of_model_and_machine(
+    parameters: int, cores: int, most: int, expected: int
+) -> None:
+    assert choose_chunk(parameters, cores, most) == expected
