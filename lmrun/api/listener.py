@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from lmrun.api.door import Door
 from lmrun.api.http.connection import PatientConnection
 from lmrun.errors import AddressRefused
 from lmrun.profile.schema import ServerConfig
@@ -87,6 +88,7 @@ class PortListener:
 
         Raises AddressRefused, and changes nothing then.
         """
+        Door.from_config(config)
         sockets = open_sockets(config.host, config.port)
         server = make_server(self._app)
         previous = self._server
@@ -99,7 +101,11 @@ class PortListener:
             previous.should_exit = True
 
     def update(self, config: ServerConfig) -> None:
-        """Serve by `config` from the next request on."""
+        """Serve by `config` from the next request on.
+
+        Raises AddressRefused when no door can be made of it, and changes nothing then.
+        """
+        Door.from_config(config)
         self._config = config
 
     async def close(self, *, drain_s: float) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import msgspec
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic import WithJsonSchema as Schema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -41,7 +41,7 @@ class Only:
         # As JSON, since in Python `True == 1 == 1.0`.
         if value is None or _to_json(value) in map(_to_json, self.values):
             return value
-        accepted = " or ".join(_to_json(item).decode() for item in self.values)
+        accepted = " or ".join(map(_to_json, self.values))
         reason = f"not supported yet; only {accepted} is" if accepted else "not supported yet"
         raise PydanticCustomError(UNSUPPORTED, "{reason}", {"reason": reason})
 
@@ -50,8 +50,8 @@ def only(*values: Any) -> Only:
     return Only(values)
 
 
-def _to_json(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+def _to_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _to_stop_strings(value: Any) -> Any:
