@@ -21,6 +21,8 @@ from lmrun.settings.load import LoadConfig
 
 MOST_EMBEDDED_AT_ONCE = 64
 _META_BYTES = 256
+# llama.cpp names a RoPE type for these too, and never uses it.
+_LEARNED_POSITIONS = ("bert", "starcoder")
 _POOLING_RANK = "4"
 _POOLING_NONE = "0"
 
@@ -50,7 +52,10 @@ class Weights:
         scaled_from = self.read("{arch}.rope.scaling.original_context_length")
         return settings.ModelFacts(
             trained_context=native.llama_model_n_ctx_train(self.model),
-            rotary=native.llama_model_rope_type(self.model) != native.LLAMA_ROPE_TYPE_NONE,
+            rotary=(
+                native.llama_model_rope_type(self.model) != native.LLAMA_ROPE_TYPE_NONE
+                and self.read("general.architecture") not in _LEARNED_POSITIONS
+            ),
             scaled_from=int(scaled_from) if scaled_from else None,
         )
 

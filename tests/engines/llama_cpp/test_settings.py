@@ -1,0 +1,313 @@
+"""Every load setting is honoured or refused by name; nothing is ignored."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from llama_cpp import llama_cpp as native
+
+from lmrun.engines.llama_cpp import settings
+from lmrun.engines.llama_cpp.loading import (
+    NativeModel,
+    load_native,
+    load_weights,
+    make_context,
+    read_build,
+)
+from lmrun.engines.llama_cpp.model import GenerationModel
+from lmrun.engines.llama_cpp.settings import Build, ModelFacts
+from lmrun.errors import SettingRefused
+from lmrun.settings.load import CacheType, LoadConfig
+from tests.engines.llama_cpp.bare import bare_model, read_logits
+from tests.support.engines import Subject, drain, generate, spec, tokens_of
+from tests.support.tiny_llama import TinyShape, write_tiny_llama
+
+ON_GPU = Build(gpu_offload=True, mmap=True, mlock=True)
+ON_CPU = Build(gpu_offload=False, mmap=True, mlock=True)
+NEITHER = Build(gpu_offload=False, mmap=False, mlock=False)
+LLAMA = ModelFacts(trained_context=8192, rotary=True)
+GPT2 = ModelFacts(trained_context=1024, rotary=False)
+
+
+def config(**values: Any) -> LoadConfig:
+    return LoadConfig.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """Heads of 32 values: the smallest that quantised caches take."""
+    path = tmp_path_factory.mktemp("wide") / "wide.gguf"
+    return Subject(write_tiny_llama(path, shape=TinyShape(embedding=128, layers=2)))
+
+
+def load(subject: Subject, **values: Any) -> NativeModel:
+    return load_native(subject.path, config(**values), 1, lambda fraction: None)
+
+
+@pytest.mark.parametrize("key", ["k_cache_type", "v_cache_type"])
+@pytest.mark.parametrize("kind", sorted(settings.CACHE_TYPES))
+def test_every_cache_type_generates(wide: Subject, key: str, kind: CacheType) -> None:
+    values: dict[str, Any] = {key: kind}
+    with closing(wide.load(**values)) as model:
+        assert len(generate(model, spec(1, prompt_length=30, max_tokens=5))) == 5
+
+
+def test_a_smaller_cache_type_is_a_smaller_cache(wide: Subject) -> None:
+    sizes = []
+    for kind in ("f32", "f16", "q4_0"):
+        with closing(load(wide, k_cache_type=kind, v_cache_type=kind)) as model:
+            sizes.append(_state_bytes(model))
+    assert sizes[0] > 1.9 * sizes[1] > 3 * sizes[2]
+
+
+def _state_bytes(model: NativeModel) -> int:
+    """Bytes that 64 tokens hold in the KV cache."""
+    tokens = (ctypes.c_int32 * 64)(*range(64))
+    assert native.llama_decode(model.context, native.llama_batch_get_one(tokens, 64)) == 0
+    size: int = native.llama_state_seq_get_size(model.context, 0)
+    return size
+
+
+@pytest.mark.parametrize(
+    ("values", "param"),
+    [
+        ({"gpu": {"ratio": "max"}}, "load.gpu"),
+        ({"gpu": {"ratio": 0.5}}, "load.gpu"),
+        ({"gpu": {"ratio": 1.0}}, "load.gpu"),
+        ({"context_length": 2049}, "load.context_length"),
+        ({"flash_attention": False, "v_cache_type": "q8_0"}, "load.v_cache_type"),
+        ({"flash_attention": False, "v_cache_type": "q4_0"}, "load.v_cache_type"),
+        ({"k_cache_type": "q8_0"}, "load.k_cache_type"),
+        ({"v_cache_type": "q5_1"}, "load.v_cache_type"),
+    ],
+    ids=str,
+)
+def test_what_this_build_or_model_cannot_do_is_refused_by_name(
+    tiny: Subject, values: dict[str, Any], param: str
+) -> None:
+    if param == "load.gpu" and read_build().gpu_offload:
+        pytest.skip("this build of llama.cpp has a GPU, so the setting is honoured")
+    with pytest.raises(SettingRefused) as refused:
+        tiny.load(**values)
+    assert refused.value.param == param
+    assert param in refused.value.message and refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"gpu": {"ratio": "off"}},
+        {"gpu": {"ratio": 0.0}},
+        {"flash_attention": False},
+        {"eval_batch_size": 1},
+        {"eval_batch_size": 65_536},
+        {"threads": 1},
+        {"try_mmap": False},
+        {"max_parallel_predictions": 256, "context_length": 8},
+        {"context_length": 4096, "rope_frequency_scale": 0.5},
+        {"context_length": 8},
+    ],
+    ids=str,
+)
+def test_what_can_be_done_is_done(tiny: Subject, values: dict[str, Any]) -> None:
+    with closing(tiny.load(**values)) as model:
+        wanted = values.get("context_length", 2048)
+        assert model.info.context_length == wanted
+        assert len(generate(model, spec(1, prompt_length=5, max_tokens=3))) == 3
+
+
+def test_flash_attention_and_rope_reach_the_context(tiny: Subject) -> None:
+    prompt = spec(1, prompt_length=40).prompt
+    seen = set()
+    for values in (
+        {"flash_attention": True},
+        {"flash_attention": False},
+        {"rope_frequency_base": 500.0},
+        {"rope_frequency_scale": 0.25},
+    ):
+        with bare_model(tiny, **values) as model:
+            (logits,) = read_logits(model, prompt, [])
+            seen.add(logits.tobytes())
+    assert len(seen) == 4
+
+
+def test_the_context_has_room_for_every_sequence(tiny: Subject) -> None:
+    with closing(load(tiny, context_length=512, max_parallel_predictions=3)) as model:
+        assert native.llama_n_ctx(model.context) >= 3 * 512
+        assert native.llama_n_seq_max(model.context) == 3
+        assert native.llama_n_batch(model.context) == native.llama_n_ubatch(model.context)
+
+
+def test_threads_are_bounded_by_the_setting(tiny: Subject) -> None:
+    native_model = load(tiny, threads=2)
+    with closing(GenerationModel(native_model, 2)) as model:
+        model.set_threads(8)
+        assert native.llama_n_threads(native_model.context) == 2
+        model.set_threads(1)
+        assert native.llama_n_threads(native_model.context) == 1
+        assert native.llama_n_threads_batch(native_model.context) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and drops a Linux capability")
+def test_weights_are_locked_or_the_load_is_refused(tiny: Subject) -> None:
+    program = """
+import ctypes, resource, sys
+from pathlib import Path
+from lmrun.engines.llama_cpp.engine import engine
+from lmrun.settings.load import LoadConfig
+
+def load():
+    config = LoadConfig(keep_model_in_memory=True)
+    return engine.load(Path(sys.argv[1]), config, threads=1, on_progress=lambda fraction: None)
+
+class Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+class Data(ctypes.Structure):
+    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32)]
+    _fields_ += [("inheritable", ctypes.c_uint32)]
+
+none = (Data * 2)()
+assert ctypes.CDLL(None).capset(ctypes.byref(Header(0x20080522, 0)), none) == 0
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]))
+try:
+    load()
+except Exception as error:
+    print(type(error).__name__, error.param)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program, str(tiny.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+    )
+    assert finished.stdout.strip() == "SettingRefused load.keep_model_in_memory", finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("ratio", "build", "expected"),
+    [
+        (None, ON_GPU, -1),
+        (None, ON_CPU, 0),
+        ("max", ON_GPU, -1),
+        ("off", ON_GPU, 0),
+        ("off", ON_CPU, 0),
+        (0.0, ON_CPU, 0),
+        (0.5, ON_GPU, 16),
+        (1.0, ON_GPU, 31),
+    ],
+)
+def test_a_share_of_the_gpu_is_a_number_of_layers(
+    ratio: str | float | None, build: Build, expected: int
+) -> None:
+    chosen = config() if ratio is None else config(gpu={"ratio": ratio})
+    assert settings.choose_gpu_layers(chosen, build, layers=30) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "build", "expected"),
+    [
+        ({}, ON_CPU, native.LLAMA_LOAD_MODE_MMAP),
+        ({}, NEITHER, native.LLAMA_LOAD_MODE_NONE),
+        ({"try_mmap": False}, ON_CPU, native.LLAMA_LOAD_MODE_NONE),
+        ({"keep_model_in_memory": True}, ON_CPU, native.LLAMA_LOAD_MODE_MMAP_MLOCK),
+        (
+            {"keep_model_in_memory": True, "try_mmap": False},
+            ON_CPU,
+            native.LLAMA_LOAD_MODE_MLOCK,
+        ),
+    ],
+)
+def test_weights_are_mapped_read_or_locked(
+    values: dict[str, Any], build: Build, expected: int
+) -> None:
+    assert settings.choose_load_mode(config(**values), build) == expected
+
+
+def test_locking_where_it_cannot_be_done_is_refused() -> None:
+    with pytest.raises(SettingRefused) as refused:
+        settings.choose_load_mode(config(keep_model_in_memory=True), NEITHER)
+    assert refused.value.param == "load.keep_model_in_memory"
+
+
+@pytest.mark.parametrize(
+    ("values", "facts", "expected"),
+    [
+        ({}, LLAMA, 4096),
+        ({}, GPT2, 1024),
+        ({"context_length": 8192}, LLAMA, 8192),
+        ({"context_length": 16_384, "rope_frequency_scale": 0.5}, LLAMA, 16_384),
+        ({"context_length": 16_384, "rope_frequency_base": 1e6}, LLAMA, 16_384),
+    ],
+)
+def test_the_context_follows_the_model_and_the_wish(
+    values: dict[str, Any], facts: ModelFacts, expected: int
+) -> None:
+    assert settings.choose_context_length(config(**values), facts) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "facts", "param"),
+    [
+        ({"context_length": 8193}, LLAMA, "load.context_length"),
+        ({"context_length": 1025}, GPT2, "load.context_length"),
+        ({"rope_frequency_base": 1e4}, GPT2, "load.rope_frequency_base"),
+        ({"rope_frequency_scale": 0.5}, GPT2, "load.rope_frequency_scale"),
+    ],
+)
+def test_a_context_that_would_give_nonsense_is_refused(
+    values: dict[str, Any], facts: ModelFacts, param: str
+) -> None:
+    with pytest.raises(SettingRefused) as refused:
+        settings.choose_context_length(config(**values), facts)
+    assert refused.value.param == param
+
+
+def test_a_pool_that_cannot_be_counted_is_refused() -> None:
+    facts = ModelFacts(trained_context=2**24, rotary=True)
+    huge = config(context_length=2**24, max_parallel_predictions=256)
+    with pytest.raises(SettingRefused) as refused:
+        settings.shape_generation(huge, facts, 512)
+    assert refused.value.param == "load.context_length"
+
+
+@pytest.mark.parametrize(
+    ("scaled_from", "length", "sequences", "unified"),
+    [
+        (None, 4096, 4, True),
+        (4096, 4096, 4, False),
+        (4096, 1024, 4, True),
+        (4096, 8192, 4, True),
+        (4096, 4096, 1, True),
+    ],
+)
+def test_a_shared_pool_never_changes_which_rope_factors_a_model_uses(
+    scaled_from: int | None, length: int, sequences: int, unified: bool
+) -> None:
+    facts = ModelFacts(trained_context=131_072, rotary=True, scaled_from=scaled_from)
+    chosen = config(context_length=length, max_parallel_predictions=sequences)
+    assert settings.shape_generation(chosen, facts, 512).unified is unified
+
+
+def test_a_batch_over_unshared_caches_gives_each_sequence_its_own_text(tiny: Subject) -> None:
+    chosen = config(flash_attention=False, max_parallel_predictions=3, context_length=256)
+    weights = load_weights(tiny.path, chosen, lambda fraction: None)
+    shape = replace(settings.shape_generation(chosen, weights.facts(), 64), unified=False)
+    context = make_context(weights, chosen, shape, 1)
+    greedy: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0, "max_tokens": 12}
+    with closing(GenerationModel(NativeModel(weights, context, shape), None)) as model:
+        alone = {n: generate(model, spec(n, prompt_length=9 * n, **greedy)) for n in (1, 2, 3)}
+        for sequence in alone:
+            model.add(spec(sequence, prompt_length=9 * sequence, **greedy))
+        together = {n: tokens_of(events) for n, events in drain(model).items()}
+    assert [together[n][0] for n in alone] == [answer[0] for answer in alone.values()]
+    assert [len(together[n]) for n in alone] == [12, 12, 12]
