@@ -22,8 +22,8 @@ _READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped"
 
 class Pool:
     """`cores`: threads that all workers together may use. `queue_limit`: requests that may wait
-    per instance beyond those it generates for. `on_change`: something that status shows has
-    changed."""
+    per instance beyond those it generates for. `on_change`: the state, progress or defaults of an
+    instance have changed; counts and threads change too often to be told."""
 
     def __init__(
         self,
@@ -53,7 +53,10 @@ class Pool:
         supervisor = self._supervisors.get(spec.identifier)
         if supervisor is None:
             supervisor = self._supervisors[spec.identifier] = Supervisor(spec, self._surroundings)
-        await supervisor.replace(spec, on_progress)
+        try:
+            await supervisor.replace(spec, on_progress)
+        finally:
+            self._forget_if_gone(supervisor)
 
     async def unload(self, identifier: str) -> None:
         """End an instance; its streams end with ModelNotReady. Returns when the process is gone.
@@ -64,8 +67,7 @@ class Pool:
         if supervisor is None:
             return
         await supervisor.unload()
-        if self._supervisors.get(identifier) is supervisor:
-            del self._supervisors[identifier]
+        self._forget_if_gone(supervisor)
 
     def update(self, spec: InstanceSpec) -> None:
         """Change the hot fields of an instance: `prediction` and `system_prompt`."""
@@ -113,6 +115,11 @@ class Pool:
                 hint="The limit is the profile's server.limits.queue.",
             )
         return best
+
+    def _forget_if_gone(self, supervisor: Supervisor) -> None:
+        identifier = supervisor.instance.spec.identifier
+        if supervisor.is_gone and self._supervisors.get(identifier) is supervisor:
+            del self._supervisors[identifier]
 
     def _not_found(self, name: str) -> ModelNotFound:
         known = ", ".join(self._supervisors)

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an instance is given by whoever keeps all of them. `on_change`: something that
-    status shows has changed. `on_activity`: it began or ceased to need CPU cores."""
+    """What an instance is given by whoever keeps all of them. `on_change`: its state or its
+    progress has changed. `on_activity`: it began or ceased to need CPU cores."""
 
     timings: Timings
     on_change: Callable[[], None]
@@ -58,6 +58,11 @@ class Supervisor:
         self._history = CrashHistory()
         self._ready_at = 0.0
         self._is_replacing = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it is unloaded and nothing is to take its place."""
+        return self.instance.state == "stopped" and not self._is_replacing
 
     @property
     def is_streaming(self) -> bool:
@@ -85,27 +90,19 @@ class Supervisor:
 
     async def unload(self) -> None:
         """End the streams and the worker; returns when the process is gone. Repeating it waits."""
-        if self.instance.state == "unloading":
-            await self._until_stopped()
-        if self.instance.state == "stopped":
-            return
-        self._move_to("unloading")
-        if self._life is not None:
-            self._life.cancel()
-            await asyncio.wait({self._life})
-        if self._session is not None:
-            await self._session.stop(self.not_ready)
-        if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_exception(self.not_ready())
-        self._move_to("stopped")
+        self._is_replacing = False
+        await self._end()
 
     async def replace(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Unload, then load `spec`; who waits goes on waiting. Raises what `load` raises."""
         self._is_replacing = True
         try:
-            await self.unload()
+            await self._end()
+            if not self._is_replacing:
+                raise self.not_ready()
         finally:
             self._is_replacing = False
+            self._wake_waiters()
         self.instance.spec = spec
         await self.load(on_progress)
 
@@ -127,7 +124,6 @@ class Supervisor:
         self.instance.threads = threads
         if self._session is not None and threads:
             self._session.set_threads(threads)
-        self._surroundings.on_change()
 
     def not_ready(self) -> ModelNotReady:
         """The error for whoever wants to use the instance now, by its state."""
@@ -141,6 +137,21 @@ class Supervisor:
             case _:
                 message = f"Model {name!r} is being loaded."
                 return ModelNotReady(message, retry_after_s=RETRY_LOADING_S)
+
+    async def _end(self) -> None:
+        if self.instance.state == "unloading":
+            await self._until_stopped()
+        if self.instance.state == "stopped":
+            return
+        self._move_to("unloading")
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait({self._life})
+        if self._session is not None:
+            await self._session.stop(self.not_ready)
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(self.not_ready())
+        self._move_to("stopped")
 
     async def _until_stopped(self) -> None:
         while self.instance.state == "unloading":
@@ -220,10 +231,13 @@ class Supervisor:
 
     def _move_to(self, state: State, *, error: LmrunError | None = None) -> None:
         self.instance.move_to(state, error=error)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._wake_waiters()
         self._surroundings.on_activity()
         self._surroundings.on_change()
+
+    def _wake_waiters(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _note_bug(self, life: asyncio.Task[None]) -> None:
         """A supervisor that died would leave an instance that nobody restarts: say so, fail."""

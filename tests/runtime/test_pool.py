@@ -291,7 +291,22 @@ def test_cancelling_a_load_unloads(tmp_path: Path) -> None:
             load.cancel()
             await asyncio.wait({load})
             assert load.cancelled()
-            assert pool.instances["m"].state == "stopped"
+            assert pool.instances == {}
+
+    run(body())
+
+
+def test_the_last_of_several_wishes_wins(tmp_path: Path) -> None:
+    async def body() -> None:
+        spec = make_spec(tmp_path, HELLO)
+        async with open_pool(spec) as pool:
+            await asyncio.gather(pool.unload("m"), pool.load(spec, ignore_progress))
+            assert text_of(await ask(pool, "m", "hi")) == "Hello"
+            ended = await asyncio.gather(
+                pool.load(spec, ignore_progress), pool.unload("m"), return_exceptions=True
+            )
+            assert isinstance(ended[0], ModelNotReady)
+            assert pool.instances == {}
 
     run(body())
 
