@@ -55,7 +55,7 @@ def write_tiny_llama(
     shape = shape or TinyShape()
     writer = gguf.GGUFWriter(path, "llama")
     _add_header(writer, shape, name, chat_template)
-    _add_tokenizer(writer, shape.vocab_size)
+    add_tokenizer(writer, shape.vocab_size)
     for tensor, values in _make_tensors(shape, np.random.default_rng(seed)):
         writer.add_tensor(tensor, values)
     writer.write_header_to_file()
@@ -84,7 +84,8 @@ def _add_header(
         writer.add_chat_template(chat_template)
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+    """The byte-level vocabulary, with the control tokens as its last three ids."""
     units = _byte_units()
     merges = _make_merges(units, vocab_size - len(units) - len(CONTROL_TOKENS))
     plain = [*units, *(merge.replace(" ", "") for merge in merges)]

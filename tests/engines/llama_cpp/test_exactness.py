@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +23,7 @@ from lmrun.engines.llama_cpp.slices import FIRST_SLICE
 from lmrun.settings.load import LoadConfig
 from tests.engines.llama_cpp.bare import bare_model, decode_greedily
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
+from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
 
 GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
 
@@ -130,3 +133,24 @@ def test_a_stream_keeps_flowing_while_a_long_prompt_is_prefilled_in_slices(tiny:
             taken.append(done[-1] - sum(taken))
         assert taken[0] <= 2 * FIRST_SLICE
         assert all(after <= 2 * max(taken[:n]) for n, after in enumerate(taken[1:], start=1))
+
+
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
+def test_recurrent_and_sliding_window_models_say_the_same_in_any_batch(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    subject = Subject(write(tmp_path / "variant.gguf"))
+    sequences = [spec(n, prompt_length=45 * n, max_tokens=25, **GREEDY) for n in (1, 2, 3)]
+    answers = []
+    for slice_tokens in (512, 16):
+        with closing(subject.load(flash_attention=False, eval_batch_size=slice_tokens)) as model:
+            answers.append([generate(model, wanted) for wanted in sequences])
+            for wanted in [*sequences, spec(9, prompt_length=60, max_tokens=3)]:
+                model.add(wanted)
+            together = drain(model)
+            answers.append([tokens_of(together[wanted.id]) for wanted in sequences])
+    assert answers[2] == answers[0]
+    assert [[tokens[0] for tokens in answer] for answer in answers] == [
+        [tokens[0] for tokens in answers[0]]
+    ] * 4
+    assert [len(tokens) for answer in answers for tokens in answer] == [25] * 12
