@@ -24,7 +24,12 @@ def test_only_named_variables_are_passed_on() -> None:
         "LANG": "C",
         "LC_ALL": "C.UTF-8",
         "GGML_NO_BACKTRACE": "1",
+        "GOMP_SPINCOUNT": "1000",
     }
+
+
+def test_the_user_may_choose_how_openmp_waits() -> None:
+    assert make_environment({"GOMP_SPINCOUNT": "0"}, None)["GOMP_SPINCOUNT"] == "0"
 
 
 def test_a_source_checkout_comes_after_what_is_there() -> None:
