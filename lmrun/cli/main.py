@@ -141,6 +141,14 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the model files of this machine. Needs no server."""
+    from lmrun.cli.commands import models as listing
+
+    listing.models(as_json=as_json, terminal=_terminal(), home=_home())
+
+
+@app.command()
 def serve(
     profile: Annotated[
         Path | None,
