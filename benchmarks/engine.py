@@ -41,7 +41,7 @@ SINGLE_BAR, BATCH_BAR, OVERHEAD_BAR_US = 0.95, 1.6, 150.0
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Tokens per second of each scenario in one repeat; overhead in CPU µs per token."""
+    """Tokens per second of each scenario in one repeat; overhead in µs per token."""
 
     bare: float
     single: float
@@ -80,10 +80,6 @@ def measure(bare: NativeModel, loaded: LoadedModel, tokens: int) -> Repeat:
     bare_rate = run_bare(bare, prompt, tokens)
     single = run_engine(loaded, prompt, tokens, streams=1, prediction=without_end(GREEDY, loaded))
     sampled = without_end(DEFAULTS, loaded)
-    with stopwatch() as spent:
-        begun = time.thread_time()
-        steps = run_steps(loaded, prompt, tokens, sampled)
-        busy = time.thread_time() - begun
     return Repeat(
         bare=bare_rate,
         single=single,
@@ -91,7 +87,7 @@ def measure(bare: NativeModel, loaded: LoadedModel, tokens: int) -> Repeat:
         batched=run_engine(
             loaded, prompt, tokens, streams=STREAMS, prediction=without_end(GREEDY, loaded)
         ),
-        overhead_us=1e6 * (busy - spent[0]) / steps,
+        overhead_us=1e6 * measure_overhead(loaded, prompt, tokens, sampled),
     )
 
 
@@ -147,16 +143,18 @@ def run_engine(
     return produced / elapsed
 
 
-def run_steps(
+def measure_overhead(
     loaded: LoadedModel, prompt: list[int], tokens: int, prediction: PredictionConfig
-) -> int:
-    """One stream of `tokens` tokens from an empty context; returns the steps it took."""
+) -> float:
+    """Seconds that a step of one stream takes outside llama.cpp, the median of all steps."""
     start(loaded, prompt, tokens, 1, prediction)
-    steps = 0
-    while loaded.active or loaded.waiting:
-        loaded.step()
-        steps += 1
-    return steps
+    seconds = []
+    with stopwatch() as spent:
+        while loaded.active or loaded.waiting:
+            inside, begun = spent[0], time.perf_counter()
+            loaded.step()
+            seconds.append(time.perf_counter() - begun - (spent[0] - inside))
+    return median(seconds)
 
 
 def start(
@@ -177,19 +175,16 @@ def count_tokens(loaded: LoadedModel) -> int:
 
 @contextmanager
 def stopwatch() -> Iterator[list[float]]:
-    """Adds up, in its one element, the CPU seconds of this thread in `llama_decode` and the chain.
-
-    CPU time, for on a busy machine the wall clock also counts what others do in between.
-    """
+    """Adds up, in its one element, the seconds in `llama_decode` and the sampler chain."""
     spent = [0.0]
     names = ("llama_decode", "llama_synchronize", "llama_sampler_sample")
     plain = {name: getattr(native, name) for name in names}
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            begun = time.thread_time()
+            begun = time.perf_counter()
             result = function(*arguments)
-            spent[0] += time.thread_time() - begun
+            spent[0] += time.perf_counter() - begun
             return result
 
         return call

@@ -28,6 +28,10 @@ class Batch:
         self._slots = np.zeros(capacity, dtype=np.int32)
         self._outputs = np.zeros(capacity, dtype=np.int8)
         self._counts = np.ones(capacity, dtype=np.int32)
+        # A memoryview takes a single number in half the time that the array does.
+        self._columns = tuple(
+            column.data for column in (self._tokens, self._positions, self._slots)
+        )
         self._slot_pointers = self._slots.ctypes.data + 4 * np.arange(capacity, dtype=np.uintp)
         self._native = self._make_native()
 
@@ -43,9 +47,10 @@ class Batch:
     def add_token(self, token: int, position: int, slot: int) -> int:
         """One token whose logits are wanted. Returns its row."""
         row = self.size
-        self._tokens[row] = token
-        self._positions[row] = position
-        self._slots[row] = slot
+        tokens, positions, slots = self._columns
+        tokens[row] = token
+        positions[row] = position
+        slots[row] = slot
         self._outputs[row] = 1
         self.size = row + 1
         return row

@@ -11,15 +11,17 @@ from lmrun.errors import InvalidParameter
 
 _NONE = -1
 _PIECE_BYTES = 64
+_UNREAD = b"\xff unread"
 
 
 class Vocabulary:
-    """Thread-safe: llama.cpp's vocabulary functions are, and buffers belong to the call."""
+    """`tokenize` and `detokenize` may be called from any thread; the rest from one only."""
 
     def __init__(self, vocab: int) -> None:
         self._vocab = vocab
         self.size: int = native.llama_vocab_n_tokens(vocab)
-        self._pieces: list[bytes | None] = [None] * self.size
+        self._pieces: list[bytes | None] = [_UNREAD] * self.size
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
     @property
     def bos_text(self) -> str:
@@ -61,15 +63,13 @@ class Vocabulary:
                 return buffer.raw[:count]
             room = -count
 
-    def piece(self, token: int) -> bytes:
-        """The bytes a generated token adds to a text; control tokens add none."""
+    def piece(self, token: int) -> bytes | None:
+        """What a generated token adds to a text, nothing for control tokens; None ends it."""
         known = self._pieces[token]
-        if known is None:
-            known = self._pieces[token] = self._read_piece(token)
+        if known is _UNREAD:
+            ends = native.llama_vocab_is_eog(self._vocab, token)
+            known = self._pieces[token] = None if ends else self._read_piece(token)
         return known
-
-    def ends_generation(self, token: int) -> bool:
-        return bool(native.llama_vocab_is_eog(self._vocab, token))
 
     def require_known(self, tokens: Sequence[int], param: str) -> None:
         """Raises InvalidParameter: llama.cpp ends the process for an id it does not know."""
@@ -82,13 +82,12 @@ class Vocabulary:
             )
 
     def _read_piece(self, token: int) -> bytes:
-        room = _PIECE_BYTES
         while True:
-            buffer = ctypes.create_string_buffer(room)
+            buffer, room = self._buffer, len(self._buffer)
             count: int = native.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
             if count >= 0:
                 return buffer.raw[:count]
-            room = -count
+            self._buffer = ctypes.create_string_buffer(-count)
 
     def _text_of(self, token: int) -> str:
         if token == _NONE:

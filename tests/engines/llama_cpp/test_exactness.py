@@ -110,7 +110,7 @@ def test_without_a_free_cell_the_youngest_prompt_fails_and_the_others_go_on(
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(tiny: Subject) -> None:
     with closing(tiny.load(eval_batch_size=16)) as model:
-        model.add(spec(1, prompt_length=1500, max_tokens=1))
+        model.add(spec(1, prompt_length=600, max_tokens=1))
         model.add(spec(2, prompt_length=20, max_tokens=1))
         ended: list[int] = []
         for _ in range(8):
@@ -124,9 +124,9 @@ def test_a_stream_keeps_flowing_while_a_long_prompt_is_prefilled_in_slices(tiny:
         model.add(spec(1))
         for _ in range(20):
             model.step()
-        model.add(spec(2, prompt_length=1000, max_tokens=1))
+        model.add(spec(2, prompt_length=500, max_tokens=1))
         taken: list[int] = []
-        while sum(taken) < 1000:
+        while sum(taken) < 500:
             events = model.step()
             assert len([e for e in events if isinstance(e, TokenProduced) and e.sequence == 1]) == 1
             done = [e.processed for e in events if isinstance(e, PromptProcessed)]
