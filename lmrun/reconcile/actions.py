@@ -35,7 +35,8 @@ class InstancePool(Protocol):
     @property
     def instances(self) -> Mapping[str, Instance]: ...
 
-    async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None: ...
+    async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
+        """Load, in place of an instance of that identifier; requests wait meanwhile."""
 
     async def unload(self, identifier: str) -> None: ...
 
@@ -97,8 +98,6 @@ class Executor:
             # A bad file must not cost the instance that still runs.
             await asyncio.to_thread(check_before_load, spec.path)
         async with self._load_turn:
-            if action.target in self._pool.instances:
-                await self._pool.unload(action.target)
             await self._pool.load(spec, _load_reporter(action.target, report))
 
     async def _obtain(
