@@ -26,12 +26,10 @@ from tests.support.profiles import (
 from tests.support.server import Server, eventually, free_port, serving
 from tests.support.tiny_llama import write_tiny_llama
 
-LATE = {"match": "late", "pieces": ["now"], "seconds_before_first": 60.0}
-
 
 @pytest.fixture
 def profile(tmp_path: Path) -> Path:
-    write_script(tmp_path / "a.scripted.json", SLOW, LATE, HELLO, prompt_tokens_per_step=8)
+    write_script(tmp_path / "a.scripted.json", SLOW, HELLO, prompt_tokens_per_step=8)
     return write_profile(
         tmp_path / "p.yaml",
         {"a": {"source": "file:./a.scripted.json", "load": {"max_parallel_predictions": 2}}},
@@ -93,45 +91,6 @@ def test_the_other_model_never_notices_a_crash(tmp_path: Path) -> None:
 def busy(server: Server) -> int:
     instance = server.instance("a")
     return instance.active + instance.waiting if instance else 0
-
-
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("moment", ["queued", "prefill", "before first token", "mid-stream"])
-def test_a_client_that_leaves_frees_its_sequence(
-    tmp_path: Path, profile: Path, moment: str, stream: bool
-) -> None:
-    with serving(tmp_path, profile) as server:
-        others = [_start(server, "slowly") for _ in range(2 if moment == "queued" else 0)]
-        eventually(lambda: busy(server) == len(others))
-        prompt = {
-            "queued": "Hi",
-            "prefill": "slowly " + "x" * 3000,
-            "before first token": "late",
-            "mid-stream": "slowly",
-        }[moment]
-        leaving = _start(server, prompt, stream=stream)
-        eventually(lambda: busy(server) == len(others) + 1)
-        if moment == "mid-stream" and stream:
-            assert leaving.recv(4096)
-        leaving.close()
-        eventually(lambda: busy(server) == len(others), within_s=1.0)
-        for other in others:
-            other.close()
-        eventually(lambda: busy(server) == 0, within_s=1.0)
-        assert ask(server.address, "Hi") == "Hello world"
-
-
-def _start(server: Server, prompt: str, *, stream: bool = True) -> socket.socket:
-    """A request whose answer nobody has read yet."""
-    url = urlsplit(server.address)
-    body = json.dumps(chat_body(prompt, stream=stream)).encode()
-    connection = socket.create_connection((url.hostname, url.port), timeout=10)
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {url.netloc}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + body)
-    return connection
 
 
 def test_a_port_in_use_is_told_and_the_models_load_all_the_same(tmp_path: Path) -> None:
