@@ -87,7 +87,7 @@ def measure(bare: NativeModel, loaded: LoadedModel, tokens: int) -> Repeat:
         batched=run_engine(
             loaded, prompt, tokens, streams=STREAMS, prediction=without_end(GREEDY, loaded)
         ),
-        overhead_us=1e6 * measure_overhead(loaded, prompt, tokens, sampled),
+        overhead_us=1e6 * measure_overhead(loaded, prompt, tokens, DEFAULTS),
     )
 
 

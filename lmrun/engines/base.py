@@ -41,7 +41,11 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class SequenceSpec(msgspec.Struct, frozen=True):
-    """One generation to run. `prompt`: token ids, at least one, fewer than `context_length`."""
+    """One generation to run. `prompt`: token ids, at least one, fewer than `context_length`.
+
+    `id`: not in use by a sequence that is still there. With `max_tokens` 0 the prompt is processed
+    and nothing generated; prompt and answer together hold at most `context_length` tokens.
+    """
 
     id: int
     prompt: tuple[int, ...]
@@ -49,7 +53,10 @@ class SequenceSpec(msgspec.Struct, frozen=True):
 
 
 class TokenProduced(msgspec.Struct, frozen=True):
-    """One generated token. `piece`: its bytes, possibly part of a character, possibly empty."""
+    """One generated token. `piece`: its bytes, possibly part of a character, possibly empty.
+
+    A control token's piece is empty: `detokenize` renders it for whoever wants to see it.
+    """
 
     sequence: int
     token: int
@@ -57,7 +64,10 @@ class TokenProduced(msgspec.Struct, frozen=True):
 
 
 class PromptProcessed(msgspec.Struct, frozen=True):
-    """`processed` of the prompt's tokens are in the context, `cached` of them not recomputed."""
+    """`processed` of the prompt's tokens are in the context, `cached` of them not recomputed.
+
+    One per slice of the prompt; the last one says the whole prompt and precedes the first token.
+    """
 
     sequence: int
     processed: int
@@ -98,6 +108,8 @@ class LoadedModel(Protocol):
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of `text`. `add_special`: with BOS/EOS where the model wants them.
         `parse_special`: markup like `<|im_start|>` becomes its token. Callable from any thread.
+
+        Raises InvalidParameter for a lone surrogate, which is no text.
         """
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
@@ -109,9 +121,10 @@ class LoadedModel(Protocol):
     def add(self, spec: SequenceSpec) -> None:
         """Queue a sequence, first come first served. Returns at once; work happens in `step`.
 
-        Raises ContextOverflow when the prompt does not leave room for one token, and
-        InvalidParameter for what this model cannot honour (a token id out of range, say).
-        Nothing is queued then.
+        Raises ContextOverflow when the prompt does not leave room for one token,
+        InvalidParameter for what this model cannot honour (a token id out of range, an id in
+        use, an empty prompt) and UnsupportedParameter when it is an embedding model. Nothing is
+        queued then.
         """
 
     def cancel(self, sequence: int) -> None:
@@ -123,7 +136,8 @@ class LoadedModel(Protocol):
     def step(self) -> list[StepEvent]:
         """One batched decode for every active sequence, plus a slice of waiting prefill.
 
-        Returns at once with nothing when no sequence is there. A sequence's failure is an event.
+        Returns at once with nothing when no sequence is there; otherwise within the time of one
+        bounded decode, so commands are never long in coming. A sequence's failure is an event.
         Raises EngineError only when the whole model is unusable; the worker then exits.
         """
 
@@ -131,14 +145,16 @@ class LoadedModel(Protocol):
         """One unit-length vector of `info.embedding_length` per input (each a list of token ids).
 
         Raises UnsupportedParameter when the model is no embedding model, ContextOverflow when an
-        input is longer than the context.
+        input is longer than the context, InvalidParameter when one is empty or holds an id
+        outside the vocabulary.
         """
 
     def set_threads(self, threads: int) -> None:
         """Use at most `threads` CPU threads from the next step on."""
 
     def close(self) -> None:
-        """Free everything. The object is not used afterwards."""
+        """Free everything, also of sequences at work. The object is not used afterwards; a second
+        `close` does nothing."""
 
 
 class Engine(Protocol):
@@ -154,7 +170,8 @@ class Engine(Protocol):
         threads: int,
         on_progress: Callable[[float], None],
     ) -> LoadedModel:
-        """Load `path`. `on_progress` receives 0.0 to 1.0, from the calling thread.
+        """Load `path`. `on_progress` receives 0.0 to 1.0, from the calling thread; what it raises
+        ends the load and is raised here. `config.threads` bounds `threads`, now and later.
 
         Raises EngineMissing (package not installed), ModelInvalid (file refused), SettingRefused
         (this build or model cannot do what `config` says), LoadFailed (anything else).

@@ -1,7 +1,7 @@
 """Which token comes next in one sequence. It knows no text and no other sequence.
 
-Logit bias and penalties change the logits in place with numpy: they touch a few dozen tokens,
-where llama.cpp's samplers walk the whole vocabulary (15 µs against 150 µs at 49,000 tokens).
+Logit bias and penalties change the logits in place: they touch a few dozen tokens, where
+llama.cpp's samplers walk the whole vocabulary (15 µs against 150 µs at 49,000 tokens).
 Truncation and the draw are llama.cpp's sampler chain, in its own default order, `top_k` first.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import secrets
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -37,22 +38,19 @@ class RepeatPenalty:
     """
 
     def __init__(self, penalty: float, prompt: Sequence[int]) -> None:
-        self._penalty = np.float32(penalty)
-        self._ring = np.zeros(REPEAT_WINDOW, dtype=np.int64)
-        self._seen = 0
-        for token in prompt[-REPEAT_WINDOW:]:
-            self.accept(token)
+        self._penalty = penalty
+        self._window = deque(prompt[-REPEAT_WINDOW:], maxlen=REPEAT_WINDOW)
 
     def accept(self, token: int) -> None:
-        self._ring[self._seen % REPEAT_WINDOW] = token
-        self._seen += 1
+        self._window.append(token)
 
     def apply(self, logits: Logits) -> None:
-        """A token twice in the window is penalised once: both writes carry the same value."""
-        recent = self._ring if self._seen >= REPEAT_WINDOW else self._ring[: self._seen]
-        values = logits.take(recent)
-        harsher = np.minimum if self._penalty > 1 else np.maximum
-        logits[recent] = harsher(values / self._penalty, values * self._penalty)
+        """One by one: with caches cold after a decode, this is faster than six numpy calls."""
+        values: memoryview[float] = logits.data  # type: ignore[assignment]  # numpy says int
+        penalty = self._penalty
+        for token in set(self._window):
+            value = values[token]
+            values[token] = value / penalty if value > 0 else value * penalty
 
 
 class CountPenalty:
