@@ -1,7 +1,8 @@
 """The client side of the serving benchmark, in a process of its own so that it shares no loop.
 
-Reads one JSON document per line: `{"address": …, "bodies": [chat request, …]}`; sends all requests
-at once and answers with one line: per request the seconds from sending to every chunk of text.
+Reads one JSON document per line: `{"address": …, "bodies": [completion request, …]}`; sends all
+requests at once and answers with one line: per request the seconds from sending to every chunk
+of text.
 Raw HTTP over asyncio's streams: a client library would cost more than what is measured.
 """
 
@@ -21,7 +22,7 @@ async def time_chunks(address: str, body: dict[str, Any]) -> list[float]:
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     content = json.dumps({**body, "stream": True}).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
+        f"POST /v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     begun = time.perf_counter()
@@ -29,7 +30,7 @@ async def time_chunks(address: str, body: dict[str, Any]) -> list[float]:
     times = []
     try:
         async for line in reader:
-            if b'"content":"' in line and b'"content":""' not in line:
+            if b'"text":"' in line and b'"text":""' not in line:
                 times.append(time.perf_counter() - begun)
             elif b'"error"' in line:
                 raise RuntimeError(line.decode())

@@ -28,7 +28,7 @@ class FrameBuffer(Generic[Frame]):
         self._bytes = bytearray()
         self._needed = _LENGTH.size
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | memoryview) -> list[Frame]:
         """The frames that `data` completes.
 
         Raises ValueError for a frame that is too long or fits none of the types. The length is

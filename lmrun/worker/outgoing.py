@@ -8,17 +8,18 @@ from lmrun.chat.events import ChatEnd, Event
 from lmrun.worker.frames import SequenceEvents, Step, WireError
 
 HEARTBEAT_S = 1.0
-COALESCE_S = 0.010
+COALESCE_S = 0.016
 COALESCE_TOKENS = 16
-SLOW_TOKENS_PER_S = 200
+SLOW_TOKENS_PER_S = 60
 
 
 class Outgoing:
     """Events that wait for their frame.
 
-    A slow model's frames go out after every step. Above 200 tokens a second up to 10 ms or 16
-    tokens share a frame, since a frame costs the server the same whatever it holds. A sequence's
-    first text, its end and its failure never wait.
+    A slow model's frames go out after every step. Above 60 tokens a second what comes within 16 ms
+    shares a frame, which is as often as a screen is drawn: a frame costs server and client the
+    same whatever it holds, and takes it from the cores that decode. A sequence's first text, its
+    end and its failure never wait.
     """
 
     def __init__(self, now: float) -> None:

@@ -18,7 +18,9 @@ def models(*, as_json: bool, terminal: Terminal, home: Home) -> None:
     home.ensure()
     entries = Catalog(home).list()
     if as_json:
-        terminal.show(msgspec.json.format(msgspec.json.encode(entries, enc_hook=str), indent=2).decode())
+        terminal.show(
+            msgspec.json.format(msgspec.json.encode(entries, enc_hook=str), indent=2).decode()
+        )
         return
     if not entries:
         terminal.show("No model file found.")

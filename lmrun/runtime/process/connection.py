@@ -12,16 +12,22 @@ from typing import cast
 from lmrun.worker.connection import FrameBuffer
 from lmrun.worker.frames import FromWorker, ToWorker, encode
 
+_READ_BYTES = 64 * 2**10
 
-class WorkerConnection(asyncio.Protocol):
+
+class WorkerConnection(asyncio.BufferedProtocol):
     """Hands each frame to `on_frame`. `lost` is done once the socket is closed.
 
     `fault`: what was wrong with a frame that did not fit; the connection is closed then.
+
+    Reads go into one buffer that stays: a plain protocol makes 256 KiB of fresh memory for every
+    read, which was two thirds of what a token cost the server.
     """
 
     def __init__(self, on_frame: Callable[[FromWorker], None]) -> None:
         self._on_frame = on_frame
         self._buffer: FrameBuffer[FromWorker] = FrameBuffer(FromWorker)
+        self._room = memoryview(bytearray(_READ_BYTES))
         self._transport: asyncio.Transport | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fault: str | None = None
@@ -30,10 +36,14 @@ class WorkerConnection(asyncio.Protocol):
         """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
-        """Pass on the frames that `data` completes."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on the frames that the last `nbytes` read complete."""
         try:
-            frames = self._buffer.feed(data)
+            frames = self._buffer.feed(self._room[:nbytes])
         except ValueError as error:
             self.fault = str(error)
             self.close()
