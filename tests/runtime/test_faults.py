@@ -267,7 +267,8 @@ def test_a_worker_that_sends_nonsense_is_ended(tmp_path: Path) -> None:
         process = await WorkerProcess.spawn("m", frames.append)
         process.send(Load("scripted", str(spec.path), {}, 1))
         await eventually(lambda: any(isinstance(frame, Step) for frame in frames))
-        process._connection.data_received(b"\xff" * 64)
+        process._connection.get_buffer(-1)[:64] = b"\xff" * 64
+        process._connection.buffer_updated(64)
         assert await process.finish() in (0, -signal.SIGKILL)
         assert "over the limit" in (process.fault or "")
 
