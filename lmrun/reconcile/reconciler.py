@@ -44,6 +44,7 @@ class _Running:
     action: Action
     model: DesiredModel | None
     task: asyncio.Task[None]
+    is_cancelled: bool = False
 
 
 class Reconciler:
@@ -195,10 +196,12 @@ class Reconciler:
     def _cancel_stale(self) -> None:
         """Stop loading what is no longer wanted like that. An unload is let finish."""
         for running in self._running.values():
-            if running.model is not None:
-                wanted = self._wanted(running.action.target)
-                if wanted is None or not wanted.is_same_wish(running.model):
-                    running.task.cancel()
+            if running.model is None or running.is_cancelled:
+                continue
+            wanted = self._wanted(running.action.target)
+            if wanted is None or not wanted.is_same_wish(running.model):
+                running.is_cancelled = True
+                running.task.cancel()
 
     def _start_due(self) -> None:
         actions = {_slot(action): action for action in self.plan_now().actions}

@@ -54,6 +54,7 @@ class Supervisor:
         self._session: WorkerSession | None = None
         self._life: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._history = CrashHistory()
         self._ready_at = 0.0
@@ -139,10 +140,14 @@ class Supervisor:
                 return ModelNotReady(message, retry_after_s=RETRY_LOADING_S)
 
     async def _end(self) -> None:
-        if self.instance.state == "unloading":
-            await self._until_stopped()
+        """Stop it, in a task of its own: who waits may be cancelled, the end goes on."""
         if self.instance.state == "stopped":
             return
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._tear_down())
+        await asyncio.shield(self._ending)
+
+    async def _tear_down(self) -> None:
         self._move_to("unloading")
         if self._life is not None:
             self._life.cancel()
@@ -151,11 +156,8 @@ class Supervisor:
             await self._session.stop(self.not_ready)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(self.not_ready())
+        self._ending = None
         self._move_to("stopped")
-
-    async def _until_stopped(self) -> None:
-        while self.instance.state == "unloading":
-            await self._changed.wait()
 
     async def _live(
         self, on_progress: Callable[[float], None], loaded: asyncio.Future[None]

@@ -296,6 +296,21 @@ def test_cancelling_a_load_unloads(tmp_path: Path) -> None:
     run(body())
 
 
+def test_cancelling_a_load_again_and_again_ends_it_all_the_same(tmp_path: Path) -> None:
+    async def body() -> None:
+        spec = make_spec(tmp_path, script({"pieces": ["x"]}, load={"seconds": 60}))
+        async with open_pool() as pool:
+            load = asyncio.create_task(pool.load(spec, ignore_progress))
+            await eventually(lambda: "m" in pool.instances)
+            while not load.done():
+                load.cancel()
+                await asyncio.sleep(0)
+            await pool.unload("m")
+            assert not pool.instances
+
+    run(body())
+
+
 def test_the_last_of_several_wishes_wins(tmp_path: Path) -> None:
     async def body() -> None:
         spec = make_spec(tmp_path, HELLO)
