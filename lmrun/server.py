@@ -21,7 +21,7 @@ from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.catalog.catalog import Catalog
-from lmrun.errors import ProfileInvalid
+from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.intake import Intake
@@ -38,6 +38,7 @@ from lmrun.store.locks import ServerLock
 log = logging.getLogger("lmrun.server")
 
 DRAIN_S = 30.0
+LONGEST_STOP_S = 60.0
 EXIT_FAILURE = 1
 
 
@@ -50,7 +51,10 @@ class House:
         self.generations = Generations(home.database)
         self.catalog = Catalog(home)
         self.pool = Pool(
-            cores=read_budget(), queue_limit=self._queue_limit, on_change=self._on_change
+            cores=read_budget(),
+            queue_limit=self._queue_limit,
+            on_change=self._on_change,
+            explain_absence=self._explain_absence,
         )
         app = build_app(self.pool, self._door, public_routes(self))
         self.listener = PortListener(app)
@@ -82,6 +86,9 @@ class House:
     def _on_change(self) -> None:
         self.reconciler.wake()
         self.changes.ring()
+
+    def _explain_absence(self, name: str) -> LmrunError | None:
+        return self.reconciler.explain_absence(name)
 
     def _queue_limit(self) -> int:
         return (self.listener.config or ServerConfig()).limits.queue
@@ -181,10 +188,16 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
     """The first SIGTERM or SIGINT drains, the second ends at once."""
     loop = asyncio.get_running_loop()
 
+    def give_up() -> None:
+        # Workers end with the process: whatever hangs, a stop is a stop.
+        log.critical("not stopped after %d s; ending at once", LONGEST_STOP_S)
+        os._exit(EXIT_FAILURE)
+
     def stop() -> None:
         if stopping.is_set():
             os._exit(EXIT_FAILURE)
         stopping.set()
+        loop.call_later(LONGEST_STOP_S, give_up)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

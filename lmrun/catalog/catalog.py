@@ -24,9 +24,9 @@ from lmrun.catalog.packages.fetch import (
     stored_path,
 )
 from lmrun.catalog.packages.installed import find_installed
-from lmrun.catalog.sources import FileSource, PackageSource, Source
 from lmrun.errors import FetchFailed, ModelInvalid, SourceMissing
 from lmrun.settings.load import LoadConfig
+from lmrun.settings.sources import FileSource, PackageSource, Source
 from lmrun.store.home import Home
 
 _MODEL_ENDINGS = (".gguf", ".scripted.json")

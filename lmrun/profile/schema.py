@@ -7,15 +7,18 @@ listed in `PLANNED`, so that the refusal can say so.
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from lmrun.errors import SourceInvalid
 from lmrun.settings.base import Settings
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.quantities import Size
 from lmrun.settings.secret import Secret
+from lmrun.settings.sources import parse_source
 
 _KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:-]*(/[A-Za-z0-9][A-Za-z0-9._@:-]*)*$"
 _IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:/-]*$"
@@ -122,14 +125,13 @@ def _check_cors(value: Any) -> Any:
 
 
 def _check_source(source: str) -> str:
-    scheme, colon, rest = source.partition(":")
-    if scheme == "hf" and colon:
+    if source.startswith("hf:"):
         raise ValueError(f"a model from the Hugging Face hub {refuse_planned('the complete API')}")
-    if scheme not in ("file", "package") or not rest.strip():
-        raise ValueError(
-            "must be `file:PATH`, like file:./model.gguf, or "
-            "`package:NAME==VERSION/PATH/IN/PACKAGE.gguf`"
-        )
+    try:
+        parse_source(source, Path("/"))
+    except SourceInvalid as error:
+        # Its message repeats the value, which may come out of a variable.
+        raise ValueError(f"is no source that lmrun understands. {error.hint}") from None
     return source
 
 

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from lmrun.catalog.catalog import LocatedModel
 from lmrun.catalog.gguf import check_before_load
-from lmrun.catalog.sources import PackageSource
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
@@ -17,6 +16,7 @@ from lmrun.reconcile.outcome import Action, ActionProgress
 from lmrun.reconcile.plan import SERVER
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.sources import PackageSource
 
 Report = Callable[[ActionProgress], None]
 

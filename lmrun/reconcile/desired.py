@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from lmrun.catalog.catalog import LocatedModel
-from lmrun.catalog.sources import Source, parse_source
 from lmrun.engines.registry import choose_engine
 from lmrun.errors import LmrunError
 from lmrun.profile.effective import effective_prediction, system_prompt
@@ -16,6 +15,7 @@ from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import ModelConfig, Profile, ServerConfig
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
+from lmrun.settings.sources import Source, parse_source
 
 
 class ModelFinder(Protocol):

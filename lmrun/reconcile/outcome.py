@@ -22,7 +22,7 @@ class Action(msgspec.Struct, frozen=True):
 
     `fetch_bytes`: to download first, None when unknown until the index is asked; 0 for nothing.
     `memory_bytes`: what it adds to (or takes from) RAM, estimated from the file.
-    `streams`: generations that it would end.
+    `streams`: generations that it would end. `problem`: why it will fail as things stand.
     """
 
     kind: ActionKind
@@ -32,6 +32,7 @@ class Action(msgspec.Struct, frozen=True):
     fetch_bytes: int | None = 0
     memory_bytes: int = 0
     streams: int = 0
+    problem: str | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -100,6 +100,7 @@ def _converge(model: DesiredModel, instance: ObservedInstance | None) -> Action 
             fetch_bytes=_fetch_bytes(model),
             memory_bytes=model.memory_bytes - instance.memory_bytes,
             streams=instance.in_flight,
+            problem=_problem(model),
         )
     updates = _update_changes(model, instance.spec)
     return Action("Update", model.identifier, model.key, updates) if updates else None
@@ -113,7 +114,12 @@ def _load(model: DesiredModel, changes: tuple[FieldChange, ...]) -> Action:
         changes,
         fetch_bytes=_fetch_bytes(model),
         memory_bytes=model.memory_bytes,
+        problem=_problem(model),
     )
+
+
+def _problem(model: DesiredModel) -> str | None:
+    return str(model.error) if model.error is not None else None
 
 
 def _fetch_bytes(model: DesiredModel) -> int | None:
@@ -158,8 +164,13 @@ def _settings_changes(path: str, old: Settings, new: Settings) -> tuple[FieldCha
         if isinstance(before, Settings) and isinstance(after, Settings):
             changes += _settings_changes(f"{path}.{name}", before, after)
         else:
-            changes += (FieldChange(f"{path}.{name}", show_value(before), show_value(after)),)
+            changes += (_leaf_change(f"{path}.{name}", before, after),)
     return changes
+
+
+def _leaf_change(field: str, before: Any, after: Any) -> FieldChange:
+    old, new = show_value(before), show_value(after)
+    return FieldChange(field, old, f"{new} (a secret in it changed)" if old == new else new)
 
 
 def show_value(value: Any) -> str | None:

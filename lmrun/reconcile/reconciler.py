@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lmrun.errors import EngineError, LmrunError
+from lmrun.errors import EngineError, LmrunError, ModelNotReady
 from lmrun.profile.loader import LoadedProfile
 from lmrun.reconcile.actions import Executor, InstancePool, Listener
 from lmrun.reconcile.backoff import Failure, add_failure
@@ -84,6 +84,19 @@ class Reconciler:
     @property
     def is_progressing(self) -> bool:
         return bool(self._running)
+
+    def explain_absence(self, name: str) -> ModelNotReady | None:
+        """Why the declared model `name` has no instance; None when nobody declared it."""
+        models = self.desired.models if self.desired else ()
+        model = next((it for it in models if name in (it.key, it.identifier)), None)
+        if model is None:
+            return None
+        if model.config.state == "absent":
+            return ModelNotReady(f"Model {name!r} is declared `state: absent`.")
+        failure = self.failures.get(model.identifier)
+        if failure is not None:
+            return ModelNotReady(f"Model {name!r} cannot be loaded: {failure.error}")
+        return ModelNotReady(f"Model {name!r} is not loaded yet.", retry_after_s=1)
 
     async def plan_for(self, loaded: LoadedProfile) -> Plan:
         """What applying `loaded` would do now. Looks at files, changes nothing."""

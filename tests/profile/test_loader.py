@@ -58,11 +58,27 @@ WRONG = {
     ),
     "source without a scheme": (
         V + "models: {m: {source: ./m.gguf}}\n",
-        "main.yaml:2:22: models.m.source: must be `file:PATH`, like file:./model.gguf",
+        "main.yaml:2:22: models.m.source: is no source that lmrun understands. "
+        "A source is `file:./model.gguf`",
+    ),
+    "package without a version": (
+        V + "models: {m: {source: package:foo/m.gguf}}\n",
+        "main.yaml:2:22: models.m.source: is no source that lmrun understands. "
+        "Write `package:NAME==VERSION/path/in/package.gguf`, with the exact version.",
+    ),
+    "package with a range": (
+        V + "models: {m: {source: package:foo==1.*/m.gguf}}\n",
+        "main.yaml:2:22: models.m.source: is no source that lmrun understands. "
+        "Write it as the index does",
+    ),
+    "package path that leaves the package": (
+        V + "models: {m: {source: package:foo==1/../../etc/passwd}}\n",
+        "main.yaml:2:22: models.m.source: is no source that lmrun understands. "
+        "Write a plain relative path",
     ),
     "source with an empty path": (
         V + "models: {m: {source: 'file:'}}\n",
-        "main.yaml:2:22: models.m.source: must be `file:PATH`",
+        "main.yaml:2:22: models.m.source: is no source that lmrun understands",
     ),
     "no source": (
         V + "models:\n  m: {state: loaded}\n",

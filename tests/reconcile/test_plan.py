@@ -17,6 +17,7 @@ from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import GpuConfig, LoadConfig
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.secret import Secret
 
 SERVER = ServerConfig()
 
@@ -89,7 +90,7 @@ def test_a_model_whose_file_is_not_here_says_that_it_fetches_an_unknown_amount()
 def test_a_model_that_cannot_be_had_is_still_in_the_plan_so_that_its_error_is_told() -> None:
     broken = replace(model(spec()), spec=None, error=SourceMissing("gone"))
     (action,) = plan([broken], [])
-    assert (action.kind, action.fetch_bytes) == ("Load", 0)
+    assert (action.kind, action.fetch_bytes, action.problem) == ("Load", 0, "gone")
 
 
 def test_a_failed_instance_is_loaded_again() -> None:
@@ -196,3 +197,14 @@ def test_wanting_nothing_unloads_everything_and_leaves_the_port() -> None:
         ("Unload", "a"),
         ("Unload", "b"),
     ]
+
+
+def test_a_changed_secret_is_told_without_being_shown() -> None:
+    def server(key: str) -> ServerConfig:
+        return ServerConfig.model_validate({"api_keys": [{"name": "ci", "key": Secret(key)}]})
+
+    (action,) = plan([], [], server=server("new"), observed_server=server("old"))
+    (change,) = action.changes
+    assert change.field == "server.api_keys"
+    assert str(change.new).endswith("(a secret in it changed)")
+    assert "new" not in str(change.new).replace("(a secret in it changed)", "")

@@ -109,7 +109,9 @@ def test_a_port_in_use_is_told_and_the_models_load_all_the_same(tmp_path: Path) 
 
 def test_a_foreground_server_ends_when_its_port_is_in_use(tmp_path: Path) -> None:
     port = free_port()
-    taken = write_profile(tmp_path / "p.yaml", {}, port=port)
+    write_script(tmp_path / "slow.scripted.json", load={"seconds": 60})
+    slow = {"source": "file:./slow.scripted.json"}
+    taken = write_profile(tmp_path / "p.yaml", {"slow": slow}, port=port)
     with socket.create_server(("127.0.0.1", port)):
         server = Server(tmp_path, str(taken))
         assert server.process.wait(20) == 1
@@ -159,8 +161,11 @@ def test_a_bad_model_is_a_clear_error_and_disturbs_no_stream(tmp_path: Path, cas
             assert "ticktick" in "".join(
                 next(events)["choices"][0]["delta"]["content"].strip() for _ in range(3)
             )
-        reasons = {it.type: it.message for it in server.model("bad").conditions}
-        assert message in reasons["Ready"]
+        reasons = [it.message for it in server.model("bad").conditions]
+        assert sum(str(outcome.error) in reason for reason in reasons) == 1, "told once"
+        with posting(server.address, chat_body("Hi", model="bad")) as response:
+            assert response.status == 503
+            assert message in json.load(response)["error"]["message"]
 
 
 def test_a_reload_to_a_bad_file_keeps_the_old_instance(tmp_path: Path) -> None:

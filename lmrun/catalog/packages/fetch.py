@@ -20,8 +20,9 @@ from typing import BinaryIO
 
 from lmrun.catalog.packages.pip import Progress, download_wheel
 from lmrun.catalog.packages.wheel import open_member
-from lmrun.catalog.sources import PackageSource, safe_join
+from lmrun.catalog.paths import safe_join
 from lmrun.errors import FetchFailed, StoreError
+from lmrun.settings.sources import PackageSource
 from lmrun.store.atomic import MODEL_MODE, atomic_file, write_atomic
 from lmrun.store.home import Home
 from lmrun.store.locks import FileLock

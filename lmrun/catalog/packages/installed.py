@@ -7,8 +7,9 @@ from importlib import metadata
 from pathlib import Path
 
 from lmrun.catalog.packages.record import describe_absence, parse_record
-from lmrun.catalog.sources import PackageSource, safe_join
+from lmrun.catalog.paths import safe_join
 from lmrun.errors import SourceInvalid, SourceMissing
+from lmrun.settings.sources import PackageSource
 
 
 @dataclass(frozen=True, slots=True)

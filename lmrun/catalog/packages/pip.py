@@ -15,8 +15,8 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from lmrun.catalog.sources import PackageSource
 from lmrun.errors import FetchFailed
+from lmrun.settings.sources import PackageSource
 
 Progress = Callable[[int, int | None], None]
 

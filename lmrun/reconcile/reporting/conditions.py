@@ -75,6 +75,9 @@ def ready(
         return book.note(model.key, "Ready", "False", "DeclaredAbsent")
     if instance is not None and instance.state == "ready":
         return book.note(model.key, "Ready", "True", "Ready")
+    if model.error is not None:
+        # `Available` tells what is wrong.
+        return book.note(model.key, "Ready", "False", "NotAvailable")
     if failure is not None:
         return book.note(model.key, "Ready", "False", reason_of(failure), str(failure))
     if instance is None:

@@ -80,8 +80,8 @@ class Reporter:
             return self._book.note("", "Converged", "False", "NoProfile")
         failures = self.reconciler.failures
         if failures:
-            named = [f"{slot or 'server'}: {it.error}" for slot, it in sorted(failures.items())]
-            return self._book.note("", "Converged", "False", "ActionFailed", "; ".join(named))
+            named = ", ".join(slot or "the listener" for slot in sorted(failures))
+            return self._book.note("", "Converged", "False", "ActionFailed", f"Failed: {named}.")
         if self.reconciler.is_progressing or not self.reconciler.plan_now().is_empty:
             return self._book.note("", "Converged", "False", "Progressing")
         waiting = [name for name, it in self.pool.instances.items() if it.state != "ready"]

@@ -1,13 +1,10 @@
-"""Where a model comes from: references as values, and the one way a foreign name becomes a path.
-
-It does not know whether anything lies there.
-"""
+"""Where a model comes from: the `source` of a profile as a value. It does not know whether
+anything lies there."""
 
 from __future__ import annotations
 
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -76,19 +73,6 @@ def check_member(name: str) -> PurePosixPath:
     return PurePosixPath(name)
 
 
-def safe_join(root: Path, name: str) -> Path:
-    """`root / name`, for a name from outside; no part of it may be a symlink.
-
-    Every path made from a foreign name comes through here. Raises SourceInvalid.
-    """
-    path = root
-    for part in check_member(name).parts:
-        path = path / part
-        if _is_symlink(path):
-            raise SourceInvalid(f"{path} is a symbolic link, which may point anywhere.")
-    return path
-
-
 def _parse_file(text: str, rest: str, base_dir: Path) -> Path:
     has_controls = any(ord(character) < 32 for character in rest)
     if not rest or rest.endswith("/") or has_controls or _has_surrogates(rest):
@@ -140,10 +124,3 @@ def _size(name: str) -> int:
 
 def _has_surrogates(text: str) -> bool:
     return any(0xD800 <= ord(character) < 0xE000 for character in text)
-
-
-def _is_symlink(path: Path) -> bool:
-    try:
-        return stat.S_ISLNK(path.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
