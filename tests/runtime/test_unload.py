@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmrun.errors import (
-    ModelNotReady,
-)
-from lmrun.settings.load import LoadConfig
+from lmrun.errors import ModelNotReady
 from tests.support.instances import (
     ENDLESS,
     ask,
@@ -26,9 +23,7 @@ from tests.support.instances import (
 )
 from tests.support.server import is_alive
 
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 HELLO = script({"pieces": ["Hel", "lo"]})
-ONE = LoadConfig(max_parallel_predictions=1)
 
 
 def run(body: Coroutine[Any, Any, None]) -> None:
