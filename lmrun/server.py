@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +173,10 @@ async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:
     False when the port cannot be opened: whoever started a server wants to know that at once.
     """
     try:
-        events = house.intake.apply(profile, {}, watch=watch)
-        async for event in events:
-            if isinstance(event, ActionEnded) and event.outcome.kind == "Listen":
-                break
+        async with aclosing(house.intake.apply(profile, {}, watch=watch)) as events:
+            async for event in events:
+                if isinstance(event, ActionEnded) and event.outcome.kind == "Listen":
+                    break
     except ProfileInvalid as invalid:
         if not await house.intake.restore_for(profile, invalid, watch=watch):
             raise

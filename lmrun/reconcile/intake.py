@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 from lmrun.catalog.catalog import Catalog
@@ -62,8 +63,8 @@ class Intake:
         *,
         watch: bool,
         base_generation: int | None = None,
-    ) -> AsyncIterator[ApplyEvent]:
-        """Apply the profile and report.
+    ) -> AsyncGenerator[ApplyEvent, None]:
+        """Apply the profile and report. Closing it stops the reports, not the work.
 
         Raises before any event: ProfileInvalid, StoreError, and ProfileSuperseded when
         `base_generation` is given and another profile has been applied since.
@@ -75,10 +76,11 @@ class Intake:
                 f"{self._reconciler.generation} has been applied since.",
                 hint="Plan again, and agree to that.",
             )
-        async for event in self._reconciler.apply(loaded):
-            if isinstance(event, Planned):
-                self._accepted(shipped, watch=watch)
-            yield event
+        async with aclosing(self._reconciler.apply(loaded)) as events:
+            async for event in events:
+                if isinstance(event, Planned):
+                    self._accepted(shipped, watch=watch)
+                yield event
 
     async def restore(self) -> None:
         """Want again what was last applied, unless it was put to rest. Raises StoreError.

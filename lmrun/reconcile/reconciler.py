@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -115,7 +115,7 @@ class Reconciler:
         desired = await asyncio.to_thread(read_desired, loaded, self._finder)
         return self._adopt(loaded, desired, generation)
 
-    async def apply(self, loaded: LoadedProfile) -> AsyncIterator[ApplyEvent]:
+    async def apply(self, loaded: LoadedProfile) -> AsyncGenerator[ApplyEvent, None]:
         """Accept `loaded` and report until everything was tried. Raises StoreError before the
         first event. Leaving early stops the reports, not the work."""
         desired, observed = await asyncio.to_thread(self._look, loaded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 AT_MOST_EVERY_S = 0.1
 
@@ -24,7 +24,7 @@ class Changes:
         self._is_closed = True
         self.ring()
 
-    async def listen(self) -> AsyncIterator[None]:
+    async def listen(self) -> AsyncGenerator[None, None]:
         """Yield at once, then after every change, at most ten times a second, until closed."""
         bell = asyncio.Event()
         self._bells.add(bell)

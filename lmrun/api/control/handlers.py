@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from lmrun.api.sse import JsonAnswer, open_stream, to_event
 from lmrun.errors import InvalidParameter, ProfileInvalid
 from lmrun.profile.report import problems_to_json
 from lmrun.reconcile.intake import Intake, validate
+from lmrun.reconcile.outcome import ApplyEvent
 from lmrun.reconcile.status import Status
 
 _encode = msgspec.json.Encoder().encode
@@ -85,8 +87,9 @@ class ControlHandlers:
         return JsonAnswer({"unloaded": True})
 
     async def _statuses(self) -> AsyncGenerator[bytes, None]:
-        async for _ in self._control.changes.listen():
-            yield to_event(_encode(self._control.status()))
+        async with aclosing(self._control.changes.listen()) as changes:
+            async for _ in changes:
+                yield to_event(_encode(self._control.status()))
 
 
 def refusal(invalid: ProfileInvalid) -> ASGIApp:
@@ -106,6 +109,7 @@ def parse(kind: type[T], json: Any) -> T:
         raise InvalidParameter(f"{field or 'body'}: {first['msg']}.", param=field) from None
 
 
-async def _to_sse(events: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
-    async for event in events:
-        yield to_event(_encode(event))
+async def _to_sse(reports: AsyncGenerator[ApplyEvent, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(reports) as events:
+        async for event in events:
+            yield to_event(_encode(event))
