@@ -17,7 +17,7 @@ def test_a_missing_file_that_appears_is_loaded_without_another_apply(tmp_path: P
     profile = write_profile(tmp_path / "p.yaml", {"a": GOOD})
     with Server(tmp_path) as server:
         assert not server.apply(profile).converged
-        assert "a.scripted.json" in server.condition("Converged")
+        assert server.condition("Converged") == "False/ActionFailed: Failed: a."
         write_script(tmp_path / "a.scripted.json")
         server.ready("a")
         eventually(lambda: server.condition("Converged").startswith("True"))
