@@ -68,6 +68,16 @@ def test_an_empty_plan_says_that_there_is_nothing_to_do() -> None:
                 "Plan: 1 to unload.",
             ],
         ),
+        (
+            Action("Load", "m", "m", (), problem="There is no file m.gguf.\nLooked in /models."),
+            [
+                "  + load    m",
+                "              ! There is no file m.gguf.",
+                "                Looked in /models.",
+                "",
+                "Plan: 1 to load.",
+            ],
+        ),
     ],
 )
 def test_each_action_shows_its_symbol_its_cost_and_its_reasons(

@@ -17,6 +17,8 @@ from lmrun.store.home import Home
 
 CHANGES = 2
 
+_INDENT = " " * 14
+
 _LOOKS: dict[ActionKind, tuple[str, Style]] = {
     "Listen": ("  +", "good"),
     "Load": ("  +", "good"),
@@ -70,7 +72,15 @@ def _render_action(action: Action) -> list[str]:
     named = f" ({action.model})" if action.model and action.model != action.target else ""
     facts = [action.target + named, *_render_costs(action)]
     head = f"{paint(f'{symbol} {action.kind.lower():<7}', style)} {printable(' · '.join(facts))}"
-    return [head, *(_render_change(change) for change in action.changes)]
+    changes = (_render_change(change) for change in action.changes)
+    return [head, *changes, *_render_problem(action.problem)]
+
+
+def _render_problem(problem: str | None) -> list[str]:
+    if problem is None:
+        return []
+    first, *rest = printable(problem).splitlines() or [""]
+    return [paint(f"{_INDENT}! {first}", "bad"), *(f"{_INDENT}  {line}" for line in rest)]
 
 
 def _render_costs(action: Action) -> list[str]:
@@ -91,7 +101,7 @@ def _render_change(change: FieldChange) -> str:
     old = "(unset)" if change.old is None else change.old
     new = "(unset)" if change.new is None else change.new
     values = new if change.old is None else old if change.new is None else f"{old} → {new}"
-    return paint(printable(f"              {change.field}: {values}"), "dim")
+    return paint(printable(f"{_INDENT}{change.field}: {values}"), "dim")
 
 
 def _render_totals(made: Plan) -> str:
