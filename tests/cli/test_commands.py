@@ -1,4 +1,4 @@
-"""Every command against a server that plays one: what it asks, shows, and exits with."""
+"""Wrong usage, and the commands that one screen of tests is enough for."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from pathlib import Path
 import pytest
 
 from lmrun import __version__
-from lmrun.reconcile.outcome import (
-    Action,
-    ActionEnded,
-    ActionProgress,
-    ActionStarted,
-    ApplyEnded,
-    Outcome,
-    Plan,
-    Planned,
-)
+from lmrun.reconcile.outcome import Action, Plan
 from tests.cli.conftest import Run
-from tests.support.control import FakeServer, instance, model, refusal, status
+from tests.support.control import FakeServer, refusal
 
 LOAD = Plan(0, (Action("Load", "assistant", "smollm2", (), fetch_bytes=98_000_000),))
-UNLOAD = Plan(3, (Action("Unload", "old", "old", ()),))
 
 
 def test_the_version_is_printed(lmrun: Run) -> None:
@@ -151,157 +141,6 @@ class TestPlan:
         ]
 
 
-class TestApply:
-    def test_nothing_to_do_is_said_and_converged(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        result = lmrun("apply", profile)
-
-        assert (result.code, result.err) == (0, "")
-        assert result.out.splitlines() == [
-            "No changes. What runs is what the profile says.",
-            f"Converged: generation 3, {server.status.server.address}",
-        ]
-
-    def test_progress_goes_to_stderr_and_the_plan_and_the_end_to_stdout(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        server.plan = LOAD
-        server.events = [
-            Planned(LOAD, 1),
-            ActionStarted("Load", "assistant"),
-            ActionProgress("assistant", "fetch", 1e6, 98e6),
-            ActionProgress("assistant", "fetch", 98e6, 98e6),
-            ActionProgress("assistant", "load", 0.5, 1.0),
-            ActionEnded(Outcome("Load", "assistant", 1.25)),
-            ApplyEnded(True, 1, "http://127.0.0.1:1234"),
-        ]
-
-        result = lmrun("apply", "--yes", profile)
-
-        assert result.code == 0
-        assert "Plan: 1 to load. Download: 98 MB." in result.out
-        assert result.out.splitlines()[-1] == "Converged: generation 1, http://127.0.0.1:1234"
-        assert result.err.splitlines() == [
-            "  assistant: loading",
-            "  assistant: downloading 98 MB",
-            "✓ assistant loaded in 1.2 s",
-        ]
-
-    def test_what_failed_is_said_with_its_hint_and_exits_with_1(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        server.plan = LOAD
-        server.events = [
-            Planned(LOAD, 2),
-            ActionEnded(Outcome("Load", "assistant", 0.1, error="no memory", hint="buy some")),
-            ApplyEnded(False, 2, None),
-        ]
-
-        result = lmrun("apply", "-y", profile)
-
-        assert result.code == 1
-        assert result.err.splitlines() == [
-            "✗ assistant not loaded: no memory",
-            "  buy some",
-            "Error: Generation 2 has not converged.",
-            "Hint: What failed is tried again; `lmrun status` shows how it stands.",
-        ]
-
-    def test_a_failure_that_repeats_is_said_once(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        outcomes = [
-            Outcome("Load", "a", 0.1, error="no memory"),
-            Outcome("Load", "a", 0.1, error="no memory"),
-            Outcome("Load", "a", 0.1, error="no file"),
-            Outcome("Load", "a", 0.1),
-        ]
-        server.events = [
-            event
-            for outcome in outcomes
-            for event in (ActionStarted("Load", "a"), ActionEnded(outcome))
-        ]
-        server.events.append(ApplyEnded(True, 1, None))
-
-        assert lmrun("apply", profile).err.splitlines() == [
-            "  a: loading",
-            "✗ a not loaded: no memory",
-            "✗ a not loaded: no file",
-            "✓ a loaded in 0.1 s",
-        ]
-
-    def test_an_apply_that_breaks_off_has_not_converged(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        server.events = [Planned(server.plan, 3)]
-
-        result = lmrun("apply", profile)
-
-        assert result.code == 1
-        assert "closed the connection before the profile was converged" in result.err
-
-    @pytest.mark.parametrize("applied", ["{profile}", "/other.yaml"])
-    def test_an_unload_needs_agreement(
-        self, lmrun: Run, server: FakeServer, profile: Path, applied: str
-    ) -> None:
-        server.plan = UNLOAD
-        _apply_before(server, applied.format(profile=profile))
-
-        result = lmrun("apply", profile)
-
-        assert (result.code, server.bodies("/lmrun/v1/apply")) == (1, [])
-        assert "unloads old; nothing was changed." in result.err
-        assert "Hint: --yes agrees to it." in result.err
-        assert lmrun("apply", "--yes", profile).code == 0
-        assert len(server.bodies("/lmrun/v1/apply")) == 1
-
-    def test_taking_another_profile_s_place_needs_agreement(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        server.plan = LOAD
-        _apply_before(server, "/other.yaml")
-
-        result = lmrun("apply", profile)
-
-        assert (result.code, server.bodies("/lmrun/v1/apply")) == (1, [])
-        assert "This replaces the applied profile /other.yaml; nothing was changed." in result.err
-
-    def test_loading_for_the_applied_profile_needs_no_agreement(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        server.plan = LOAD
-        _apply_before(server, str(profile))
-
-        assert lmrun("apply", "--watch", profile).code == 0
-        assert server.bodies("/lmrun/v1/apply")[0]["watch"] is True
-
-    def test_json_is_one_event_per_line(
-        self, lmrun: Run, server: FakeServer, profile: Path
-    ) -> None:
-        lines = lmrun("apply", "--json", profile).out.splitlines()
-
-        assert [json.loads(line)["event"] for line in lines] == ["plan", "apply.end"]
-
-    def test_an_invalid_profile_starts_no_server(
-        self, lmrun: Run, home: Path, profile: Path
-    ) -> None:
-        profile.write_text("version: 9\n")
-
-        result = lmrun("apply", profile)
-
-        assert result.code == 1
-        assert "version" in result.err
-        assert not (home / "logs").exists()
-
-
-def _apply_before(server: FakeServer, file: str) -> None:
-    current = server.status.profile
-    assert current is not None
-    changed = type(current)((file,), 3, 3, watching=False)
-    server.status = status(*server.status.models, profile=changed)
-
-
 class TestStatus:
     def test_no_server_is_said_and_exits_with_1(self, lmrun: Run) -> None:
         result = lmrun("status")
@@ -324,115 +163,6 @@ class TestStatus:
 
         assert (result.code, result.err) == (0, "")
         assert "assistant   smollm2  ready" in result.out
-
-
-class TestChat:
-    def test_the_answer_is_written_to_stdout(self, lmrun: Run, server: FakeServer) -> None:
-        server.chat = ["Par", "is", "."]
-
-        result = lmrun("chat", "Capital", "of France?")
-
-        assert (result.code, result.out, result.err) == (0, "Paris.\n", "")
-        assert server.bodies("/v1/chat/completions") == [
-            {
-                "model": "assistant",
-                "messages": [{"role": "user", "content": "Capital of France?"}],
-                "stream": True,
-            }
-        ]
-
-    def test_settings_and_system_message_are_sent(self, lmrun: Run, server: FakeServer) -> None:
-        settings = [
-            "--temperature",
-            "0",
-            "--max-tokens",
-            "5",
-            "--seed",
-            "7",
-            "--system",
-            "Be kind.",
-        ]
-
-        lmrun("chat", "-m", "assistant", *settings, "Hi")
-
-        body = server.bodies("/v1/chat/completions")[0]
-        assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 5, 7)
-        assert body["messages"][0] == {"role": "system", "content": "Be kind."}
-
-    @pytest.mark.parametrize("arguments", [["--api-key", "k1"], []])
-    def test_the_api_key_is_sent(
-        self,
-        lmrun: Run,
-        server: FakeServer,
-        monkeypatch: pytest.MonkeyPatch,
-        arguments: list[str],
-    ) -> None:
-        monkeypatch.setenv("LMRUN_API_KEY", "k1")
-
-        lmrun("chat", *arguments, "Hi")
-
-        assert server.headers[-1]["Authorization"] == "Bearer k1"
-
-    @pytest.mark.parametrize(
-        ("models", "arguments", "message", "hint"),
-        [
-            ([], ["hi"], "No model is ready.", "See `lmrun status`."),
-            (
-                [model("a", instance("a")), model("b", instance("b"))],
-                ["hi"],
-                "Several models are ready.",
-                "Choose one with -m: a, b.",
-            ),
-            (
-                [model("smollm2", instance("assistant"))],
-                ["-m", "asistant", "hi"],
-                "No model is called asistant.",
-                "Did you mean assistant?",
-            ),
-            (
-                [model("smollm2", instance("assistant"))],
-                ["-m", "gpt-4o", "hi"],
-                "No model is called gpt-4o.",
-                "There is: assistant, smollm2.",
-            ),
-        ],
-    )
-    def test_a_model_that_cannot_be_meant_is_an_error_with_a_way_out(
-        self,
-        lmrun: Run,
-        server: FakeServer,
-        models: list[object],
-        arguments: list[str],
-        message: str,
-        hint: str,
-    ) -> None:
-        server.status = status(*models, address=server.status.server.address)  # type: ignore[arg-type]
-
-        result = lmrun("chat", *arguments)
-
-        assert result.code == 1
-        assert result.err.splitlines() == [f"Error: {message}", f"Hint: {hint}"]
-
-    def test_a_refusal_is_one_line(self, lmrun: Run, server: FakeServer) -> None:
-        server.chat = (400, refusal("the prompt is longer than the context"))
-
-        result = lmrun("chat", "Hi")
-
-        assert (result.code, result.err) == (1, "Error: the prompt is longer than the context\n")
-
-    def test_an_answer_that_was_cut_off_says_so(self, lmrun: Run, server: FakeServer) -> None:
-        server.chat, server.finish_reason = ["Once"], "length"
-
-        result = lmrun("chat", "Tell")
-
-        assert (result.code, result.out) == (0, "Once\n")
-        assert "cut off" in result.err
-
-    def test_without_a_server_there_is_a_hint(self, lmrun: Run) -> None:
-        result = lmrun("chat", "Hi")
-
-        assert result.code == 1
-        assert result.err.splitlines()[1] == "Hint: `lmrun apply PROFILE` starts it."
 
 
 class TestDown:

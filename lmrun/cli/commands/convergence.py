@@ -60,6 +60,14 @@ class Wish:
     as_json: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an apply ended. `event`: None when it broke off. `failed`: target → what it failed of."""
+
+    event: ApplyEnded | None
+    failed: Mapping[str, str]
+
+
 def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> None:
     """Make the profile true and say so. Raises LmrunError when it did not become true."""
     file = locate_profile(wish.path)
@@ -75,11 +83,11 @@ def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[st
     events = control.apply(file, values, watch=wish.watch, base_generation=base_generation)
     try:
         with closing(events):
-            ended = show_json(events, terminal) if wish.as_json else follow(events, plan, terminal)
+            ending = show_json(events, terminal) if wish.as_json else follow(events, plan, terminal)
     except KeyboardInterrupt:
         terminal.tell("\nDetached. The server goes on; `lmrun status` shows how far it is.")
         raise
-    check_converged(ended)
+    check_converged(ending)
 
 
 def _start(file: Path, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> Control:
@@ -124,17 +132,20 @@ def describe_losses(plan: Plan, replaced: str | None) -> list[str]:
     return losses + ([f"unloads {', '.join(unloaded)}"] if unloaded else [])
 
 
-def show_json(events: Iterator[ApplyEvent], terminal: Terminal) -> ApplyEnded | None:
+def show_json(events: Iterator[ApplyEvent], terminal: Terminal) -> Ending:
     """Every event as one line of JSON."""
     ended = None
+    failed: dict[str, str] = {}
     for event in events:
         terminal.show(msgspec.json.encode(event).decode())
         if isinstance(event, ApplyEnded):
             ended = event
-    return ended
+        elif isinstance(event, ActionEnded):
+            _remember(event.outcome, failed)
+    return Ending(ended, failed)
 
 
-def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> ApplyEnded | None:
+def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> Ending:
     """Show the events to people; the plan only if it is not the one they have seen."""
     display: Display | None = None
     ended = None
@@ -154,7 +165,7 @@ def follow(events: Iterator[ApplyEvent], plan: Plan, terminal: Terminal) -> Appl
     if ended and ended.converged:
         where = f", {ended.address}" if ended.address else ""
         terminal.show(f"{paint('Converged:', 'good')} generation {ended.generation}{where}")
-    return ended
+    return Ending(ended, failed)
 
 
 def _is_repetition(event: ApplyEvent, failed: dict[str, str]) -> bool:
@@ -165,9 +176,16 @@ def _is_repetition(event: ApplyEvent, failed: dict[str, str]) -> bool:
         return False
     outcome = event.outcome
     is_known = outcome.error is not None and failed.get(outcome.target) == outcome.error
-    if outcome.error is not None:
-        failed[outcome.target] = outcome.error
+    _remember(outcome, failed)
     return is_known
+
+
+def _remember(outcome: Outcome, failed: dict[str, str]) -> None:
+    """Keep in `failed` how the last attempt at each target failed."""
+    if outcome.error is None:
+        failed.pop(outcome.target, None)
+    else:
+        failed[outcome.target] = outcome.error
 
 
 def _show_news(plan: Plan, seen: Plan, terminal: Terminal) -> None:
@@ -185,8 +203,9 @@ def _pass_on(event: ApplyEvent, display: Display) -> None:
             display.end(outcome)
 
 
-def check_converged(ended: ApplyEnded | None) -> None:
+def check_converged(ending: Ending) -> None:
     """Raises LmrunError when the apply did not end, or ended short of the profile."""
+    ended = ending.event
     if ended is None:
         raise ServerUnreachable(
             "The server closed the connection before the profile was converged.",
@@ -194,9 +213,18 @@ def check_converged(ended: ApplyEnded | None) -> None:
         )
     if not ended.converged:
         raise LmrunError(
-            f"Generation {ended.generation} has not converged.",
+            f"Generation {ended.generation} has not converged{_name_failures(ending.failed)}",
             hint="What failed is tried again; `lmrun status` shows how it stands.",
         )
+
+
+def _name_failures(failed: Mapping[str, str]) -> str:
+    """The first failure in full and how many more there are; the end of a sentence."""
+    if not failed:
+        return "."
+    target, error = next(iter(failed.items()))
+    more = len(failed) - 1
+    return f": {target}: {error.rstrip('.')}, and {more} more." if more else f": {target}: {error}"
 
 
 def _make_display(terminal: Terminal) -> Display:
