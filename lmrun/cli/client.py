@@ -29,6 +29,14 @@ MAX_ANSWER_BYTES = 64 * 2**20
 T = TypeVar("T")
 
 
+class Refused(LmrunError):
+    """A refusal of the server; `code` is the server's own name for it."""
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code  # type: ignore[misc]  # the one error whose code comes from elsewhere
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP to the socket at `path`. A timeout of None waits for ever."""
 
@@ -138,7 +146,7 @@ def read_sse(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def parse_refusal(status: int, body: bytes) -> LmrunError:
-    """The error in an answer of `{"error": {message, hint?, type?, problems?}}`, or what it was."""
+    """The error in an answer of `{"error": {message, hint?, code?, problems?}}`, or what it was."""
     try:
         error = msgspec.json.decode(body, type=dict[str, dict[str, Any]])["error"]
         if "problems" in error:
@@ -148,7 +156,7 @@ def parse_refusal(status: int, body: bytes) -> LmrunError:
         return LmrunError(f"The server answered with HTTP status {status}.")
     if status == http.HTTPStatus.UNAUTHORIZED:
         hint = "Pass --api-key, or set LMRUN_API_KEY."
-    return LmrunError(message, hint=hint)
+    return Refused(message, code=str(error.get("code") or LmrunError.code), hint=hint)
 
 
 def _send(

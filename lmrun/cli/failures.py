@@ -1,6 +1,7 @@
 """The one place that decides how a failure ends the process. It knows no command.
 
 0 done · 1 an expected failure: one line, one hint · 2 wrong usage · 130 interrupted · 3 a bug.
+Where the command was asked for JSON, an expected failure is also one line of it, on stdout.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from lmrun.cli.streams import OutputLost
 from lmrun.cli.terminal import Terminal, paint, printable
 from lmrun.errors import LmrunError, ProfileInvalid
 
@@ -23,22 +25,27 @@ BUG = 3
 
 
 @dataclass(slots=True)
-class Tracing:
-    """Whether failures show their traceback. Known only once the command line is parsed."""
+class Reporting:
+    """How failures are shown. Known only once the command line is parsed."""
 
-    is_on: bool = False
+    with_traceback: bool = False
+    as_json: bool = False
+
+    def reset(self) -> None:
+        """Forget the command line before."""
+        self.with_traceback = self.as_json = False
 
 
-def run(command: Callable[[], object], environment: Mapping[str, str], tracing: Tracing) -> int:
+def run(command: Callable[[], object], environment: Mapping[str, str], reporting: Reporting) -> int:
     """Run `command` to its end and return the exit code. Nothing passes through."""
     try:
-        return _run_guarded(command, environment, tracing)
+        return _run_guarded(command, environment, reporting)
     finally:
-        _close_stdout()
+        _close_streams()
 
 
 def _run_guarded(
-    command: Callable[[], object], environment: Mapping[str, str], tracing: Tracing
+    command: Callable[[], object], environment: Mapping[str, str], reporting: Reporting
 ) -> int:
     try:
         command()
@@ -51,13 +58,32 @@ def _run_guarded(
         # The reader of our output has left (`lmrun status | head -1`): nobody to tell.
         return EXPECTED
     except LmrunError as error:
-        if tracing.is_on:
-            traceback.print_exc()
-        show_error(error, Terminal.detect(environment))
+        _report_expected(error, Terminal.detect(environment), reporting)
         return EXPECTED
     except Exception as error:  # the outermost boundary: whatever comes here is a bug of ours
-        _report_bug(error, Terminal.detect(environment), tracing)
+        _report_bug(error, Terminal.detect(environment), reporting)
         return BUG
+
+
+def _report_expected(error: LmrunError, terminal: Terminal, reporting: Reporting) -> None:
+    if reporting.with_traceback:
+        traceback.print_exc()
+    show_error(error, terminal)
+    if reporting.as_json:
+        # It may be stdout that failed.
+        with contextlib.suppress(OutputLost, BrokenPipeError):
+            terminal.show(encode_error(error))
+
+
+def encode_error(error: LmrunError) -> str:
+    """One line of JSON: `{"problems": […]}` for a profile, else `{"error": {type, …}}`."""
+    # Not msgspec, which refuses file names that are no UTF-8.
+    import json
+
+    if isinstance(error, ProfileInvalid):
+        return json.dumps({"problems": [asdict(problem) for problem in error.problems]})
+    content = {"type": error.code, "message": error.message, "hint": error.hint}
+    return json.dumps({"error": content})
 
 
 def show_error(error: LmrunError, terminal: Terminal) -> None:
@@ -74,12 +100,12 @@ def show_error(error: LmrunError, terminal: Terminal) -> None:
         terminal.tell(f"{paint('Hint:', 'dim')} {printable(error.hint)}")
 
 
-def _report_bug(error: Exception, terminal: Terminal, tracing: Tracing) -> None:
-    if tracing.is_on:
+def _report_bug(error: Exception, terminal: Terminal, reporting: Reporting) -> None:
+    if reporting.with_traceback:
         traceback.print_exc()
     summary = "".join(traceback.format_exception_only(error)).strip()
     terminal.tell(f"{paint('Bug in lmrun:', 'bad')} {printable(summary)}")
-    if not tracing.is_on:
+    if not reporting.with_traceback:
         with contextlib.suppress(OSError):
             terminal.tell(f"The traceback is in {_keep_traceback()}; `lmrun --debug …` shows it.")
 
@@ -92,12 +118,13 @@ def _keep_traceback() -> str:
     return file.name
 
 
-def _close_stdout() -> None:
-    """Flush now: left to the interpreter, a closed pipe would change the exit code to 120."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _close_streams() -> None:
+    """Flush now: left to the interpreter, what cannot be written would change the code to 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, OutputLost):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

@@ -5,9 +5,9 @@ The work is imported when its command runs: `lmrun --help` must not wait for any
 
 from __future__ import annotations
 
-import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 
 from lmrun import __version__
 from lmrun.cli import failures
+from lmrun.cli.streams import prepare_streams
 from lmrun.cli.terminal import Terminal
 from lmrun.store.home import Home, find_home
 
@@ -30,18 +31,21 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_tracing = failures.Tracing()
+_reporting = failures.Reporting()
 
 ProfilePath = Annotated[Path, typer.Argument(metavar="PROFILE", help="The profile, a YAML file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show a character shows a question mark, not a traceback.
-        sys.stdout.reconfigure(errors="replace")
-    return failures.run(lambda: app(prog_name="lmrun"), os.environ, _tracing)
+    prepare_streams()
+    return run(sys.argv[1:])
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` make and return the exit code."""
+    _reporting.reset()
+    return failures.run(lambda: app(arguments, prog_name="lmrun"), os.environ, _reporting)
 
 
 def _terminal() -> Terminal:
@@ -59,7 +63,17 @@ def _show_version(wanted: bool) -> None:
 
 
 def _show_tracebacks(wanted: bool) -> None:
-    _tracing.is_on = wanted
+    _reporting.with_traceback = wanted
+
+
+def _answer_in_json(wanted: bool) -> bool:
+    _reporting.as_json = wanted
+    return wanted
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_answer_in_json, help="Print JSON, also of a failure.")
+]
 
 
 @app.callback()
@@ -123,7 +137,10 @@ def apply(
     watch: Annotated[
         bool, typer.Option("--watch", help="Let the server follow the profile's files.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
+    ] = False,
 ) -> None:
     """Make a profile true; start a background server if none runs."""
     from lmrun.cli.commands import convergence

@@ -6,6 +6,7 @@ a pipe, a file, `NO_COLOR` or `TERM=dumb` gets plain lines.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,9 @@ class Terminal:
 
     def tell(self, text: str) -> None:
         """A line about what happens meanwhile: stderr."""
-        _write(sys.stderr, text + "\n", self.color_err)
+        # Where nobody can be told, what happens still goes on, and the exit code says how it went.
+        with contextlib.suppress(OSError):
+            _write(sys.stderr, text + "\n", self.color_err)
 
     def stream(self, text: str) -> None:
         """The next piece of a text that is still being written, at once: stdout."""

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.cli import failures
-from lmrun.cli.main import app
+from lmrun.cli import main
 from tests.support.control import FakeServer, playing_server
 
 COMMAND = [sys.executable, "-P", "-m", "lmrun"]
@@ -75,8 +74,7 @@ def lmrun(
 
     def run(*arguments: object) -> Result:
         words = [str(argument) for argument in arguments]
-        tracing = failures.Tracing()
-        code = failures.run(lambda: app(words, prog_name="lmrun"), os.environ, tracing)
+        code = main.run(words)
         captured = capsys.readouterr()
         return Result(code, captured.out, captured.err)
 
