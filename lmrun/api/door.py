@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lmrun.api.errors import FramingRefused, HostRefused, MediaTypeRefused
+from lmrun.api.errors import FramingRefused, HostRefused, UpgradeRefused
 from lmrun.api.http.hosts import Host, is_allowed_host, is_own_origin, parse_host
 from lmrun.errors import AddressRefused, Forbidden, Unauthorized
 from lmrun.profile.schema import ServerConfig
@@ -131,17 +131,21 @@ def check_key(door: Door, head: Head) -> frozenset[str]:
     return granted[0]
 
 
-def check_media_type(head: Head) -> None:
-    """Raises MediaTypeRefused for a body that is not declared as JSON.
+def check_upgrade(head: Head) -> None:
+    """Raises UpgradeRefused for a WebSocket handshake: this port answers with HTTP only.
 
-    A page of another site cannot send that type without asking first.
+    Other offers, as HTTP/2's, may be left alone: their clients go on with HTTP/1.1.
     """
-    if head.method in READING or head.method == "DELETE":
-        return
-    values = head.values("content-type")
-    media_type = values[0].partition(";")[0].strip().lower() if len(values) == 1 else ""
-    if media_type != "application/json":
-        raise MediaTypeRefused("The body must come with `Content-Type: application/json`.")
+    wishes_upgrade = "upgrade" in _read_list(head.values("connection"))
+    if wishes_upgrade and "websocket" in _read_list(head.values("upgrade")):
+        raise UpgradeRefused(
+            "This server does not speak WebSocket.",
+            hint="Send a plain HTTP request, without `Upgrade`.",
+        )
+
+
+def _read_list(values: Sequence[str]) -> frozenset[str]:
+    return frozenset(item.strip().lower() for value in values for item in value.split(","))
 
 
 def _parse_allowed_host(name: str) -> Host:

@@ -6,6 +6,7 @@ RequestError
 ├── BodyInvalid         no JSON, or JSON that is refused
 ├── BodyStalled         the body stopped arriving
 ├── FramingRefused      where the body ends is open to interpretation
+├── UpgradeRefused      a WebSocket handshake
 ├── RouteNotFound
 ├── MethodNotAllowed
 ├── MediaTypeRefused
@@ -36,6 +37,10 @@ class BodyStalled(RequestError):
 
 class FramingRefused(RequestError):
     code = "invalid_http"
+
+
+class UpgradeRefused(RequestError):
+    code = "upgrade_refused"
 
 
 class RouteNotFound(RequestError):
@@ -122,6 +127,7 @@ TABLE: dict[type[LmrunError], Row] = {
     BodyInvalid: Row(400),
     BodyStalled: Row(408),
     FramingRefused: Row(400),
+    UpgradeRefused: Row(400),
     RouteNotFound: Row(404),
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),

@@ -19,6 +19,7 @@ from lmrun.api.errors import (
     HostRefused,
     MediaTypeRefused,
     TooManyAttempts,
+    UpgradeRefused,
     to_status,
 )
 from lmrun.api.routes import Response, Route
@@ -39,6 +40,7 @@ _DOOR_ERRORS: tuple[type[LmrunError], ...] = (
     Forbidden,
     InvalidParameter,
     LmrunError,
+    UpgradeRefused,
 )
 _KEY_ERRORS: tuple[type[LmrunError], ...] = (Unauthorized, TooManyAttempts)
 _BODY_ERRORS: tuple[type[LmrunError], ...] = (

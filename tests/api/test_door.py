@@ -135,10 +135,49 @@ def test_a_body_must_be_declared_as_json(served: Served, route: Route, content_t
     assert (reply.status, reply.code) == (415, "unsupported_media_type")
 
 
-def test_json_may_be_declared_with_a_charset(served: Served) -> None:
-    reply = served.port.ask(
-        "POST", "/v1/completions", {}, content_type="Application/JSON; charset=utf-8"
-    )
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "Application/JSON; charset=utf-8",
+        "application/json;charset=UTF-8",
+        'application/json; charset="Utf-8"',
+        "application/json ; Charset = utf-8 ; x=y",
+        'application/json; x="a;charset=latin-1"',
+        "application/json;",
+    ],
+)
+def test_json_may_be_declared_as_utf8(served: Served, content_type: str) -> None:
+    reply = served.port.ask("POST", "/v1/completions", {}, content_type=content_type)
+    assert reply.code == "invalid_parameter"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "charset"),
+    [
+        ("application/json; charset=latin-1", "latin-1"),
+        ('application/json; charset="UTF-16"', "UTF-16"),
+        ("application/json; charset=utf-8; CHARSET=ascii", "ascii"),
+        ("application/json;charset=", ""),
+    ],
+)
+def test_another_charset_is_refused_by_name(
+    served: Served, content_type: str, charset: str
+) -> None:
+    reply = served.port.ask("POST", "/v1/completions", {}, content_type=content_type)
+    assert (reply.status, reply.code) == (415, "unsupported_media_type")
+    assert f"charset {charset!r}" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, deflate", "GZIP", "x"])
+def test_an_encoded_body_is_refused_by_its_coding(served: Served, coding: str) -> None:
+    reply = served.port.ask("POST", "/v1/completions", {}, content_encoding=coding)
+    assert (reply.status, reply.code) == (415, "unsupported_media_type")
+    assert f"Content-Encoding {coding.split()[-1]!r}" in reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", ""])
+def test_a_body_as_it_is_may_say_so(served: Served, coding: str) -> None:
+    reply = served.port.ask("POST", "/v1/completions", {}, content_encoding=coding)
     assert reply.code == "invalid_parameter"
 
 

@@ -1,11 +1,12 @@
-"""WebSocket handshakes: checked like any request, then refused, since there is no such route.
+"""WebSocket handshakes: checked like any request, then refused.
 
-No listener of this version upgrades connections; the layer is called as one that does would.
+No listener of this version upgrades connections; the layer is also called as one that does would.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -73,9 +74,33 @@ def test_a_handshake_is_refused_before_it_is_accepted(
     ]
 
 
-def test_an_upgrade_on_the_port_is_no_upgrade(served: Served) -> None:
-    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13"}
-    reply = served.port.ask("GET", "/v1/models", sec_websocket_key="a" * 24, **upgrade)
-    assert reply.status == 200
+@pytest.mark.parametrize("connection", ["Upgrade", "keep-alive, upgrade"])
+def test_a_handshake_on_the_port_is_refused_with_a_reason(
+    served: Served, connection: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    upgrade = {"connection": connection, "upgrade": "WebSocket", "sec_websocket_version": "13"}
+    with caplog.at_level(logging.INFO):
+        reply = served.port.ask("GET", "/v1/models", sec_websocket_key="a" * 24, **upgrade)
+    assert (reply.status, reply.code) == (400, "upgrade_refused")
+    assert "does not speak WebSocket" in reply.json["error"]["message"]
+    assert caplog.messages == []
     evil = served.port.ask("GET", "/v1/models", origin="http://evil.test:9000", **upgrade)
     assert evil.status == 403
+    served.set_door(LOCKED)
+    assert served.port.ask("GET", "/v1/models", **upgrade).status == 401
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AAMAAABk"},
+        {"connection": "close", "upgrade": "websocket"},
+        {"connection": "upgrade", "upgrade": ""},
+    ],
+)
+def test_what_is_no_handshake_is_answered_as_plain_http(
+    served: Served, offer: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert served.port.ask("GET", "/v1/models", **offer).status == 200
+    assert caplog.messages == []

@@ -67,6 +67,10 @@ class PatientConnection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
+    def _should_upgrade(self) -> bool:
+        """Never, and without uvicorn's advice on what to install: the door answers such a wish."""
+        return False
+
     def _watch_head(self) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_head_timer()

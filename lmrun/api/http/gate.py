@@ -15,11 +15,12 @@ from lmrun.api.door import (
     check_framing,
     check_host,
     check_key,
-    check_media_type,
     check_origin,
+    check_upgrade,
 )
 from lmrun.api.errors import TooManyAttempts
 from lmrun.api.http.boundary import extra_headers
+from lmrun.api.http.media import check_media_type
 from lmrun.api.http.throttle import Throttle
 from lmrun.errors import Unauthorized
 
@@ -71,6 +72,7 @@ class Gate:
         if door.keys and scope["path"] not in self._open_paths:
             scope[_GRANTED] = self._check_key(door, head, scope)
         if not head.is_websocket:
+            check_upgrade(head)
             check_media_type(head)
         scope[_DOOR] = door
         await self._app(scope, receive, send)
