@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import re
+import sys
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -54,6 +56,11 @@ def parse_json(body: bytes) -> Any:
     """
     if _has_too_many_values(body):
         raise BodyTooLarge(f"The body holds more than {MAX_VALUES} JSON values.")
+    if body.startswith(codecs.BOM_UTF8):
+        raise BodyInvalid(
+            "The body is not JSON: a byte order mark stands at line 1, column 1.",
+            hint="Send UTF-8 without one.",
+        )
     try:
         value = json.loads(
             body.decode(), object_pairs_hook=_to_object, parse_constant=_refuse_constant
@@ -66,13 +73,17 @@ def parse_json(body: bytes) -> Any:
         raise BodyInvalid("The body has half a surrogate pair in a `\\u` escape.") from None
     except json.JSONDecodeError as error:
         raise BodyInvalid(
-            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+            f"The body is not JSON: {error.msg.removesuffix(' at')} "
+            f"at line {error.lineno}, column {error.colno}."
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as error:
+    except ValueError:
         # Python limits the digits of an integer; the hooks raise their own BodyInvalid.
-        raise BodyInvalid(f"The body is not JSON: {error}") from None
+        raise BodyInvalid(
+            f"A whole number has more than {sys.get_int_max_str_digits()} digits.",
+            hint="No parameter takes one that long.",
+        ) from None
     if _may_be_too_deep(body) and _depth(value) > MAX_DEPTH:
         raise _too_deep()
     return value

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import resource
 import time
+import tracemalloc
+from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from starlette.types import Message
 from lmrun.api.body import MAX_DEPTH, MAX_VALUES, parse_json, read_body
 from lmrun.api.door import Door
 from lmrun.api.errors import BodyInvalid, BodyStalled
+from lmrun.api.http import boundary
 from lmrun.errors import BodyTooLarge
 from tests.api.conftest import Served
 from tests.support.http import read_reply
@@ -31,7 +36,7 @@ LIMIT = 10_000
         (b'{"a": 1} x', "line 1, column 10"),
         (b'{"a": 1,}', "line 1, column"),
         (b'{"a": 01}', "line 1, column"),
-        (b'{"a": "\x01"}', "line 1, column 8"),
+        (b'{"a": "\x01"}', "Invalid control character at line 1, column 8"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": [-Infinity]}', "-Infinity"),
         (b'{"a": Infinity}', "Infinity"),
@@ -39,10 +44,10 @@ LIMIT = 10_000
         (b'{"a": [{"b": 1, "c": 2, "b": 3}]}', "'b' occurs twice"),
         (b'{"a": "\xff"}', "byte 7"),
         ('{"a": 1}'.encode("utf-16"), "byte 0"),
-        ("\ufeff{}".encode(), "line 1, column 1"),
+        ("\ufeff{}".encode(), "byte order mark stands at line 1, column 1. Send UTF-8 without one"),
         (b'{"a": "\\ud800"}', "surrogate"),
         (b'{"a": "\\udc00\\ud800"}', "surrogate"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "digits"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "^A whole number has more than 4300 digits. No parameter"),
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "deeper than 64"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "deeper than 64"),
         (b"[" * 200_000, "deeper than 64"),
@@ -108,7 +113,8 @@ def test_a_declared_length_over_the_limit_is_refused_before_the_body(served: Ser
         assert reply.header("connection") == "close"
 
 
-def test_chunks_are_counted_as_they_come(served: Served) -> None:
+def test_chunks_are_counted_as_they_come(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "DISCARD_S", 0.1)
     served.set_door(Door(body_limit_bytes=LIMIT))
     with served.port.connect() as sock:
         sock.sendall(head(served, "Transfer-Encoding: chunked"))
@@ -117,7 +123,74 @@ def test_chunks_are_counted_as_they_come(served: Served) -> None:
             sock.sendall(chunk)
         reply = read_reply(sock)
         assert (reply.status, reply.code) == (413, "body_too_large")
-        # Nobody reads on: the connection ends although the body did not.
+        # Nobody reads on for long: the connection ends although the body did not.
+        assert sock.recv(1) == b""
+
+
+def ask_ordinarily(
+    served: Served, content: bytes | Iterable[bytes], **headers: str
+) -> tuple[int, bytes]:
+    """By a client that sends its whole body before it looks for an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.port.number, timeout=10)
+    with closing(connection):
+        connection.request(
+            "POST", "/v1/completions", content, {"Content-Type": "application/json", **headers}
+        )
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+
+
+def test_a_client_that_sends_all_before_it_reads_sees_the_refusal(served: Served) -> None:
+    content = b" " * (33 * 2**20)
+    for headers in ({}, {"Connection": "close"}):
+        status, body = ask_ordinarily(served, content, **headers)
+        assert (status, json.loads(body)["error"]["code"]) == (413, "body_too_large")
+
+
+def test_what_is_discarded_is_not_kept(served: Served) -> None:
+    content = b" " * (33 * 2**20)
+    tracemalloc.start()
+    try:
+        assert ask_ordinarily(served, content)[0] == 413
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 * 2**20
+
+
+def test_a_client_that_sends_chunks_before_it_reads_sees_the_refusal(served: Served) -> None:
+    served.set_door(Door(body_limit_bytes=LIMIT))
+    status, _ = ask_ordinarily(served, (b" " * 65536 for _ in range(160)))
+    assert status == 413
+
+
+def test_a_refusal_before_the_body_is_seen_after_it(served: Served) -> None:
+    status, _ = ask_ordinarily(
+        served, b" " * (8 * 2**20), **{"Content-Encoding": "gzip", "Connection": "close"}
+    )
+    assert status == 415
+
+
+def test_a_refused_body_is_not_read_forever(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.set_door(Door(body_limit_bytes=LIMIT))
+    monkeypatch.setattr(boundary, "DISCARD_BYTES", 2**20)
+    with served.port.connect() as sock, pytest.raises(OSError, match=r"reset|[Bb]roken"):
+        sock.sendall(head(served, f"Content-Length: {2**40}"))
+        for _ in range(1024):
+            sock.sendall(b" " * 2**20)
+
+
+def test_a_refused_body_that_stops_holds_its_connection_for_a_moment_only(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.set_door(Door(body_limit_bytes=LIMIT))
+    monkeypatch.setattr(boundary, "DISCARD_S", 0.1)
+    with served.port.connect() as sock:
+        sock.sendall(head(served, f"Content-Length: {2**40}"))
+        assert read_reply(sock).status == 413
+        sock.settimeout(1)
         assert sock.recv(1) == b""
 
 

@@ -6,8 +6,10 @@ every answer, refusals included.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
+from contextlib import suppress
 from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +29,10 @@ log = logging.getLogger("lmrun.api")
 
 _REQUEST_ID = "lmrun.request_id"
 _EXTRA_HEADERS = "lmrun.extra_headers"
+
+DISCARD_S = 2.0
+DISCARD_BYTES = 64 * 2**20
+"""How long, and how much of, a refused body is still read: twice the usual limit of bodies."""
 
 
 class ClientGone(Exception):
@@ -51,9 +57,9 @@ class Boundary:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, receive, send)
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             return
         except LmrunError as error:
@@ -64,18 +70,26 @@ class Boundary:
 
 
 class _Exchange:
-    """One request's way out."""
+    """One request's way in and out."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.id = f"req_{secrets.token_hex(8)}"
         self._scope = scope
+        self._receive = receive
         self._send = send
+        self._is_read = False
         self._has_started = False
         scope[_REQUEST_ID] = self.id
         scope[_EXTRA_HEADERS] = [
             (b"x-request-id", self.id.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._is_read = True
+        return message
 
     async def send(self, message: Message) -> None:
         if not self._has_started:
@@ -102,4 +116,18 @@ class _Exchange:
         )
         start = {"type": f"{prefix}.response.start", "status": status, "headers": [*head, *headers]}
         await self.send(start)
-        await self.send({"type": f"{prefix}.response.body", "body": content})
+        body_type = f"{prefix}.response.body"
+        if prefix == "http" and not self._is_read:
+            await self.send({"type": body_type, "body": content, "more_body": True})
+            await self._discard_body()
+            content = b""
+        await self.send({"type": body_type, "body": content})
+
+    async def _discard_body(self) -> None:
+        """Read on for a while after the answer: many clients look for one only after their body,
+        and a connection that ends on unread bytes takes the answer away from them."""
+        size_bytes = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_S):
+                while not self._is_read and size_bytes <= DISCARD_BYTES:
+                    size_bytes += len((await self.receive()).get("body", b""))
