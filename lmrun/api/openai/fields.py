@@ -17,6 +17,9 @@ from lmrun.settings.prediction import MAX_LOGIT_BIAS, MAX_STOP_STRING_LENGTH, MA
 UNSUPPORTED = "unsupported"
 """The type of a validation error about something known that cannot be honoured."""
 
+SAYS_ALL = "says_all"
+"""The type of a validation error whose message says what was there, too."""
+
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
@@ -88,12 +91,16 @@ def _to_logit_bias(value: Any) -> Any:
         return value
     if len(value) > MAX_LOGIT_BIAS:
         raise PydanticCustomError(
-            "too_long", "holds more than {limit} tokens", {"limit": MAX_LOGIT_BIAS}
+            SAYS_ALL,
+            "it holds {count} tokens; at most {limit} are taken",
+            {"count": len(value), "limit": MAX_LOGIT_BIAS},
         )
     for key in value:
         if not _TOKEN_ID.fullmatch(key):
             raise PydanticCustomError(
-                "token_id", "{key} is no token id; ids are whole numbers", {"key": repr(key[:40])}
+                SAYS_ALL,
+                'the key {key} is no token id; ids are whole numbers from 0, such as "42"',
+                {"key": _to_json(key[:40])},
             )
     return {int(key): bias for key, bias in value.items()}
 
@@ -129,7 +136,7 @@ def _to_part_text(index: int, part: Any) -> str:
         )
     if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
         raise PydanticCustomError(
-            "text_part", 'in {where}: expected {{"type": "text", "text": "…"}}', where
+            SAYS_ALL, '{where} is not of the form {"type": "text", "text": "…"}', where
         )
     return str(part["text"])
 

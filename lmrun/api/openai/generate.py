@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
@@ -19,8 +19,8 @@ from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
 from lmrun.chat.events import ChatEnd, MessageDelta
-from lmrun.chat.messages import Prompt
-from lmrun.errors import EngineError
+from lmrun.chat.messages import Conversation, Prompt
+from lmrun.errors import EngineError, RequestError
 from lmrun.settings.prediction import PredictionConfig
 
 
@@ -83,7 +83,7 @@ def _make_stamp(prefix: str, instance: Instance) -> Stamp:
 
 async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, None]:
     """Chunks; the first comes with the generation's first event, of whatever kind."""
-    async with pool.acquire(generation.model) as lease:
+    async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
         form = generation.make_format(lease.instance)
         head = form.start()
         async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
@@ -103,7 +103,7 @@ async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, N
 async def _fold(pool: Pool, generation: Generation) -> bytes:
     """The same events, as one body."""
     parts: list[str] = []
-    async with pool.acquire(generation.model) as lease:
+    async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
         form = generation.make_format(lease.instance)
         async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
             async for event in events:
@@ -112,6 +112,17 @@ async def _fold(pool: Pool, generation: Generation) -> bytes:
                 elif isinstance(event, ChatEnd):
                     return form.whole("".join(parts), event)
     raise _ended_early()
+
+
+@asynccontextmanager
+async def _in_terms_of(prompt: Prompt) -> AsyncIterator[None]:
+    """Errors about the prompt name the field it came in: for a conversation, `messages`."""
+    try:
+        yield
+    except RequestError as error:
+        if error.param == "prompt" and isinstance(prompt, Conversation):
+            error.param = "messages"
+        raise
 
 
 def _ended_early() -> EngineError:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, FailFast, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.openai.fields import (
+    SAYS_ALL,
     UNSUPPORTED,
     LogitBias,
     PromptText,
@@ -107,9 +108,13 @@ class ChatMessage(Settings):
 
 def _check_length(value: Any) -> Any:
     """Before the messages themselves: of too many, none is worth a look."""
-    if isinstance(value, list) and not 1 <= len(value) <= MAX_MESSAGES:
+    if isinstance(value, list) and not value:
+        raise PydanticCustomError(SAYS_ALL, "it is empty; it must hold at least one message")
+    if isinstance(value, list) and len(value) > MAX_MESSAGES:
         raise PydanticCustomError(
-            "length", "must hold 1 to {limit} messages", {"limit": MAX_MESSAGES}
+            SAYS_ALL,
+            "it holds {count} messages; at most {limit} are taken",
+            {"count": len(value), "limit": MAX_MESSAGES},
         )
     return value
 

@@ -10,11 +10,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lmrun.api.openai.fields import UNSUPPORTED
+from lmrun.api.openai.fields import SAYS_ALL, UNSUPPORTED
 from lmrun.errors import InvalidParameter, RequestError, UnsupportedParameter
 
 MAX_SHOWN = 5
 MAX_SHOWN_CHARACTERS = 60
+
+_IN_JSON = {"tuple": "array", "dictionary": "object", " after validation": ""}
+
+_COMPLETE = frozenset({SAYS_ALL, "too_long", "too_short"})
+"""Types of validation errors after whose message `got an array` would say nothing more."""
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
@@ -64,8 +69,10 @@ def _show(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"`{_path(detail)}` is unknown"
     message = detail["msg"][:1].lower() + detail["msg"][1:]
-    message = message.replace("tuple", "array").replace(" after validation", "")
-    return f"`{_path(detail)}`: {message}, got {_shorten(detail['input'])}"
+    for python, json in _IN_JSON.items():
+        message = message.replace(python, json)
+    got = "" if detail["type"] in _COMPLETE else f", got {_shorten(detail['input'])}"
+    return f"`{_path(detail)}`: {message}{got}"
 
 
 def _path(detail: ErrorDetails) -> str:

@@ -14,10 +14,15 @@ from openai.types.completion_create_params import CompletionCreateParamsStreamin
 from lmrun.api.openai.convert import (
     to_prediction,
 )
-from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
+from lmrun.api.openai.requests import (
+    MAX_MESSAGES,
+    ChatRequest,
+    CompletionRequest,
+    GenerationRequest,
+)
 from lmrun.api.openai.validate import validate_request
 from lmrun.errors import InvalidParameter, UnsupportedParameter
-from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.prediction import MAX_LOGIT_BIAS, PredictionConfig
 from tests.api.openai.bodies import CHAT, KINDS, chat, refusal
 
 
@@ -186,3 +191,38 @@ def test_an_error_speaks_of_json_not_of_python() -> None:
     ]
     assert not [text for text in messages if "tuple" in text.lower() or "True" in text]
     assert "got true" in messages[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        (
+            "logit_bias",
+            {"a": 5},
+            '`logit_bias`: the key "a" is no token id; ids are whole numbers from 0, such as "42".',
+        ),
+        (
+            "logit_bias",
+            {str(n): 1 for n in range(MAX_LOGIT_BIAS + 1)},
+            f"`logit_bias`: it holds {MAX_LOGIT_BIAS + 1} tokens; at most {MAX_LOGIT_BIAS} are"
+            " taken.",
+        ),
+        ("logit_bias", [], "`logit_bias`: input should be a valid object, got an array."),
+        ("messages", [], "`messages`: it is empty; it must hold at least one message."),
+        (
+            "messages",
+            [{}] * (MAX_MESSAGES + 1),
+            f"`messages`: it holds {MAX_MESSAGES + 1} messages; at most {MAX_MESSAGES} are taken.",
+        ),
+        (
+            "messages",
+            [{"role": "user", "content": ["x"]}],
+            '`messages[0].content`: part 0 is not of the form {"type": "text", "text": "…"}.',
+        ),
+        ("stop", ["x"] * 17, "`stop`: array should have at most 16 items, not 17."),
+    ],
+)
+def test_an_error_says_what_was_wrong_and_what_would_be_right(
+    name: str, value: Any, says: str
+) -> None:
+    assert str(refusal(ChatRequest, {**CHAT, name: value})) == says
