@@ -217,7 +217,7 @@ def test_an_idle_worker_sends_heartbeats(tmp_path: Path) -> None:
 
 def test_a_fast_model_shares_frames_and_a_slow_one_does_not(tmp_path: Path) -> None:
     fast = {"match": "fast", "pieces": ["x"], "repeat": 2000}
-    slow = {"pieces": ["x"], "repeat": 30, "seconds_per_token": 0.03}
+    slow = {"pieces": ["x"], "repeat": 30, "seconds_per_token": 0.04}
     with open_worker(write(tmp_path, script(fast, slow))) as worker:
         worker.start(1, "fast")
         assert len(worker.until(ends(1))) < 2000 / 8
