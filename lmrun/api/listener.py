@@ -66,7 +66,6 @@ class PortListener:
         self._app = app
         self._config: ServerConfig | None = None
         self._address: str | None = None
-        self._bound: tuple[tuple[str, int], ...] = ()
         self._server: EmbeddedServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,11 +77,6 @@ class PortListener:
     def address(self) -> str | None:
         return self._address
 
-    @property
-    def bound(self) -> tuple[tuple[str, int], ...]:
-        """The literal addresses and ports that are open."""
-        return self._bound
-
     async def listen(self, config: ServerConfig) -> None:
         """Open `config`'s host and port, then close the former ones.
 
@@ -93,8 +87,7 @@ class PortListener:
         server = make_server(self._app)
         previous = self._server
         self._server, self._config = server, config
-        self._bound = tuple(bound.getsockname()[:2] for bound in sockets)
-        self._address = f"http://{_for_url(config.host)}:{self._bound[0][1]}"
+        self._address = f"http://{_for_url(config.host)}:{sockets[0].getsockname()[1]}"
         self._keep(server.serve(sockets=sockets))
         log.info("listening on %s", self._address)
         if previous is not None:

@@ -31,7 +31,6 @@ __all__ = [
     "SourceText",
     "load_profile",
     "read_text",
-    "referenced_environment",
 ]
 
 MAX_PROBLEMS = 500
@@ -89,12 +88,6 @@ def load_profile(
         base_dirs=_find_base_dirs(tree),
         environment=find_environment(tree),
     )
-
-
-def referenced_environment(path: Path, read: ReadText = read_text) -> frozenset[str]:
-    """The names of the `${env:…}` in a profile, as far as it can be read; never raises for it."""
-    tree = read_overlaid(Path(os.path.abspath(path)), read).root
-    return find_environment(tree) if tree else frozenset()
 
 
 def _validate(

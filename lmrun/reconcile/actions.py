@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
 from lmrun.catalog.catalog import LocatedModel
@@ -118,8 +117,3 @@ def _load_reporter(target: str, report: Report) -> Callable[[float], None]:
 
 def _fetch_reporter(target: str, report: Report) -> Callable[[int, int | None], None]:
     return lambda done, total: report(ActionProgress(target, "fetch", done, total))
-
-
-def profile_files(loaded: LoadedProfile) -> tuple[Path, ...]:
-    """Every file the profile was read from, the root first."""
-    return tuple(source.path for source in loaded.texts)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lmrun.errors import ProfileInvalid
-from lmrun.profile.loader import MAX_PROBLEMS, load_profile, referenced_environment
+from lmrun.profile.environment import referenced_environment
+from lmrun.profile.loader import MAX_PROBLEMS, load_profile
 from tests.profile.support import FOLDER, ROOT, Texts, find_problems, load, show
 
 V = "version: 1\n"

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmrun.errors import ProfileInvalid
-from lmrun.profile.loader import load_profile, referenced_environment
+from lmrun.profile.environment import referenced_environment
+from lmrun.profile.loader import load_profile
 from tests.profile.support import ROOT, Texts
 
 SEED = (

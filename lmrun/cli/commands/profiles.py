@@ -56,13 +56,9 @@ def find_problems(file: Path, environment: Mapping[str, str]) -> tuple[Problem, 
 
 def read_environment(file: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The values of the variables that the profile refers to, as far as they are set."""
-    # Not from the loader, which brings the typed profile: an apply without changes must be quick.
-    from lmrun.profile.references import find_environment
-    from lmrun.profile.text.files import read_text
-    from lmrun.profile.text.overlay import read_overlaid
+    from lmrun.profile.environment import referenced_environment
 
-    tree = read_overlaid(file, read_text).root
-    names = find_environment(tree) if tree else frozenset()
+    names = referenced_environment(file)
     return {name: environment[name] for name in sorted(names) if name in environment}
 
 
