@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -38,6 +38,53 @@ class ModelInfo(msgspec.Struct, frozen=True):
     chat_template: str | None = None
     bos_token: str = ""
     eos_token: str = ""
+    accepts_images: bool = False
+    adapters: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+class AdapterFile(msgspec.Struct, frozen=True):
+    """A LoRA adapter to load. `name`: what requests call it. `scale`: its default strength."""
+
+    name: str
+    path: str
+    scale: float = 1.0
+
+
+class CacheStore(msgspec.Struct, frozen=True):
+    """Where a worker keeps prefixes across its own end. `folder`: private to the user.
+
+    `secret`: key of the files' MACs, 32 bytes. `identity`: what the model file is, as text.
+    """
+
+    folder: str
+    secret: bytes
+    identity: str
+
+
+class Attachments(msgspec.Struct, frozen=True):
+    """The files that belong to a load besides the model, resolved by whoever names sources."""
+
+    adapters: tuple[AdapterFile, ...] = ()
+    mmproj: str | None = None
+    draft_model: str | None = None
+    cache_store: CacheStore | None = None
+
+
+NO_ATTACHMENTS = Attachments()
+
+
+class ImageSpan(msgspec.Struct, frozen=True):
+    """An image inside a prompt: its `length` positions from `begin` on hold no token ids but
+    negative numbers derived from the image's bytes, so that equal prompts have equal numbers.
+
+    `handle`: the encoded image, as the engine's `prepare_images` gave it; only that engine knows
+    what it is.
+    """
+
+    begin: int
+    length: int
+    handle: Any
 
 
 class SequenceSpec(msgspec.Struct, frozen=True):
@@ -45,22 +92,42 @@ class SequenceSpec(msgspec.Struct, frozen=True):
 
     `id`: not in use by a sequence that is still there. With `max_tokens` 0 the prompt is processed
     and nothing generated; prompt and answer together hold at most `context_length` tokens.
+    `keep`: tokens at the prompt's beginning that `truncateMiddle` keeps; with that policy or
+    `rollingWindow` the prompt may be longer than the context. `draft_model`: the file of
+    `prediction.draft_model`.
     """
 
     id: int
     prompt: tuple[int, ...]
     prediction: PredictionConfig
+    images: tuple[ImageSpan, ...] = ()
+    keep: int = 0
+    draft_model: str | None = None
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token's natural log probability under the model, before any sampling setting.
+
+    `piece`: its bytes, special tokens rendered. `top`: the likeliest tokens, likeliest first.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
 
 
 class TokenProduced(msgspec.Struct, frozen=True):
     """One generated token. `piece`: its bytes, possibly part of a character, possibly empty.
 
     A control token's piece is empty: `detokenize` renders it for whoever wants to see it.
+    `logprob` is there when the sequence asked for logprobs.
     """
 
     sequence: int
     token: int
     piece: bytes
+    logprob: TokenLogprob | None = None
 
 
 class PromptProcessed(msgspec.Struct, frozen=True):
@@ -74,11 +141,32 @@ class PromptProcessed(msgspec.Struct, frozen=True):
     cached: int = 0
 
 
+class PromptScored(msgspec.Struct, frozen=True):
+    """Log probabilities of prompt tokens, in order; for a sequence with `echo` and `logprobs`.
+
+    The prompt's first token has none: it is left out.
+    """
+
+    sequence: int
+    tokens: tuple[TokenLogprob, ...]
+
+
+class SequenceStats(msgspec.Struct, frozen=True):
+    """Counts of one sequence, in tokens. `drafted`, `accepted`: by speculation. `forced`: by a
+    grammar that left no choice. `shifted`: dropped because the context was full."""
+
+    drafted: int = 0
+    accepted: int = 0
+    forced: int = 0
+    shifted: int = 0
+
+
 class SequenceFinished(msgspec.Struct, frozen=True):
     """The sequence ended by itself and is gone; the end-of-sequence token is not produced."""
 
     sequence: int
     reason: FinishReason
+    stats: SequenceStats = SequenceStats()
 
 
 class SequenceFailed(msgspec.Struct, frozen=True):
@@ -88,7 +176,26 @@ class SequenceFailed(msgspec.Struct, frozen=True):
     message: str
 
 
-StepEvent = TokenProduced | PromptProcessed | SequenceFinished | SequenceFailed
+StepEvent = TokenProduced | PromptProcessed | PromptScored | SequenceFinished | SequenceFailed
+
+
+class EngineUsage(msgspec.Struct, frozen=True):
+    """What a loaded model holds and has done, for status. Sizes in bytes, counts in tokens.
+
+    `kv_tokens`: cells of the KV pool; `kv_tokens_used`: held by sequences now.
+    `prefilled_tokens`: prompt tokens computed; `cached_tokens`: prompt tokens that were not.
+    """
+
+    kv_tokens: int = 0
+    kv_tokens_used: int = 0
+    prefix_cache_bytes: int = 0
+    prefix_cache_limit: int = 0
+    prefix_cache_entries: int = 0
+    prefilled_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class LoadedModel(Protocol):
@@ -123,8 +230,8 @@ class LoadedModel(Protocol):
 
         Raises ContextOverflow when the prompt does not leave room for one token,
         InvalidParameter for what this model cannot honour (a token id out of range, an id in
-        use, an empty prompt) and UnsupportedParameter when it is an embedding model. Nothing is
-        queued then.
+        use, an empty prompt, a schema that cannot be enforced) and UnsupportedParameter when it is
+        an embedding model or a setting needs what it lacks. Nothing is queued then.
         """
 
     def cancel(self, sequence: int) -> None:
@@ -149,6 +256,12 @@ class LoadedModel(Protocol):
         outside the vocabulary.
         """
 
+    def usage(self) -> EngineUsage:
+        """What it holds and has done so far."""
+
+    def rest(self) -> bool:
+        """A moment of idleness: do one bounded piece of housekeeping. Whether more is left."""
+
     def set_threads(self, threads: int) -> None:
         """Use at most `threads` CPU threads from the next step on."""
 
@@ -169,6 +282,7 @@ class Engine(Protocol):
         *,
         threads: int,
         on_progress: Callable[[float], None],
+        attachments: Attachments = NO_ATTACHMENTS,
     ) -> LoadedModel:
         """Load `path`. `on_progress` receives 0.0 to 1.0, from the calling thread; what it raises
         ends the load and is raised here. `config.threads` bounds `threads`, now and later.

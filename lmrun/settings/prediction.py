@@ -8,10 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from lmrun.settings.base import Settings
+from lmrun.settings.structured import StructuredOutput
 
 MAX_STOP_STRINGS = 16
 MAX_STOP_STRING_LENGTH = 1024
 MAX_LOGIT_BIAS = 1024
+MAX_STOP_TOKENS = 64
+MAX_TOP_LOGPROBS = 20
+MAX_DRAFT_TOKENS = 32
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_STRING_LENGTH)]
 
@@ -69,8 +73,76 @@ class PredictionConfig(Settings):
         dict[TokenId, Annotated[float, Field(ge=-100, le=100)]],
         Field(max_length=MAX_LOGIT_BIAS),
     ] = Field(default_factory=dict, description="Added to the logits of single tokens, by id.")
-    context_overflow_policy: Literal["stopAtLimit"] = Field(
-        "stopAtLimit", description="A full context ends the generation."
+    typical_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Locally typical sampling: keep tokens near the expected surprise; 1 is off.",
+    )
+    xtc_probability: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="Chance, per token, to exclude the top choices (XTC); 0 is off."
+    )
+    xtc_threshold: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="XTC excludes tokens above this probability, except the least likely one."
+    )
+    dry_multiplier: Annotated[float, Field(ge=0, le=100)] = Field(
+        0.0, description="Strength of the DRY penalty on repeated sequences; 0 is off."
+    )
+    dry_base: Annotated[float, Field(ge=1, le=100)] = Field(
+        1.75, description="DRY grows by this factor with each repeated token."
+    )
+    dry_allowed_length: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        2, description="Repeated sequences up to this length are not penalised by DRY."
+    )
+    dry_penalty_last_n: Annotated[int, Field(ge=-1, lt=2**31)] = Field(
+        -1, description="Tokens that DRY looks back on; -1 is the whole context."
+    )
+    dry_sequence_breakers: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
+        Field(max_length=16, strict=False),
+    ] = Field(("\n", ":", '"', "*"), description="Texts at which DRY's sequences end.")
+    mirostat: Literal[0, 1, 2] = Field(
+        0,
+        description="Mirostat 1 or 2 instead of top_k, top_p, min_p, typical_p and XTC; 0 is off.",
+    )
+    mirostat_tau: Annotated[float, Field(ge=0, le=100)] = Field(
+        5.0, description="Mirostat's target surprise, in bits per token."
+    )
+    mirostat_eta: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="Mirostat's learning rate."
+    )
+    stop_token_ids: Annotated[
+        tuple[TokenId, ...], Field(max_length=MAX_STOP_TOKENS, strict=False)
+    ] = Field((), description="Generation ends before any of these tokens.")
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description="Report each token's log probability, with this many of the likeliest tokens.",
+    )
+    echo: bool = Field(False, description="Give the prompt back before the answer.")
+    structured: StructuredOutput | None = Field(
+        None, description="What the answer must look like: a JSON schema, a regex, a grammar."
+    )
+    prompt_lookup: bool = Field(
+        False, description="Speculate with n-grams of the context: faster where text is repeated."
+    )
+    draft_model: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        None, description="Speculate with this declared model's guesses; same vocabulary needed."
+    )
+    max_draft_tokens: Annotated[int, Field(ge=1, le=MAX_DRAFT_TOKENS)] = Field(
+        16, description="Most tokens that are guessed at a time; the engine adapts below it."
+    )
+    adapters: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        None,
+        description="LoRA adapters of the load config by name, with their scale; `{}` uses none. "
+        "Default: those of the load config.",
+    )
+    deterministic: Literal["off", "strict"] = Field(
+        "off",
+        description="`strict`: same fingerprint, seed and request give the same token ids, "
+        "whatever else runs.",
+    )
+    context_overflow_policy: Literal["stopAtLimit", "truncateMiddle", "rollingWindow"] = Field(
+        "stopAtLimit",
+        description="What happens when the context is full: the generation ends, the middle is "
+        "dropped (system prompt and first user message stay), or the oldest tokens are.",
     )
 
     def overlay(self, other: PredictionConfig) -> PredictionConfig:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from llama_cpp import llama_cpp as native
 
-from lmrun.engines.base import ModelInfo, SequenceSpec, StepEvent
+from lmrun.engines.base import EngineUsage, ModelInfo, SequenceSpec, StepEvent
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel
@@ -58,6 +58,12 @@ class EmbeddingModel:
         for begin, end in pack([len(tokens) for tokens in inputs], shape.chunk, shape.sequences):
             vectors += self._embed_together(inputs[begin:end])
         return vectors
+
+    def usage(self) -> EngineUsage:
+        return EngineUsage()
+
+    def rest(self) -> bool:
+        return False
 
     def set_threads(self, threads: int) -> None:
         self._native.set_threads(min(threads, self._most_threads or threads))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lmrun.engines.base import Engine, LoadedModel
+from lmrun.engines.base import NO_ATTACHMENTS, Attachments, Engine, LoadedModel
 from lmrun.errors import EngineMissing
 from lmrun.settings.load import LoadConfig
 
@@ -22,6 +22,7 @@ class LlamaCppEngine:
         *,
         threads: int,
         on_progress: Callable[[float], None],
+        attachments: Attachments = NO_ATTACHMENTS,
     ) -> LoadedModel:
         """Load `path`. `config.threads` bounds `threads`, now and later."""
         _require_package()

@@ -16,6 +16,7 @@ from llama_cpp import llama_cpp as native
 from numpy.typing import NDArray
 
 from lmrun.engines.base import (
+    EngineUsage,
     FinishReason,
     ModelInfo,
     PromptProcessed,
@@ -147,6 +148,12 @@ class GenerationModel:
             param="model",
             hint="Name an embedding model.",
         )
+
+    def usage(self) -> EngineUsage:
+        return EngineUsage()
+
+    def rest(self) -> bool:
+        return False
 
     def set_threads(self, threads: int) -> None:
         self._native.set_threads(min(threads, self._most_threads or threads))

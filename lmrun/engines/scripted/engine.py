@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lmrun.engines.base import Engine, LoadedModel
+from lmrun.engines.base import NO_ATTACHMENTS, Attachments, Engine, LoadedModel
 from lmrun.engines.scripted.model import ScriptedModel, crash
 from lmrun.engines.scripted.script import LoadScript, Script, read_script
 from lmrun.errors import LoadFailed, SettingRefused
@@ -32,6 +32,7 @@ class ScriptedEngine:
         *,
         threads: int,
         on_progress: Callable[[float], None],
+        attachments: Attachments = NO_ATTACHMENTS,
     ) -> LoadedModel:
         """Load a script: what its `load` section says happens here."""
         script = read_script(path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import lmrun
 from lmrun.engines.base import (
+    EngineUsage,
     FinishReason,
     ModelInfo,
     PromptProcessed,
@@ -154,6 +155,12 @@ class ScriptedModel:
             param="model",
             hint="Name an embedding model.",
         )
+
+    def usage(self) -> EngineUsage:
+        return EngineUsage()
+
+    def rest(self) -> bool:
+        return False
 
     def set_threads(self, threads: int) -> None:
         """A script needs no cores."""

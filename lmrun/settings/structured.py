@@ -1,0 +1,73 @@
+"""Structured output: what an answer must look like. It knows no engine and no dialect.
+
+Limits are those below which no grammar was seen to harm an engine; they are checked here where
+they are about size, and by the engine where they are about structure.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from lmrun.settings.base import Settings
+
+MAX_SCHEMA_BYTES = 256 * 2**10
+MAX_GRAMMAR_BYTES = 256 * 2**10
+MAX_REGEX_CHARACTERS = 8192
+MAX_CHOICES = 10_000
+MAX_TRIGGERS = 16
+
+
+class JsonOutput(Settings):
+    """JSON, compact, that satisfies `json_schema`; without one, any JSON object."""
+
+    type: Literal["json"]
+    json_schema: dict[str, Any] | bool = Field(
+        default_factory=lambda: {"type": "object"}, description="A JSON schema."
+    )
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_small(cls, value: dict[str, Any] | bool) -> dict[str, Any] | bool:
+        if len(json.dumps(value)) > MAX_SCHEMA_BYTES:
+            raise ValueError(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
+        return value
+
+
+class RegexOutput(Settings):
+    """Text that matches `regex` as a whole."""
+
+    type: Literal["regex"]
+    regex: str = Field(min_length=1, max_length=MAX_REGEX_CHARACTERS)
+
+
+class ChoiceOutput(Settings):
+    """One of `choices`, to the letter."""
+
+    type: Literal["choice"]
+    choices: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(min_length=1, max_length=MAX_CHOICES, strict=False),
+    ]
+
+
+class GrammarOutput(Settings):
+    """Text that `grammar` derives. `gbnf`: llama.cpp's notation; `lark`: llguidance's."""
+
+    type: Literal["gbnf", "lark"]
+    grammar: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_BYTES)]
+    triggers: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+        Field(max_length=MAX_TRIGGERS, strict=False),
+    ] = Field(
+        (),
+        description="The grammar begins with the first of these texts that the answer holds; "
+        "before it, anything goes. None: it begins at once.",
+    )
+
+
+StructuredOutput = Annotated[
+    JsonOutput | RegexOutput | ChoiceOutput | GrammarOutput, Field(discriminator="type")
+]
