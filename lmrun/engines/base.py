@@ -15,6 +15,7 @@ import msgspec
 
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.structured import StructuredOutput
 
 ModelType = Literal["llm", "embedding", "vlm"]
 FinishReason = Literal["eosFound", "maxPredictedTokensReached", "contextLengthReached"]
@@ -94,7 +95,8 @@ class SequenceSpec(msgspec.Struct, frozen=True):
     and nothing generated; prompt and answer together hold at most `context_length` tokens.
     `keep`: tokens at the prompt's beginning that `truncateMiddle` keeps; with that policy or
     `rollingWindow` the prompt may be longer than the context. `draft_model`: the file of
-    `prediction.draft_model`.
+    `prediction.draft_model`. `constraint`: what `make_constraint` gave for
+    `prediction.structured`.
     """
 
     id: int
@@ -103,6 +105,7 @@ class SequenceSpec(msgspec.Struct, frozen=True):
     images: tuple[ImageSpan, ...] = ()
     keep: int = 0
     draft_model: str | None = None
+    constraint: Any = None
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
@@ -223,6 +226,14 @@ class LoadedModel(Protocol):
         """The bytes of `tokens`, special ones rendered. Callable from any thread.
 
         Raises InvalidParameter for an id outside the vocabulary.
+        """
+
+    def make_constraint(self, structured: StructuredOutput) -> Any:
+        """Compile what an answer must look like, for one `SequenceSpec`. Callable from any thread:
+        it may take long.
+
+        Raises InvalidParameter for what cannot be enforced, UnsupportedParameter when this model
+        cannot be constrained at all.
         """
 
     def add(self, spec: SequenceSpec) -> None:

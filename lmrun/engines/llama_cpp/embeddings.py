@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as native
@@ -12,6 +13,7 @@ from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
+from lmrun.settings.structured import StructuredOutput
 
 
 class EmbeddingModel:
@@ -36,6 +38,9 @@ class EmbeddingModel:
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self._native.vocabulary.detokenize(tokens)
+
+    def make_constraint(self, structured: StructuredOutput) -> Any:
+        raise UnsupportedParameter("An embedding model cannot be constrained.", param="structured")
 
     def add(self, spec: SequenceSpec) -> None:
         raise UnsupportedParameter(

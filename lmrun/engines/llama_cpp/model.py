@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as native
@@ -31,6 +32,7 @@ from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel
 from lmrun.engines.llama_cpp.sampling import Outputs, Sampler
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
+from lmrun.settings.structured import StructuredOutput
 
 _NO_ROOM = 1
 _WHOLE_SEQUENCE = -1
@@ -95,6 +97,9 @@ class GenerationModel:
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self._native.vocabulary.detokenize(tokens)
+
+    def make_constraint(self, structured: StructuredOutput) -> Any:
+        raise UnsupportedParameter("This model cannot be constrained.", param="structured")
 
     def add(self, spec: SequenceSpec) -> None:
         self._require_possible(spec)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import lmrun
 from lmrun.engines.base import (
@@ -28,6 +29,7 @@ from lmrun.engines.base import (
 from lmrun.engines.scripted.script import Crash, Reply, Script
 from lmrun.engines.scripted.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter
+from lmrun.settings.structured import StructuredOutput
 
 LONGEST_WAIT_S = 0.01
 
@@ -101,6 +103,9 @@ class ScriptedModel:
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self._vocabulary.detokenize(tokens)
+
+    def make_constraint(self, structured: StructuredOutput) -> Any:
+        raise UnsupportedParameter("A scripted model cannot be constrained.", param="structured")
 
     def add(self, spec: SequenceSpec) -> None:
         self._require_possible(spec)
