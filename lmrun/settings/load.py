@@ -27,8 +27,20 @@ class LoadConfig(Settings):
         description="Tokens one sequence may hold, prompt and answer. "
         "Default: the model's own, at most 4096.",
     )
-    max_parallel_predictions: Annotated[int, Field(ge=1, le=256)] = Field(
-        4, description="Sequences that generate at the same time."
+    max_parallel_predictions: Annotated[int, Field(ge=1, le=255)] = Field(
+        4,
+        description="Sequences that generate at the same time. llama.cpp knows 256; the prefix "
+        "cache works with one of them.",
+    )
+    unified_kv_cache: bool = Field(
+        True,
+        description="One KV cache for all sequences, which lets them share prefixes; `false` "
+        "gives each its own, of `context_length` tokens.",
+    )
+    kv_tokens: Annotated[int, Field(ge=8, lt=2**31)] | None = Field(
+        None,
+        description="Tokens that the KV cache holds for all sequences together, at least "
+        "`context_length`. Default: `context_length` x `max_parallel_predictions`.",
     )
     gpu: GpuConfig | None = Field(
         None, description="GPU offload. Default: all layers where the engine's build has a GPU."

@@ -166,14 +166,14 @@ def _context_parameters(
 ) -> dict[str, Any]:
     embeds = weights.embeds
     pooled = weights.read("{arch}.pooling_type") not in (None, _POOLING_NONE)
-    batch = shape.chunk if embeds else shape.chunk + shape.sequences
     flash = native.LLAMA_FLASH_ATTN_TYPE_ENABLED
     return {
-        "n_ctx": shape.pool,
-        "n_batch": batch,
-        "n_ubatch": batch,
-        "n_seq_max": shape.sequences,
-        "n_outputs_max": 0 if embeds else shape.sequences,
+        # llama.cpp takes no larger batch than the context, and ends the process for one.
+        "n_ctx": max(shape.pool, shape.capacity),
+        "n_batch": shape.capacity,
+        "n_ubatch": shape.capacity,
+        "n_seq_max": shape.sequences + shape.scratch,
+        "n_outputs_max": 0 if embeds else shape.outputs,
         "n_threads": threads,
         "n_threads_batch": threads,
         "flash_attn_type": (

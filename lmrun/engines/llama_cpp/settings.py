@@ -13,6 +13,8 @@ DEFAULT_CONTEXT_LENGTH = 4096
 _ALL_LAYERS = -1
 _GGML_TYPE_BF16 = 30  # ggml.h; llama-cpp-python leaves it out
 _LARGEST_POOL = 2**31 - 1
+SPARE_ROWS = 64
+"""Rows of a batch that speculation and forced tokens may fill."""
 
 CACHE_TYPES: dict[CacheType, int] = {
     "f32": native.GGML_TYPE_F32,
@@ -52,7 +54,9 @@ class ModelFacts:
 class ContextShape:
     """How large a context is: `pool` KV cells for all sequences together.
 
-    `unified`: one pool that any sequence may fill. `chunk`: tokens of one step.
+    `unified`: one pool that any sequence may fill. `chunk`: prompt tokens of one step. `spare`:
+    rows of a batch beyond a chunk and one token of each sequence, for tokens that are verified.
+    `scratch`: sequence ids beyond `sequences`, for the prefix cache.
     """
 
     context_length: int
@@ -60,6 +64,18 @@ class ContextShape:
     pool: int
     chunk: int
     unified: bool = True
+    spare: int = 0
+    scratch: int = 0
+
+    @property
+    def capacity(self) -> int:
+        """Rows of one batch."""
+        return self.chunk + self.sequences + self.spare if self.spare else self.chunk
+
+    @property
+    def outputs(self) -> int:
+        """Rows of one batch that may ask for logits."""
+        return min(self.capacity, self.sequences + self.spare)
 
 
 def choose_gpu_layers(config: LoadConfig, build: Build, layers: int) -> int:
@@ -140,20 +156,18 @@ def choose_context_length(config: LoadConfig, facts: ModelFacts) -> int:
 def shape_generation(config: LoadConfig, facts: ModelFacts, chunk: int) -> ContextShape:
     """A pool large enough for every sequence to fill its context."""
     length = choose_context_length(config, facts)
-    pool = length * config.max_parallel_predictions
-    if pool > _LARGEST_POOL:
-        raise SettingRefused(
-            f"load.context_length: {length} for each of {config.max_parallel_predictions} "
-            f"predictions is more than the {_LARGEST_POOL} tokens llama.cpp can count.",
-            param="load.context_length",
-            hint="Lower it, or max_parallel_predictions.",
-        )
+    pool = _choose_pool(config, length)
+    unified = config.unified_kv_cache and _may_unify(length, pool, facts)
+    if not unified:
+        _require_streams(config, length)
     return ContextShape(
         context_length=length,
         sequences=config.max_parallel_predictions,
         pool=pool,
         chunk=min(chunk, config.eval_batch_size),
-        unified=_may_unify(length, pool, facts),
+        unified=unified,
+        spare=SPARE_ROWS,
+        scratch=1 if unified else 0,
     )
 
 
@@ -186,6 +200,45 @@ _BLAMED = {
     "lash attention": "load.flash_attention",
     "flash_attn": "load.flash_attention",
 }
+
+
+def _choose_pool(config: LoadConfig, length: int) -> int:
+    """KV cells for all sequences. Raises SettingRefused for too few and for too many."""
+    if config.kv_tokens is not None and config.kv_tokens < length:
+        raise SettingRefused(
+            f"load.kv_tokens: {config.kv_tokens} cannot hold one sequence of {length} tokens.",
+            param="load.kv_tokens",
+            hint=f"Set at least {length}, or lower context_length.",
+        )
+    pool = config.kv_tokens or length * config.max_parallel_predictions
+    if pool > _LARGEST_POOL:
+        raise SettingRefused(
+            f"load.context_length: {length} for each of {config.max_parallel_predictions} "
+            f"predictions is more than the {_LARGEST_POOL} tokens llama.cpp can count.",
+            param="load.context_length",
+            hint="Lower it, or max_parallel_predictions, or set kv_tokens.",
+        )
+    return pool
+
+
+def _require_streams(config: LoadConfig, length: int) -> None:
+    """Raises SettingRefused where the pool is not one whole context for each sequence."""
+    asked = "unified_kv_cache" in config.model_fields_set and config.unified_kv_cache
+    if asked:
+        raise SettingRefused(
+            "load.unified_kv_cache: this model chooses its RoPE factors by the size of the "
+            "cache, so its sequences cannot share one.",
+            param="load.unified_kv_cache",
+            hint="Leave it out, or set a kv_tokens of one context_length.",
+        )
+    whole = length * config.max_parallel_predictions
+    if config.kv_tokens not in (None, whole):
+        raise SettingRefused(
+            f"load.kv_tokens: with separate caches it is context_length x "
+            f"max_parallel_predictions, {whole}, not {config.kv_tokens}.",
+            param="load.kv_tokens",
+            hint="Leave it out, or set `unified_kv_cache: true` where the model allows it.",
+        )
 
 
 def _may_unify(length: int, pool: int, facts: ModelFacts) -> bool:

@@ -111,7 +111,7 @@ def test_what_this_build_or_model_cannot_do_is_refused_by_name(
         {"eval_batch_size": 65_536},
         {"threads": 1},
         {"try_mmap": False},
-        {"max_parallel_predictions": 256, "context_length": 8},
+        {"max_parallel_predictions": 255, "context_length": 8},
         {"context_length": 4096, "rope_frequency_scale": 0.5},
         {"context_length": 8},
     ],
@@ -142,7 +142,7 @@ def test_flash_attention_and_rope_reach_the_context(tiny: Subject) -> None:
 def test_the_context_has_room_for_every_sequence(tiny: Subject) -> None:
     with closing(load(tiny, context_length=512, max_parallel_predictions=3)) as model:
         assert native.llama_n_ctx(model.context) >= 3 * 512
-        assert native.llama_n_seq_max(model.context) == 3
+        assert native.llama_n_seq_max(model.context) == 4
         assert native.llama_n_batch(model.context) == native.llama_n_ubatch(model.context)
 
 
@@ -274,7 +274,7 @@ def test_a_context_that_would_give_nonsense_is_refused(
 
 def test_a_pool_that_cannot_be_counted_is_refused() -> None:
     facts = ModelFacts(trained_context=2**24, rotary=True)
-    huge = config(context_length=2**24, max_parallel_predictions=256)
+    huge = config(context_length=2**24, max_parallel_predictions=255)
     with pytest.raises(SettingRefused) as refused:
         settings.shape_generation(huge, facts, 512)
     assert refused.value.param == "load.context_length"
