@@ -30,7 +30,8 @@ from lmrun.engines.base import (
 from lmrun.engines.llama_cpp import native_log, slices
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel
-from lmrun.engines.llama_cpp.sampling import Outputs, Sampler
+from lmrun.engines.llama_cpp.sampling.outputs import Outputs
+from lmrun.engines.llama_cpp.sampling.sampler import LogitsUnusable, Sampler
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
 from lmrun.settings.structured import StructuredOutput
 
@@ -52,6 +53,7 @@ class _Sequence:
     sampler: Sampler
     limit: int
     limit_reason: FinishReason
+    stops: frozenset[int]
     slot: int = -1
     processed: int = 0
     generated: int = 0
@@ -109,7 +111,8 @@ class GenerationModel:
         sequence = _Sequence(
             id=spec.id,
             prompt=np.array(spec.prompt, dtype=np.int32),
-            sampler=Sampler(spec.prediction, spec.prompt),
+            sampler=Sampler(spec.prediction, spec.prompt, self._native.vocabulary),
+            stops=frozenset(spec.prediction.stop_token_ids),
             limit=wanted if bounded else room,
             limit_reason="maxPredictedTokensReached" if bounded else "contextLengthReached",
         )
@@ -182,6 +185,7 @@ class GenerationModel:
             )
         self._native.vocabulary.require_known(spec.prompt, "prompt")
         self._native.vocabulary.require_known(list(spec.prediction.logit_bias), "logit_bias")
+        self._native.vocabulary.require_known(spec.prediction.stop_token_ids, "stop_token_ids")
 
     def _admit(self) -> None:
         while self._waiting and self._free_slots:
@@ -232,14 +236,22 @@ class GenerationModel:
 
     def _advance(self, sequence: _Sequence, row: int, events: list[StepEvent]) -> None:
         """One token out of the logits of `row`."""
-        token = sequence.sampler.sample(self._outputs, row)
+        sampler = sequence.sampler
+        try:
+            token = sampler.sample(self._outputs, row)
+        except LogitsUnusable as error:
+            self._drop(sequence)
+            events.append(SequenceFailed(sequence.id, str(error)))
+            return
         piece = self._native.vocabulary.piece(token)
-        if piece is None:
+        if piece is None or token in sequence.stops:
             self._finish(sequence, "eosFound", events)
             return
+        logprob = sampler.score(self._outputs, row, token) if sampler.wants_scores else None
+        sampler.accept(token)
         sequence.token = token
         sequence.generated += 1
-        events.append(TokenProduced(sequence.id, token, piece))
+        events.append(TokenProduced(sequence.id, token, piece, logprob))
         if sequence.generated == sequence.limit:
             self._finish(sequence, sequence.limit_reason, events)
 

@@ -21,7 +21,13 @@ class Vocabulary:
         self._vocab = vocab
         self.size: int = native.llama_vocab_n_tokens(vocab)
         self._pieces: list[bytes | None] = [_UNREAD] * self.size
+        self._rendered: dict[int, bytes] = {}
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+
+    @property
+    def native(self) -> int:
+        """llama.cpp's own vocabulary, valid as long as the model."""
+        return self._vocab
 
     @property
     def bos_text(self) -> str:
@@ -71,6 +77,13 @@ class Vocabulary:
             known = self._pieces[token] = None if ends else self._read_piece(token)
         return known
 
+    def render(self, token: int) -> bytes:
+        """A token's own bytes, special ones rendered: what stands for it in a list of tokens."""
+        known = self._rendered.get(token)
+        if known is None:
+            known = self._rendered[token] = self._read_piece(token, special=True)
+        return known
+
     def require_known(self, tokens: Sequence[int], param: str) -> None:
         """Raises InvalidParameter: llama.cpp ends the process for an id it does not know."""
         if tokens and (min(tokens) < 0 or max(tokens) >= self.size):
@@ -81,10 +94,10 @@ class Vocabulary:
                 hint=f"Token ids go from 0 to {self.size - 1}.",
             )
 
-    def _read_piece(self, token: int) -> bytes:
+    def _read_piece(self, token: int, *, special: bool = False) -> bytes:
         while True:
             buffer, room = self._buffer, len(self._buffer)
-            count: int = native.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            count: int = native.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
             if count >= 0:
                 return buffer.raw[:count]
             self._buffer = ctypes.create_string_buffer(-count)

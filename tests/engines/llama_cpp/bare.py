@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading import NativeModel, load_native
-from lmrun.engines.llama_cpp.sampling import Outputs
+from lmrun.engines.llama_cpp.sampling.outputs import Outputs
 from lmrun.settings.load import LoadConfig
 from tests.support.engines import Subject
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.engines.llama_cpp.sampling import make_adjustments
+from lmrun.engines.llama_cpp.sampling.adjustments import make_adjustments
 from lmrun.settings.prediction import PredictionConfig
 from tests.engines.llama_cpp.bare import bare_model, read_logits
 from tests.support.engines import Subject, generate, spec
