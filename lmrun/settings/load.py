@@ -2,20 +2,84 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lmrun.settings.base import Settings
+from lmrun.settings.quantities import Size
+from lmrun.settings.sources import check_source
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
+SourceText = Annotated[str, AfterValidator(check_source)]
+MAX_ADAPTERS = 64
+MAX_GPUS = 16
 
 
 class GpuConfig(Settings):
-    """How much of the model goes to the GPU."""
+    """How much of the model goes to which GPU. GPUs are counted from 0."""
 
     ratio: Literal["off", "max"] | Annotated[float, Field(ge=0, le=1)] = Field(
-        "off", description="Share of the layers on the GPU: `off`, `max`, or 0 to 1."
+        "max", description="Share of the layers on the GPU: `off`, `max`, or 0 to 1."
+    )
+    main_gpu: Annotated[int, Field(ge=0, lt=MAX_GPUS)] | None = Field(
+        None, description="The GPU that `favorMainGpu` fills first. Default: 0."
+    )
+    split_strategy: Literal["evenly", "favorMainGpu"] | None = Field(
+        None,
+        description="How several GPUs share the layers: `evenly`, or `favorMainGpu`: as much as "
+        "fits on `main_gpu`. Default: by their free memory.",
+    )
+    split: (
+        Annotated[
+            tuple[Annotated[float, Field(ge=0, le=1e6)], ...],
+            Field(min_length=1, max_length=MAX_GPUS, strict=False),
+        ]
+        | None
+    ) = Field(None, description="Each GPU's part of the layers, as numbers in proportion.")
+    disabled_gpus: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=MAX_GPUS)], ...],
+        Field(max_length=MAX_GPUS, strict=False),
+    ] = Field((), description="GPUs that this model does not use.")
+
+
+class AdapterConfig(Settings):
+    """A LoRA adapter that is loaded with the model."""
+
+    source: SourceText = Field(description="Where the adapter's file is, like a model's `source`.")
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="What requests call it. Default: the file's name without `.gguf`."
+    )
+    scale: Annotated[float, Field(ge=-100, le=100)] = Field(
+        1.0, description="Its strength where a request does not say otherwise; 0 is off."
+    )
+
+    @property
+    def given_name(self) -> str:
+        """The chosen name, else the file's."""
+        return self.name or PurePosixPath(self.source).name.removesuffix(".gguf")
+
+
+def _check_names(adapters: tuple[AdapterConfig, ...]) -> tuple[AdapterConfig, ...]:
+    counts = Counter(adapter.given_name for adapter in adapters)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"two adapters are called `{twice[0]}`; give them different names")
+    return adapters
+
+
+class PrefixCacheConfig(Settings):
+    """Where prompts that were computed once are kept, so that they need not be again."""
+
+    ram: Size = Field(
+        2**30,
+        description="Most memory for parked prefixes; `0B` parks none.",
+        json_schema_extra={"default": "1GiB"},
+    )
+    persist: bool = Field(
+        False, description="Keep hot prefixes in private files, across reloads and restarts."
     )
 
 
@@ -45,6 +109,15 @@ class LoadConfig(Settings):
     gpu: GpuConfig | None = Field(
         None, description="GPU offload. Default: all layers where the engine's build has a GPU."
     )
+    offload_kv_cache_to_gpu: bool | None = Field(
+        None, description="Keep the KV cache on the GPU. Default: where there is one."
+    )
+    num_experts: Annotated[int, Field(ge=1, le=512)] | None = Field(
+        None, description="Experts per token of a mixture of experts. Default: the model's own."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        None, description="Seed of requests that bring none. Default: a new one each time."
+    )
     flash_attention: bool = Field(True, description="Use flash attention.")
     k_cache_type: CacheType = Field("f16", description="Precision of the KV cache's keys.")
     v_cache_type: CacheType = Field("f16", description="Precision of the KV cache's values.")
@@ -61,4 +134,20 @@ class LoadConfig(Settings):
     )
     rope_frequency_scale: Annotated[float, Field(gt=0)] | None = Field(
         None, description="RoPE frequency scale. Default: the model's own."
+    )
+    prefix_cache: PrefixCacheConfig = Field(
+        PrefixCacheConfig(), description="Where computed prompts are kept for the next request."
+    )
+    adapters: Annotated[
+        tuple[AdapterConfig, ...],
+        Field(max_length=MAX_ADAPTERS, strict=False),
+        AfterValidator(_check_names),
+    ] = Field((), description="LoRA adapters; requests may choose among them and scale them.")
+    mmproj: SourceText | None = Field(
+        None, description="The projector that lets the model see images, like a `source`."
+    )
+    draft_model: SourceText | None = Field(
+        None,
+        description="A small model of the same vocabulary whose guesses this one verifies, "
+        "like a `source`.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -20,6 +20,7 @@ _BYTES = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
+_EXACT_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 
 
 def parse_duration(value: Any) -> float:
@@ -38,6 +39,16 @@ def parse_size(value: Any) -> int:
     return int(float(match[1]) * _BYTES[match[2]])
 
 
+def format_size(size: int) -> str:
+    """33554432 → `"32MiB"`: exact, in the largest unit that allows it; `parse_size` reads it."""
+    unit, factor = next(
+        (name, factor)
+        for name, factor in _EXACT_UNITS
+        if (size and size % factor == 0) or factor == 1
+    )
+    return f"{size // factor}{unit}"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -46,5 +57,7 @@ Duration = Annotated[
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
+    # A dumped value must be one that can be validated again.
+    PlainSerializer(format_size, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["32MiB"]}),
 ]

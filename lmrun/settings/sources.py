@@ -62,6 +62,16 @@ def parse_source(text: str, base_dir: Path) -> Source:
     return _parse_package(text, rest)
 
 
+def check_source(text: str) -> str:
+    """`text`, when `parse_source` takes it. Raises ValueError, without the value, which may come
+    out of a variable."""
+    try:
+        parse_source(text, Path("/"))
+    except SourceInvalid as error:
+        raise ValueError(f"is no source that lmrun understands. {error.hint}") from None
+    return text
+
+
 def check_member(name: str) -> PurePosixPath:
     """A relative path that cannot leave the directory it is joined to. Raises SourceInvalid."""
     reason = _find_fault(name)

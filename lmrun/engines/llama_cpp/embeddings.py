@@ -11,7 +11,7 @@ from llama_cpp import llama_cpp as native
 from lmrun.engines.base import EngineUsage, ModelInfo, SequenceSpec, StepEvent
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
-from lmrun.engines.llama_cpp.loading import NativeModel
+from lmrun.engines.llama_cpp.loading.native import NativeModel
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
 from lmrun.settings.structured import StructuredOutput
 

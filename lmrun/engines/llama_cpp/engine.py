@@ -27,10 +27,12 @@ class LlamaCppEngine:
         """Load `path`. `config.threads` bounds `threads`, now and later."""
         _require_package()
         from lmrun.engines.llama_cpp.embeddings import EmbeddingModel
-        from lmrun.engines.llama_cpp.loading import load_native
+        from lmrun.engines.llama_cpp.loading.native import load_native
         from lmrun.engines.llama_cpp.model import GenerationModel
 
-        native = load_native(path, config, min(threads, config.threads or threads), on_progress)
+        native = load_native(
+            path, config, min(threads, config.threads or threads), on_progress, attachments
+        )
         kind = EmbeddingModel if native.info.type == "embedding" else GenerationModel
         return kind(native, config.threads)
 

@@ -15,7 +15,7 @@ _lines: deque[tuple[int, str]] = deque(maxlen=_KEPT_LINES)
 
 
 @native.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes gives it no types
-def _keep(level: int, text: bytes | None, user_data: object) -> None:
+def keep(level: int, text: bytes | None, user_data: object) -> None:
     line = (text or b"")[:_KEPT_BYTES].decode(errors="replace")
     if level == _CONTINUED and _lines:
         level, begun = _lines.pop()
@@ -25,12 +25,17 @@ def _keep(level: int, text: bytes | None, user_data: object) -> None:
 
 def install() -> None:
     """Take llama.cpp's log from now on, in the whole process, and forget earlier lines."""
-    native.llama_log_set(_keep, None)
+    native.llama_log_set(keep, None)
+    forget()
+
+
+def forget() -> None:
+    """Drop the lines of what is over, so that they are not blamed for what comes."""
     _lines.clear()
 
 
 def read_problems() -> list[str]:
-    """Warnings and errors since `install`, oldest first, each one line."""
+    """Warnings and errors since `install` or `forget`, oldest first, each one line."""
     return [line.strip() for level, line in _lines if level in (_WARN, _ERROR) and line.strip()]
 
 

@@ -94,6 +94,20 @@ class Vocabulary:
                 hint=f"Token ids go from 0 to {self.size - 1}.",
             )
 
+    def find_difference(self, other: Vocabulary, count: int) -> str | None:
+        """How the first `count` tokens of two vocabularies differ, in words; None if they do not.
+
+        Raises nothing; callable from the owning thread only.
+        """
+        kinds = [native.llama_vocab_type(it._vocab) for it in (self, other)]
+        if kinds[0] != kinds[1]:
+            return "they are of different kinds"
+        for token in range(count):
+            ours, theirs = (native.llama_vocab_get_text(it._vocab, token) for it in (self, other))
+            if ours != theirs:
+                return f"token {token} is {_show(ours)} and {_show(theirs)}"
+        return None
+
     def _read_piece(self, token: int, *, special: bool = False) -> bytes:
         while True:
             buffer, room = self._buffer, len(self._buffer)
@@ -107,3 +121,7 @@ class Vocabulary:
             return ""
         text: bytes = native.llama_vocab_get_text(self._vocab, token)
         return text.decode(errors="replace")
+
+
+def _show(text: bytes) -> str:
+    return repr(text.decode(errors="replace")[:40])

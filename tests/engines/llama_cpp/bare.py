@@ -10,7 +10,7 @@ from llama_cpp import llama_cpp as native
 from numpy.typing import NDArray
 
 from lmrun.engines.llama_cpp.batch import Batch
-from lmrun.engines.llama_cpp.loading import NativeModel, load_native
+from lmrun.engines.llama_cpp.loading.native import NativeModel, load_native
 from lmrun.engines.llama_cpp.sampling.outputs import Outputs
 from lmrun.settings.load import LoadConfig
 from tests.support.engines import Subject

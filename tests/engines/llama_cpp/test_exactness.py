@@ -17,7 +17,7 @@ from lmrun.engines.base import (
     SequenceFinished,
     TokenProduced,
 )
-from lmrun.engines.llama_cpp.loading import load_native
+from lmrun.engines.llama_cpp.loading.native import load_native
 from lmrun.engines.llama_cpp.model import GenerationModel
 from lmrun.engines.llama_cpp.slices import FIRST_SLICE
 from lmrun.settings.load import LoadConfig

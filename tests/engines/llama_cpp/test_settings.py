@@ -13,16 +13,13 @@ from typing import Any
 import pytest
 from llama_cpp import llama_cpp as native
 
-from lmrun.engines.llama_cpp import settings
-from lmrun.engines.llama_cpp.loading import (
-    NativeModel,
-    load_native,
-    load_weights,
-    make_context,
-    read_build,
-)
+from lmrun.engines.llama_cpp.loading import settings, shape
+from lmrun.engines.llama_cpp.loading.context import make_context
+from lmrun.engines.llama_cpp.loading.native import NativeModel, load_native
+from lmrun.engines.llama_cpp.loading.settings import Build
+from lmrun.engines.llama_cpp.loading.shape import ModelFacts
+from lmrun.engines.llama_cpp.loading.weights import load_weights, read_build
 from lmrun.engines.llama_cpp.model import GenerationModel
-from lmrun.engines.llama_cpp.settings import Build, ModelFacts
 from lmrun.errors import SettingRefused
 from lmrun.settings.load import CacheType, LoadConfig
 from tests.engines.llama_cpp.bare import bare_model, read_logits
@@ -252,7 +249,7 @@ def test_locking_where_it_cannot_be_done_is_refused() -> None:
 def test_the_context_follows_the_model_and_the_wish(
     values: dict[str, Any], facts: ModelFacts, expected: int
 ) -> None:
-    assert settings.choose_context_length(config(**values), facts) == expected
+    assert shape.choose_context_length(config(**values), facts) == expected
 
 
 @pytest.mark.parametrize(
@@ -268,7 +265,7 @@ def test_a_context_that_would_give_nonsense_is_refused(
     values: dict[str, Any], facts: ModelFacts, param: str
 ) -> None:
     with pytest.raises(SettingRefused) as refused:
-        settings.choose_context_length(config(**values), facts)
+        shape.choose_context_length(config(**values), facts)
     assert refused.value.param == param
 
 
@@ -276,7 +273,7 @@ def test_a_pool_that_cannot_be_counted_is_refused() -> None:
     facts = ModelFacts(trained_context=2**24, rotary=True)
     huge = config(context_length=2**24, max_parallel_predictions=255)
     with pytest.raises(SettingRefused) as refused:
-        settings.shape_generation(huge, facts, 512)
+        shape.shape_generation(huge, facts, 512)
     assert refused.value.param == "load.context_length"
 
 
@@ -295,16 +292,16 @@ def test_a_shared_pool_never_changes_which_rope_factors_a_model_uses(
 ) -> None:
     facts = ModelFacts(trained_context=131_072, rotary=True, scaled_from=scaled_from)
     chosen = config(context_length=length, max_parallel_predictions=sequences)
-    assert settings.shape_generation(chosen, facts, 512).unified is unified
+    assert shape.shape_generation(chosen, facts, 512).unified is unified
 
 
 def test_a_batch_over_unshared_caches_gives_each_sequence_its_own_text(tiny: Subject) -> None:
     chosen = config(flash_attention=False, max_parallel_predictions=3, context_length=256)
     weights = load_weights(tiny.path, chosen, lambda fraction: None)
-    shape = replace(settings.shape_generation(chosen, weights.facts(), 64), unified=False)
-    context = make_context(weights, chosen, shape, 1)
+    split = replace(shape.shape_generation(chosen, weights.facts(), 64), unified=False)
+    context = make_context(weights, chosen, split, 1)
     greedy: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0, "max_tokens": 12}
-    with closing(GenerationModel(NativeModel(weights, context, shape), None)) as model:
+    with closing(GenerationModel(NativeModel(weights, context, split), None)) as model:
         alone = {n: generate(model, spec(n, prompt_length=9 * n, **greedy)) for n in (1, 2, 3)}
         for sequence in alone:
             model.add(spec(sequence, prompt_length=9 * sequence, **greedy))

@@ -1,41 +1,19 @@
-"""What a load config means to llama.cpp, or why it cannot be had. Pure: it loads nothing."""
+"""How large a context becomes, out of the load config and what the model's file says.
+
+Pure: it loads nothing and knows no pointer.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llama_cpp import llama_cpp as native
-
 from lmrun.errors import SettingRefused
-from lmrun.settings.load import CacheType, LoadConfig
+from lmrun.settings.load import LoadConfig
 
 DEFAULT_CONTEXT_LENGTH = 4096
-_ALL_LAYERS = -1
-_GGML_TYPE_BF16 = 30  # ggml.h; llama-cpp-python leaves it out
-_LARGEST_POOL = 2**31 - 1
 SPARE_ROWS = 64
 """Rows of a batch that speculation and forced tokens may fill."""
-
-CACHE_TYPES: dict[CacheType, int] = {
-    "f32": native.GGML_TYPE_F32,
-    "f16": native.GGML_TYPE_F16,
-    "bf16": _GGML_TYPE_BF16,
-    "q8_0": native.GGML_TYPE_Q8_0,
-    "q5_1": native.GGML_TYPE_Q5_1,
-    "q5_0": native.GGML_TYPE_Q5_0,
-    "q4_1": native.GGML_TYPE_Q4_1,
-    "q4_0": native.GGML_TYPE_Q4_0,
-}
-_FLOAT_TYPES = ("f32", "f16", "bf16")
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What the installed llama.cpp can do."""
-
-    gpu_offload: bool
-    mmap: bool
-    mlock: bool
+_LARGEST_POOL = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,57 +54,6 @@ class ContextShape:
     def outputs(self) -> int:
         """Rows of one batch that may ask for logits."""
         return min(self.capacity, self.sequences + self.spare)
-
-
-def choose_gpu_layers(config: LoadConfig, build: Build, layers: int) -> int:
-    """`n_gpu_layers`: -1 is all. `layers`: how many the model has; the output layer counts too."""
-    ratio = "max" if config.gpu is None else config.gpu.ratio
-    if ratio in ("off", 0):
-        return 0
-    if not build.gpu_offload:
-        if config.gpu is None:
-            return 0
-        raise SettingRefused(
-            f"load.gpu: ratio {ratio} needs a GPU, and this build of llama.cpp offloads to none.",
-            param="load.gpu",
-            hint="Set `gpu: {ratio: off}`, or install llama-cpp-python built for your GPU.",
-        )
-    return _ALL_LAYERS if ratio == "max" else round(float(ratio) * (layers + 1))
-
-
-def choose_load_mode(config: LoadConfig, build: Build) -> int:
-    """`llama_load_mode`. Mapping is a wish (`try_mmap`), locking is a demand."""
-    mapped = config.try_mmap and build.mmap
-    if not config.keep_model_in_memory:
-        return int(native.LLAMA_LOAD_MODE_MMAP if mapped else native.LLAMA_LOAD_MODE_NONE)
-    if not build.mlock:
-        raise SettingRefused(
-            "load.keep_model_in_memory: this build of llama.cpp cannot lock memory.",
-            param="load.keep_model_in_memory",
-            hint="Set it to false.",
-        )
-    return int(native.LLAMA_LOAD_MODE_MMAP_MLOCK if mapped else native.LLAMA_LOAD_MODE_MLOCK)
-
-
-def require_locked(problems: list[str]) -> None:
-    """Raises SettingRefused when llama.cpp logged that the system refused to lock the weights."""
-    refusal = next((line for line in problems if "failed to mlock" in line), None)
-    if refusal is not None:
-        raise SettingRefused(
-            f"load.keep_model_in_memory: the system refused to lock the weights: {refusal}",
-            param="load.keep_model_in_memory",
-            hint="Raise the limit (`ulimit -l unlimited`), or set it to false.",
-        )
-
-
-def require_cache_types(config: LoadConfig) -> None:
-    """Raises SettingRefused for a quantised V cache without flash attention."""
-    if config.v_cache_type not in _FLOAT_TYPES and not config.flash_attention:
-        raise SettingRefused(
-            f"load.v_cache_type: {config.v_cache_type} needs flash attention.",
-            param="load.v_cache_type",
-            hint="Set `flash_attention: true`, or `v_cache_type: f16`.",
-        )
 
 
 def choose_context_length(config: LoadConfig, facts: ModelFacts) -> int:
@@ -178,28 +105,6 @@ def shape_embedding(config: LoadConfig, facts: ModelFacts, most_sequences: int) 
     return ContextShape(
         context_length=length, sequences=min(room, most_sequences), pool=room, chunk=room
     )
-
-
-def refuse_context(reason: str, config: LoadConfig) -> SettingRefused | None:
-    """The setting that llama.cpp's words about a refused context mean, if it is one."""
-    found = next((param for words, param in _BLAMED.items() if words in reason), None)
-    if found is None:
-        return None
-    name = found.removeprefix("load.")
-    return SettingRefused(
-        f"{found}: this model cannot have {getattr(config, name)}: {reason}",
-        param=found,
-        hint="Use f16." if name.endswith("cache_type") else "Set it to false.",
-    )
-
-
-_BLAMED = {
-    "K cache type": "load.k_cache_type",
-    "V cache type": "load.v_cache_type",
-    "V cache quantization requires": "load.v_cache_type",
-    "lash attention": "load.flash_attention",
-    "flash_attn": "load.flash_attention",
-}
 
 
 def _choose_pool(config: LoadConfig, length: int) -> int:
