@@ -60,12 +60,20 @@ class Batch:
 
         `output`: for which of them llama.cpp computes a result: `none`, `last` or `all`.
         """
+        outputs = {"none": 0, "last": 1, "all": len(tokens)}[output]
+        return self.add_rows(tokens, position, slot, outputs=outputs)
+
+    def add_rows(self, tokens: NDArray[np.int32], position: int, slot: int, *, outputs: int) -> int:
+        """Consecutive tokens from `position` on. Returns the row of the last one.
+
+        `outputs`: for the last so many of them llama.cpp computes a result.
+        """
         begin, end = self.size, self.size + len(tokens)
         self._tokens[begin:end] = tokens
         self._positions[begin:end] = np.arange(position, position + len(tokens))
         self._slots[begin:end] = slot
-        self._outputs[begin:end] = output == "all"
-        self._outputs[end - 1] = output != "none"
+        self._outputs[begin : end - outputs] = 0
+        self._outputs[end - outputs : end] = 1
         self.size = end
         return end - 1
 

@@ -33,8 +33,9 @@ class LlamaCppEngine:
         native = load_native(
             path, config, min(threads, config.threads or threads), on_progress, attachments
         )
-        kind = EmbeddingModel if native.info.type == "embedding" else GenerationModel
-        return kind(native, config.threads)
+        if native.info.type == "embedding":
+            return EmbeddingModel(native, config.threads)
+        return GenerationModel(native, config, threads)
 
 
 def _require_package() -> None:

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from llama_cpp import llama_cpp as native
 
@@ -77,8 +76,9 @@ def test_different_seeds_and_no_seed_give_different_answers(tiny: Subject) -> No
 
 
 def test_cells_are_returned_when_all_have_ended(tiny: Subject) -> None:
-    native_model = load_native(tiny.path, LoadConfig(eval_batch_size=16), 1, lambda _: None)
-    with closing(GenerationModel(native_model, None)) as model:
+    config = LoadConfig(eval_batch_size=16)
+    native_model = load_native(tiny.path, config, 1, lambda _: None)
+    with closing(GenerationModel(native_model, config, 1)) as model:
         for sequence in range(10):
             model.add(spec(sequence, prompt_length=3 + 10 * sequence, max_tokens=sequence))
         for _ in range(6):
@@ -90,22 +90,18 @@ def test_cells_are_returned_when_all_have_ended(tiny: Subject) -> None:
         assert held == [-1] * native_model.shape.sequences
 
 
-def test_without_a_free_cell_the_youngest_prompt_fails_and_the_others_go_on(
-    tiny: Subject,
-) -> None:
-    config = LoadConfig(context_length=128, max_parallel_predictions=2)
-    native_model = load_native(tiny.path, config, 1, lambda _: None)
-    native_model.info = msgspec.structs.replace(native_model.info, context_length=1024)
-    with closing(GenerationModel(native_model, None)) as model:
-        model.add(spec(1, prompt_length=60, max_tokens=100))
-        model.step()
-        model.add(spec(2, prompt_length=400))
+def test_a_sequence_that_does_not_fit_waits_and_disturbs_nobody(tiny: Subject) -> None:
+    with closing(tiny.load(context_length=128, kv_tokens=200)) as model:
+        model.add(spec(1, prompt_length=60, max_tokens=60))
+        model.add(spec(2, prompt_length=100, max_tokens=20))
         model.add(spec(3, prompt_length=9, max_tokens=5))
+        model.step()
+        assert (model.active, model.waiting) == (1, 2)
+        assert model.usage().kv_tokens_used == 120
         events = drain(model)
-        assert isinstance(events[2][-1], SequenceFailed)
-        assert len(tokens_of(events[1])) == 99
-        assert events[1][-1] == SequenceFinished(1, "maxPredictedTokensReached")
-        assert len(tokens_of(events[3])) == 5
+        assert [len(tokens_of(events[number])) for number in (1, 2, 3)] == [60, 20, 5]
+        assert not [e for each in events.values() for e in each if isinstance(e, SequenceFailed)]
+        assert model.usage().kv_tokens_used == 0
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(tiny: Subject) -> None:

@@ -17,8 +17,8 @@ from lmrun.engines.llama_cpp.loading.weights import Weights
 from lmrun.errors import LoadFailed
 from lmrun.settings.load import LoadConfig
 
-STRICT_CHUNK = 32
-"""Prompt tokens of one strict decode, on every machine; its other rows too."""
+STRICT_CHUNK = 16
+"""Prompt tokens of one strict decode, on every machine; as many more rows for forced tokens."""
 
 
 def make_context(weights: Weights, config: LoadConfig, shape: ContextShape, threads: int) -> int:
@@ -39,22 +39,27 @@ def make_context(weights: Weights, config: LoadConfig, shape: ContextShape, thre
 def make_strict_context(weights: Weights, config: LoadConfig, threads: int) -> int:
     """A second context of the same weights, for one sequence at a time.
 
-    Flash attention is off, keys and values are f16, a decode takes `STRICT_CHUNK` rows at most and
-    all of them may ask for logits. Raises LoadFailed when there is no memory for it.
+    Flash attention is off, keys and values are f16. Raises LoadFailed when there is no memory.
     """
-    length = choose_context_length(config, weights.facts())
     strict = config.model_copy(
         update={"flash_attention": False, "k_cache_type": "f16", "v_cache_type": "f16"}
     )
-    shape = ContextShape(context_length=length, sequences=1, pool=length, chunk=STRICT_CHUNK)
-    parameters = _context_parameters(weights, strict, shape, threads)
+    parameters = _context_parameters(weights, strict, shape_strict(weights, config), threads)
     native_log.forget()
-    context = _create(weights, parameters | {"n_outputs_max": STRICT_CHUNK, "op_offload": False})
+    context = _create(weights, parameters | {"op_offload": False})
     if not context:
         raise LoadFailed(
             f"{weights.path}: no context for strict determinism: {native_log.read_reason()}"
         )
     return context
+
+
+def shape_strict(weights: Weights, config: LoadConfig) -> ContextShape:
+    """The shape of the strict context: one sequence, one size of slice."""
+    length = choose_context_length(config, weights.facts())
+    return ContextShape(
+        context_length=length, sequences=1, pool=length, chunk=STRICT_CHUNK, spare=STRICT_CHUNK
+    )
 
 
 def _create(weights: Weights, values: dict[str, Any]) -> int | None:

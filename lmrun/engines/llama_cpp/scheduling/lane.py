@@ -1,0 +1,337 @@
+"""One context and the sequences in it: they wait, share what they have in common, are prefilled
+and stream, in one batch per step.
+
+Prompts share the prefill of a step in turns, one after the other: a short prompt does not wait
+for a long one that came first. It knows no text but pieces, and no stop string.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+from lmrun.engines.base import (
+    FinishReason,
+    PromptProcessed,
+    PromptScored,
+    SequenceFailed,
+    SequenceFinished,
+    SequenceStats,
+    StepEvent,
+)
+from lmrun.engines.llama_cpp import slices
+from lmrun.engines.llama_cpp.context import Context
+from lmrun.engines.llama_cpp.prefixes.parking import Parking
+from lmrun.engines.llama_cpp.scheduling.advancing import Advancer, Counters
+from lmrun.engines.llama_cpp.scheduling.filling import (
+    NOT_LAST,
+    Slice,
+    add_prompts,
+    add_streams,
+    room_before_image,
+)
+from lmrun.engines.llama_cpp.scheduling.placement import Placement
+from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
+from lmrun.engines.llama_cpp.speculation.costs import CostCurve
+from lmrun.engines.llama_cpp.vocabulary import Vocabulary
+from lmrun.errors import EngineError
+
+# Decode-only steps are all alike; measuring each would cost 35 µs of cold caches.
+_OBSERVED_EVERY = 4
+
+
+class Lane:
+    """Runs sequences in `context`. `parking`: where finished ones go; None keeps nothing, and
+    every sequence is computed from its beginning."""
+
+    def __init__(
+        self,
+        context: Context,
+        vocabulary: Vocabulary,
+        counters: Counters,
+        parking: Parking | None,
+    ) -> None:
+        self._context = context
+        self._shape = context.shape
+        self._counters = counters
+        self._shares = parking is not None
+        self._placement = Placement(context.memory, parking)
+        self._advancer = Advancer(context, vocabulary, counters, self._finish)
+        self._free_slots = list(reversed(range(context.shape.sequences)))
+        self._free_tokens = context.shape.pool
+        self._waiting: deque[Sequence] = deque()
+        self._following: list[Sequence] = []
+        self._prefilling: deque[Sequence] = deque()
+        self._streaming: list[Sequence] = []
+        self._known: dict[int, Sequence] = {}
+        self._namespaces: Counter[Namespace] = Counter()
+        self._admitted = 0
+        self._pace = slices.Pace()
+        self._costs = CostCurve()
+        self._steps = 0
+
+    @property
+    def active(self) -> int:
+        return len(self._known) - len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def used_tokens(self) -> int:
+        """KV cells that its sequences may come to need."""
+        return self._shape.pool - self._free_tokens
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._known
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence, first come first served."""
+        self._known[sequence.id] = sequence
+        self._waiting.append(sequence)
+
+    def cancel(self, sequence: int) -> None:
+        """Drop a sequence; unknown ones are ignored."""
+        found = self._known.get(sequence)
+        if found is not None:
+            self._drop(found)
+
+    def step(self, events: list[StepEvent]) -> None:
+        """One decode for each set of adapters in use, and at most one image."""
+        self._admit()
+        self._settle()
+        if not self._prefilling and not self._streaming:
+            return
+        if len(self._namespaces) == 1:
+            self._decode(self._streaming.copy(), self._prefilling, events)
+        else:
+            for namespace in list(self._namespaces):
+                self._decode(
+                    [each for each in self._streaming if each.namespace == namespace],
+                    [each for each in self._prefilling if each.namespace == namespace],
+                    events,
+                )
+        self._compute_image(events)
+
+    def drop_all(self) -> None:
+        """Drop every sequence."""
+        for sequence in list(self._known.values()):
+            self._drop(sequence)
+
+    def _admit(self) -> None:
+        """Whoever comes next waits for room; nobody overtakes, so nobody starves."""
+        while self._waiting and self._free_slots and self._waiting[0].reserved <= self._free_tokens:
+            sequence = self._waiting.popleft()
+            sequence.slot = self._free_slots.pop()
+            self._admitted += 1
+            sequence.order = self._admitted
+            self._free_tokens -= sequence.reserved
+            self._namespaces[sequence.namespace] += 1
+            self._place(sequence)
+
+    def _place(self, sequence: Sequence) -> None:
+        if self._shares:
+            self._placement.place(sequence, self._live())
+        if sequence.donor is not None:
+            self._following.append(sequence)
+        else:
+            self._begin(sequence)
+
+    def _begin(self, sequence: Sequence) -> None:
+        if not sequence.is_resuming:
+            self._counters.cached += sequence.cached
+        self._prefilling.append(sequence)
+
+    def _live(self) -> Iterable[Sequence]:
+        yield from self._prefilling
+        yield from self._streaming
+        yield from self._following
+
+    def _settle(self) -> None:
+        for sequence in self._following.copy():
+            if self._placement.settle(sequence):
+                self._following.remove(sequence)
+                self._begin(sequence)
+
+    def _decode(
+        self, streams: list[Sequence], prompts: Iterable[Sequence], events: list[StepEvent]
+    ) -> None:
+        batch, prompts = self._context.batch, list(prompts)
+        batch.clear()
+        self._draft(streams)
+        add_streams(batch, streams, self._shape)
+        filled = self._add_prompts(streams, prompts) if prompts else []
+        if not batch.size:
+            return
+        self._context.use_adapters((streams or prompts)[0].namespace)
+        seconds = self._context.decode()
+        if seconds is None:
+            events.append(self._refuse())
+            return
+        self._observe(streams, seconds, has_prompts=bool(filled))
+        for stream in streams:
+            self._go_on(stream, events)
+        for part in filled:
+            self._proceed(part, events)
+
+    def _draft(self, streams: list[Sequence]) -> None:
+        room = self._shape.spare
+        for stream in streams:
+            if stream.drafter is not None and stream.pending == 1 and room:
+                most = min(room, stream.limit - stream.generated - 1, stream.room - 1)
+                if most > 0:
+                    stream.drafts = stream.drafter.propose(
+                        stream.tokens, most, self._costs, len(streams)
+                    )
+                    room -= len(stream.drafts)
+
+    def _add_prompts(self, streams: list[Sequence], prompts: list[Sequence]) -> list[Slice]:
+        batch, shape = self._context.batch, self._shape
+        budget = shape.chunk
+        if self._streaming:
+            budget = slices.choose_slice(self._pace, len(self._streaming), shape.chunk)
+        drafts = sum(len(stream.drafts) for stream in streams)
+        outputs = shape.outputs - len(streams) - drafts - len(prompts)
+        return add_prompts(batch, prompts, min(budget, batch.capacity - batch.size), outputs)
+
+    def _observe(self, streams: list[Sequence], seconds: float, *, has_prompts: bool) -> None:
+        self._steps += 1
+        rows, tokens = len(streams), self._context.batch.size
+        if tokens > rows or self._steps % _OBSERVED_EVERY == 0:
+            self._pace = slices.observe(
+                self._pace, rows=rows, prompt_tokens=tokens - rows, seconds=seconds
+            )
+        if not has_prompts and any(stream.drafter for stream in streams):
+            self._costs.observe(tokens, seconds)
+
+    def _go_on(self, stream: Sequence, events: list[StepEvent]) -> None:
+        """After a decode with a stream's pending tokens in it."""
+        stream.computed += stream.taken
+        if stream.row != NOT_LAST:
+            self._advance(stream, events)
+
+    def _proceed(self, part: Slice, events: list[StepEvent]) -> None:
+        """After a slice of a prompt: to the back of the turn, or to its first token."""
+        sequence = part.sequence
+        sequence.computed += part.taken
+        self._counters.prefilled += part.taken
+        self._report(sequence, events)
+        if sequence.wants_prompt_scores and not sequence.is_resuming:
+            self._score(part, events)
+        self._prefilling.remove(sequence)
+        if sequence.pending:
+            self._prefilling.append(sequence)
+        else:
+            sequence.row = part.row
+            self._stream(sequence, events)
+
+    def _stream(self, sequence: Sequence, events: list[StepEvent]) -> None:
+        self._streaming.append(sequence)
+        sequence.is_resuming = False
+        if sequence.limit:
+            self._advance(sequence, events)
+        else:
+            self._finish(sequence, sequence.limit_reason, events)
+
+    def _report(self, sequence: Sequence, events: list[StepEvent]) -> None:
+        if not sequence.is_resuming:
+            events.append(PromptProcessed(sequence.id, sequence.computed, sequence.cached))
+
+    def _score(self, part: Slice, events: list[StepEvent]) -> None:
+        """Log probabilities of the tokens that follow those of the slice in the prompt."""
+        sequence, scored = part.sequence, []
+        for back in range(part.taken, 0, -1):
+            position = sequence.computed - back + 1
+            if position < sequence.length:
+                token, row = int(sequence.tokens[position]), part.row - back + 1
+                scored.append(sequence.sampler.score(self._context.outputs, row, token))
+        events.append(PromptScored(sequence.id, tuple(scored)))
+
+    def _advance(self, sequence: Sequence, events: list[StepEvent]) -> None:
+        try:
+            self._advancer.advance(sequence, events)
+        except EngineError as error:
+            self._drop(sequence, park=False)
+            events.append(SequenceFailed(sequence.id, error.message))
+            return
+        if sequence.is_full and sequence.is_live:
+            self._shift(sequence)
+
+    def _shift(self, sequence: Sequence) -> None:
+        """A full context goes on with a part of its tokens, computed again: shifting positions
+        in place would move cells that other sequences share."""
+        self._release_followers(sequence)
+        self._streaming.remove(sequence)
+        self._placement.release(sequence, park=True)
+        sequence.make_room()
+        self._place(sequence)
+
+    def _compute_image(self, events: list[StepEvent]) -> None:
+        for sequence in self._prefilling:
+            if sequence.images and not room_before_image(sequence):
+                break
+        else:
+            return
+        image = sequence.next_image()
+        assert image is not None
+        try:
+            image.handle.decode(
+                self._context.pointer, sequence.slot, sequence.computed, self._shape.capacity
+            )
+        except EngineError as error:
+            self._drop(sequence, park=False)
+            events.append(SequenceFailed(sequence.id, error.message))
+            return
+        sequence.computed += image.length
+        self._counters.prefilled += image.length
+        self._report(sequence, events)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, events: list[StepEvent]) -> None:
+        stats = SequenceStats(
+            drafted=sequence.drafted,
+            accepted=sequence.accepted,
+            forced=sequence.forced,
+            shifted=sequence.dropped,
+        )
+        self._drop(sequence)
+        events.append(SequenceFinished(sequence.id, reason, stats))
+
+    def _refuse(self) -> SequenceFailed:
+        """llama.cpp computed nothing. Without a KV cell left, the youngest sequence goes."""
+        youngest = max(self._prefilling or self._streaming, key=lambda each: each.order)
+        self._drop(youngest, park=False)
+        return SequenceFailed(youngest.id, "The KV cache has no room for this sequence.")
+
+    def _drop(self, sequence: Sequence, *, park: bool = True) -> None:
+        """Free all that a sequence holds, wherever it is."""
+        del self._known[sequence.id]
+        sequence.is_live = False
+        if sequence.slot < 0:
+            self._waiting.remove(sequence)
+        else:
+            self._leave(sequence)
+            self._release_followers(sequence)
+            self._placement.release(sequence, park=park)
+            self._free_slots.append(sequence.slot)
+            self._free_tokens += sequence.reserved
+            self._namespaces[sequence.namespace] -= 1
+            if not self._namespaces[sequence.namespace]:
+                del self._namespaces[sequence.namespace]
+        sequence.close()
+
+    def _leave(self, sequence: Sequence) -> None:
+        for place in (self._streaming, self._prefilling, self._following):
+            if sequence in place:
+                place.remove(sequence)
+                return
+
+    def _release_followers(self, donor: Sequence) -> None:
+        """Who waited for a sequence that goes takes what it has, or looks for another one."""
+        for sequence in [each for each in self._following if each.donor is donor]:
+            self._following.remove(sequence)
+            self._placement.inherit(sequence)
+            if sequence.computed:
+                self._begin(sequence)
+            else:
+                self._place(sequence)
