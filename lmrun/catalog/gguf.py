@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from lmrun.catalog.gguf_header import GgufHeader, describe, read_header
+from lmrun.catalog.gguf_header import GgufHeader, Role, describe, read_header
 from lmrun.catalog.gguf_reader import (
     FLOAT32,
     INT32,
@@ -29,6 +29,11 @@ _PART_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gg
 _TOKENS = "tokenizer.ggml.tokens"
 _WITHOUT_TOKENS = ("no_vocab", "none")
 """Tokenizer kinds of models that take no text."""
+_NO_MODELS: dict[Role, tuple[str, str | None]] = {
+    "mmproj": ("a projector", "Name it as the `load.mmproj` of the model that it belongs to."),
+    "adapter": ("a LoRA adapter", "Name it in the `load.adapters` of the model it is for."),
+    "other": ("a vocabulary or another fragment", None),
+}
 
 
 def check_before_load(path: Path) -> GgufHeader:
@@ -37,7 +42,7 @@ def check_before_load(path: Path) -> GgufHeader:
         raw = parse_container(window)
         header = describe(raw)
         _check_role(path, header)
-        _check_tensors(raw)
+        check_tensors(raw)
         _check_tokenizer(raw, header)
     _check_parts(path, header)
     return header
@@ -73,10 +78,12 @@ def _check_role(path: Path, header: GgufHeader) -> None:
             hint="Name the first part, `…-00001-of-…`.",
         )
     if header.role != "model":
-        raise ModelInvalid(f"{path}: is no model by itself but a projector, adapter or vocabulary.")
+        what, hint = _NO_MODELS[header.role]
+        raise ModelInvalid(f"{path}: is no model by itself but {what}.", hint=hint)
 
 
-def _check_tensors(raw: RawGguf) -> None:
+def check_tensors(raw: RawGguf) -> None:
+    """Raises ModelInvalid when tensors do not lie in the file as their descriptions say."""
     if not raw.tensors:
         raw.window.fail("it holds no tensors")
     available = raw.window.size - raw.data_start
@@ -168,4 +175,4 @@ def _check_part(part: Path, number: int, count: int) -> None:
             f"not {number + 1} of {count}."
         )
     with open_window(part) as window:
-        _check_tensors(parse_container(window))
+        check_tensors(parse_container(window))

@@ -28,7 +28,7 @@ MAX_EXPERTS = 512
 MAX_WIDTH = 2**24
 
 ModelType = Literal["llm", "embedding", "vlm"]
-Role = Literal["model", "part", "mmproj", "other"]
+Role = Literal["model", "part", "mmproj", "adapter", "other"]
 
 _RANGES: dict[str, tuple[int, int]] = {
     "context_length": (1, 2**31 - 1),
@@ -53,7 +53,7 @@ _RECURRENT = (".ssm.", ".wkv.")
 class GgufHeader:
     """A model file's description.
 
-    `role`: `part` is a later part of a split model, `other` an adapter or a bare vocabulary.
+    `role`: `part` is a later part of a split model, `other` a bare vocabulary and the like.
     `heads_kv`: key/value heads of every layer. `key_length`, `value_length`: per head.
     `file_size`: bytes of this one file.
     """
@@ -95,6 +95,8 @@ def describe(raw: RawGguf) -> GgufHeader:
     role = _find_role(keys)
     if role in ("part", "other"):
         return _describe_fragment(keys, role)
+    if role == "adapter":
+        return _describe_fragment(keys, role, keys.text("general.architecture") or "")
     architecture = keys.text("general.architecture", required=True) or ""
     if role == "mmproj":
         return _describe_fragment(keys, role, architecture)
@@ -153,7 +155,8 @@ def _find_role(keys: _Keys) -> Role:
     kind = keys.text("general.type") or "model"
     if kind == "mmproj" or keys.text("general.architecture") == "clip":
         return "mmproj"
-    return "model" if kind == "model" else "other"
+    known: dict[str, Role] = {"model": "model", "adapter": "adapter"}
+    return known.get(kind, "other")
 
 
 def _describe_fragment(keys: _Keys, role: Role, architecture: str = "") -> GgufHeader:

@@ -9,11 +9,13 @@ import ctypes
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from llama_cpp import llama_cpp as native
 
 from lmrun.engines.base import AdapterFile
 from lmrun.engines.llama_cpp import native_log
+from lmrun.engines.llama_cpp.loading.adapter_files import check_adapter, read_shapes
 from lmrun.engines.llama_cpp.loading.weights import Weights
 from lmrun.errors import SettingRefused
 
@@ -30,10 +32,14 @@ class Adapter:
 def load_adapters(weights: Weights, files: Iterable[AdapterFile]) -> dict[str, Adapter]:
     """Every adapter by name; they are freed with the weights.
 
-    Raises SettingRefused for one that does not fit the model.
+    Raises ModelInvalid for a damaged file, SettingRefused for one that does not fit the model.
     """
+    chosen = list(files)
+    architecture, shapes = read_shapes(weights.path) if chosen else ("", {})
+    for file in chosen:
+        check_adapter(Path(file.path), architecture, shapes)
     native_log.forget()
-    return {file.name: _load_adapter(weights, file) for file in files}
+    return {file.name: _load_adapter(weights, file) for file in chosen}
 
 
 def set_adapters(
