@@ -22,7 +22,6 @@ class Vocabulary:
         self.size: int = native.llama_vocab_n_tokens(vocab)
         self._pieces: list[bytes | None] = [_UNREAD] * self.size
         self._rendered: dict[int, bytes] = {}
-        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
     @property
     def native(self) -> int:
@@ -58,6 +57,9 @@ class Vocabulary:
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         """The bytes of `tokens`, special ones rendered."""
         self.require_known(tokens, "tokens")
+        if native.llama_vocab_type(self._vocab) == native.LLAMA_VOCAB_TYPE_BPE:
+            # llama_detokenize would drop the spaces before punctuation for some of these.
+            return b"".join(self._read_piece(token, special=True) for token in tokens)
         ids = (ctypes.c_int32 * len(tokens))(*tokens)
         room = 8 * len(tokens) + _PIECE_BYTES
         while True:
@@ -109,12 +111,13 @@ class Vocabulary:
         return None
 
     def _read_piece(self, token: int, *, special: bool = False) -> bytes:
+        room = _PIECE_BYTES
         while True:
-            buffer, room = self._buffer, len(self._buffer)
+            buffer = ctypes.create_string_buffer(room)
             count: int = native.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
             if count >= 0:
                 return buffer.raw[:count]
-            self._buffer = ctypes.create_string_buffer(-count)
+            room = -count
 
     def _text_of(self, token: int) -> str:
         if token == _NONE:

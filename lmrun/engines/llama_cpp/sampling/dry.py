@@ -115,8 +115,8 @@ def make_dry(
 
 
 def _encode(breaker: str) -> bytes:
-    data = breaker.encode(errors="surrogatepass")
-    if len(data) > MAX_BREAKER_BYTES or "\0" in breaker or data.decode(errors="ignore") != breaker:
+    data = breaker.encode()
+    if len(data) > MAX_BREAKER_BYTES or b"\0" in data:
         raise InvalidParameter(
             f"dry_sequence_breakers: {breaker!r} cannot be a sequence breaker.",
             param="dry_sequence_breakers",

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lmrun.engines.base import TokenLogprob
-from lmrun.engines.llama_cpp.sampling.outputs import Logits
+from lmrun.engines.llama_cpp.sampling.outputs import Logits, require_number
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 
 
@@ -15,11 +15,12 @@ class Scores:
     """The logarithm of the softmax of one row, natural, in 64 bits where it counts."""
 
     def __init__(self, logits: Logits) -> None:
-        """`logits` is copied: sampling changes it."""
+        """`logits` is copied: sampling changes it. Raises LogitsUnusable."""
+        best = float(logits.max())
+        require_number(best)
         self._logits = logits.copy()
-        best = float(self._logits.max())
-        total = np.exp(self._logits - best).sum(dtype=np.float64)
-        self._log_total = best + math.log(total) if math.isfinite(best) else math.nan
+        total = np.exp(logits - best).sum(dtype=np.float64)
+        self._log_total = best + math.log(total)
 
     def of(self, token: int, vocabulary: Vocabulary, top: int) -> TokenLogprob:
         """That of `token`, with those of the `top` likeliest tokens, likeliest first."""

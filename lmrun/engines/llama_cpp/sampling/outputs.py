@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any, cast
 
 import numpy as np
 from llama_cpp import llama_cpp as native
 from numpy.typing import NDArray
+
+from lmrun.errors import EngineError
 
 Logits = NDArray[np.float32]
 
@@ -16,6 +19,19 @@ Logits = NDArray[np.float32]
 _address_of_logits = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(
     ctypes.cast(cast(Any, native.llama_get_logits_ith), ctypes.c_void_p).value or 0
 )
+
+
+class LogitsUnusable(EngineError):
+    """A row of logits from which no token can be chosen. It ends one sequence, not the model."""
+
+
+def require_number(best: float) -> None:
+    """`best`: a row's largest logit, which is NaN if any is. Raises LogitsUnusable."""
+    if not -math.inf < best < math.inf:
+        raise LogitsUnusable(
+            f"The model gives no usable prediction: its best logit is {best}.",
+            hint="The model file may be damaged, or its weights overflow.",
+        )
 
 
 class Outputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,14 +12,9 @@ from lmrun.engines.llama_cpp.sampling.adjustments import make_adjustments
 from lmrun.engines.llama_cpp.sampling.chain import make_chain
 from lmrun.engines.llama_cpp.sampling.dry import make_dry
 from lmrun.engines.llama_cpp.sampling.logprobs import Scores
-from lmrun.engines.llama_cpp.sampling.outputs import Logits, Outputs
+from lmrun.engines.llama_cpp.sampling.outputs import Logits, Outputs, require_number
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
-from lmrun.errors import EngineError
 from lmrun.settings.prediction import PredictionConfig
-
-
-class LogitsUnusable(EngineError):
-    """A row of logits from which no token can be chosen. It ends one sequence, not the model."""
 
 
 class Constraint(Protocol):
@@ -31,6 +25,13 @@ class Constraint(Protocol):
 
     def accept(self, token: int) -> None:
         """`token` has joined the sequence."""
+
+    def forced(self, most: int) -> list[int]:
+        """At most `most` tokens that are left without an alternative now; none is accepted."""
+
+    @property
+    def must_end(self) -> bool:
+        """Whether nothing but the end of the answer can come next."""
 
 
 class Sampler:
@@ -49,7 +50,7 @@ class Sampler:
     ) -> None:
         """Raises InvalidParameter for a DRY sequence breaker that llama.cpp cannot take."""
         self._vocabulary = vocabulary
-        self._constraint = constraint
+        self.constraint = constraint
         self._top = prediction.logprobs
         self._scores: Scores | None = None
         self._scored: tuple[Outputs, int] | None = None
@@ -75,14 +76,14 @@ class Sampler:
             self._scores, self._scored = Scores(logits), (outputs, row)
         for adjustment in self._adjustments:
             adjustment.apply(logits)
-        if self._constraint is not None:
-            self._constraint.apply(logits)
+        if self.constraint is not None:
+            self.constraint.apply(logits)
         if self._chain is None:
             token = int(logits.argmax())
-            _require_number(logits[token])
+            require_number(logits[token])
             return token
         # llama.cpp's sorting is undefined with NaN; the largest logit is NaN if any is.
-        _require_number(logits.max())
+        require_number(logits.max())
         drawn: int = native.llama_sampler_sample(self._chain, outputs.context, row)
         return drawn
 
@@ -90,8 +91,8 @@ class Sampler:
         """`token` has joined the sequence, chosen by `sample` or not."""
         for adjustment in self._adjustments:
             adjustment.accept(token)
-        if self._constraint is not None:
-            self._constraint.accept(token)
+        if self.constraint is not None:
+            self.constraint.accept(token)
 
     def score(self, outputs: Outputs, row: int, token: int) -> TokenLogprob:
         """`token`'s log probability in the raw logits of `row`, with the likeliest tokens' ones.
@@ -110,11 +111,3 @@ class Sampler:
         if self._chain is not None:
             native.llama_sampler_free(self._chain)
             self._chain = None
-
-
-def _require_number(best: float) -> None:
-    if not -math.inf < best < math.inf:
-        raise LogitsUnusable(
-            f"The model gives no usable prediction: its best logit is {best}.",
-            hint="The model file may be damaged, or its weights overflow.",
-        )
