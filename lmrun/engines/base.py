@@ -79,7 +79,7 @@ class ImageSpan(msgspec.Struct, frozen=True):
     """An image inside a prompt: its `length` positions from `begin` on hold no token ids but
     negative numbers derived from the image's bytes, so that equal prompts have equal numbers.
 
-    `handle`: the encoded image, as the engine's `prepare_images` gave it; only that engine knows
+    `handle`: the encoded image, as the engine's `prepare_prompt` gave it; only that engine knows
     what it is.
     """
 
@@ -220,6 +220,16 @@ class LoadedModel(Protocol):
         `parse_special`: markup like `<|im_start|>` becomes its token. Callable from any thread.
 
         Raises InvalidParameter for a lone surrogate, which is no text.
+        """
+
+    def prepare_prompt(
+        self, pieces: Sequence[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
+        """A prompt of texts and image files in their order, tokenised as with `parse_special`,
+        its images encoded. Callable from any thread: it may take long.
+
+        Raises UnsupportedParameter when the model has no vision, InvalidParameter for an image
+        that cannot be decoded or is too large, with `images[n]` as its `param`.
         """
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:

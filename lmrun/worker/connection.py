@@ -12,7 +12,13 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from lmrun.worker.frames import MAX_FRAME_BYTES, FromWorker, ToWorker, encode
+from lmrun.worker.frames import (
+    MAX_BYTES_TO_WORKER,
+    MAX_FRAME_BYTES,
+    FromWorker,
+    ToWorker,
+    encode,
+)
 
 _LENGTH = struct.Struct(">I")
 _READ_BYTES = 64 * 2**10
@@ -21,9 +27,13 @@ Frame = TypeVar("Frame")
 
 
 class FrameBuffer(Generic[Frame]):
-    """Cuts a stream of bytes into frames of the given types, whatever pieces it arrives in."""
+    """Cuts a stream of bytes into frames of the given types, whatever pieces it arrives in.
 
-    def __init__(self, frame_types: Any) -> None:
+    `limit`: bytes of the longest frame that is taken.
+    """
+
+    def __init__(self, frame_types: Any, limit: int = MAX_FRAME_BYTES) -> None:
+        self._limit = limit
         self._decode = msgspec.msgpack.Decoder(frame_types).decode
         self._bytes = bytearray()
         self._needed = _LENGTH.size
@@ -52,8 +62,8 @@ class FrameBuffer(Generic[Frame]):
         if len(view) < body:
             return body
         (length,) = _LENGTH.unpack_from(view, start)
-        if length > MAX_FRAME_BYTES:
-            raise ValueError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+        if length > self._limit:
+            raise ValueError(f"a frame of {length} bytes is over the limit of {self._limit}")
         return body + int(length)
 
     def _parse(self, body: memoryview) -> Frame:
@@ -69,7 +79,7 @@ class Connection:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._buffer: FrameBuffer[ToWorker] = FrameBuffer(ToWorker)
+        self._buffer: FrameBuffer[ToWorker] = FrameBuffer(ToWorker, MAX_BYTES_TO_WORKER)
         self._frames: deque[ToWorker] = deque()
 
     def read(self) -> ToWorker | None:

@@ -17,6 +17,9 @@ from lmrun.chat.messages import Prompt
 from lmrun.engines.base import ModelInfo
 
 MAX_FRAME_BYTES = 16 * 2**20
+"""From a worker, which the server trusts by half."""
+MAX_BYTES_TO_WORKER = 64 * 2**20
+"""The other way: room for all images of a prompt and its text."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -99,8 +102,10 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(frame: ToWorker | FromWorker) -> bytes:
-    """The frame with its length in front. Raises ValueError when it is over MAX_FRAME_BYTES."""
+    """The frame with its length in front. Raises ValueError when it is over its direction's limit:
+    MAX_FRAME_BYTES or MAX_BYTES_TO_WORKER."""
     body = _encoder.encode(frame)
-    if len(body) > MAX_FRAME_BYTES:
-        raise ValueError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    limit = MAX_FRAME_BYTES if isinstance(frame, FromWorker) else MAX_BYTES_TO_WORKER
+    if len(body) > limit:
+        raise ValueError(f"a frame of {len(body)} bytes is over the limit of {limit}")
     return _LENGTH.pack(len(body)) + body

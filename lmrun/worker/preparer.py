@@ -5,14 +5,15 @@ It knows no socket and adds nothing to the engine.
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
-from lmrun.chat.messages import Conversation, Prompt
-from lmrun.engines.base import ModelInfo, SequenceSpec
+from lmrun.chat.messages import Conversation, Prompt, mark_images
+from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
 from lmrun.errors import InvalidParameter, LmrunError, TemplateFailed, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.worker.frames import Generate, WireError
@@ -43,6 +44,10 @@ class Tokenizer(Protocol):
     def info(self) -> ModelInfo: ...
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def prepare_prompt(
+        self, pieces: Sequence[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]: ...
 
 
 class Preparer:
@@ -94,16 +99,26 @@ class Preparer:
 
     def _make_spec(self, generate: Generate) -> SequenceSpec:
         prediction = PredictionConfig.model_validate(generate.prediction)
-        text = self._make_text(generate.prompt)
+        images = generate.prompt.images if isinstance(generate.prompt, Conversation) else ()
+        marker = f"image-{secrets.token_hex(16)}" if images else ""
+        text = self._make_text(generate.prompt, marker)
         # A template writes the BOS token itself; where it does not, the tokenizer adds it.
         bos = self._model.info.bos_token
         add_special = not (bos and text.startswith(bos))
-        tokens = self._model.tokenize(text, add_special=add_special, parse_special=True)
+        spans: tuple[ImageSpan, ...] = ()
+        tokens: Sequence[int]
+        if images:
+            pieces = interleave(text, marker, images)
+            tokens, spans = self._model.prepare_prompt(pieces, add_special=add_special)
+        else:
+            tokens = self._model.tokenize(text, add_special=add_special, parse_special=True)
         if not tokens:
             raise InvalidParameter("The prompt is empty.", param="prompt")
-        return SequenceSpec(id=generate.id, prompt=tuple(tokens), prediction=prediction)
+        return SequenceSpec(
+            id=generate.id, prompt=tuple(tokens), prediction=prediction, images=spans
+        )
 
-    def _make_text(self, prompt: Prompt) -> str:
+    def _make_text(self, prompt: Prompt, marker: str) -> str:
         if self._model.info.type == "embedding":
             raise UnsupportedParameter(
                 "This model makes embeddings; it cannot generate text.", param="model"
@@ -115,7 +130,25 @@ class Preparer:
                 "The model has no chat template, so it cannot answer a conversation.",
                 hint="Send a plain prompt to /v1/completions instead.",
             )
-        return self._renderer.render(prompt.messages)
+        return self._renderer.render(mark_images(prompt.messages, marker))
+
+
+def interleave(text: str, marker: str, images: Sequence[bytes]) -> list[str | bytes]:
+    """`text` cut at its markers, an image in place of each. A marker is random for every prompt,
+    so that no message can hold it.
+
+    Raises TemplateFailed when the template did not write every message's content just once.
+    """
+    texts = text.split(marker)
+    if len(texts) != len(images) + 1:
+        raise TemplateFailed(
+            f"The model's chat template made {len(texts) - 1} places for {len(images)} images.",
+            hint="It shows some messages' content never or twice: this model needs another one.",
+        )
+    pieces: list[str | bytes] = [texts[0]]
+    for image, following in zip(images, texts[1:], strict=True):
+        pieces += (image, following)
+    return pieces
 
 
 def make_renderer(info: ModelInfo) -> TemplateRenderer | None:

@@ -18,6 +18,7 @@ import lmrun
 from lmrun.engines.base import (
     EngineUsage,
     FinishReason,
+    ImageSpan,
     ModelInfo,
     PromptProcessed,
     SequenceFailed,
@@ -100,6 +101,11 @@ class ScriptedModel:
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """One token per UTF-8 byte: there are no special tokens to add or to parse."""
         return self._vocabulary.tokenize(text)
+
+    def prepare_prompt(
+        self, pieces: Sequence[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
+        raise UnsupportedParameter("A scripted model takes no images.", param="images[0]")
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self._vocabulary.detokenize(tokens)

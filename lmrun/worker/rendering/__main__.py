@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import msgspec
@@ -23,6 +24,8 @@ from lmrun.worker.rendering import exchange, templates
 
 DEADLINE_S = 1.0
 MEMORY_BYTES = 256 * 2**20
+
+Renderer = Callable[[Any], str]
 
 
 def main() -> int:
@@ -35,28 +38,28 @@ def main() -> int:
     limit_memory(MEMORY_BYTES)
     given = exchange.decode_template(first)
     variables = {"bos_token": given.bos_token, "eos_token": given.eos_token}
-    template: jinja2.Template | None = None
+    renderer: Renderer | None = None
     while (said := exchange.read(sys.stdin.buffer)) is not None:
         messages = exchange.decode_conversation(said)
         with deadline(DEADLINE_S):
-            answer, template = _answer(given.source, template, messages, variables)
+            answer, renderer = _answer(given.source, renderer, messages, variables)
         exchange.write(sys.stdout.buffer, answer)
     return 0
 
 
 def _answer(
     source: str,
-    template: jinja2.Template | None,
+    renderer: Renderer | None,
     messages: tuple[Message, ...],
     variables: Mapping[str, str],
-) -> tuple[exchange.Rendered, jinja2.Template | None]:
+) -> tuple[exchange.Rendered, Renderer | None]:
     """The answer, and the compiled template for the next time."""
     try:
-        template = template or templates.compile_template(source)
-        text = templates.render(template, msgspec.to_builtins(messages), variables)
+        renderer = renderer or templates.make_renderer(source, variables)
+        text = renderer(msgspec.to_builtins(messages))
     except Exception as error:  # the template is foreign code: it may raise anything
-        return exchange.Rendered(error=_describe(error)), template
-    return exchange.Rendered(text=text), template
+        return exchange.Rendered(error=_describe(error)), renderer
+    return exchange.Rendered(text=text), renderer
 
 
 def _describe(error: Exception) -> str:

@@ -7,7 +7,7 @@ it sets, because no Python code can stop a loop that runs inside one C call.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -86,6 +86,41 @@ def compile_template(source: str) -> Template:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now
     return environment.from_string(source)
+
+
+def make_renderer(
+    source: str, variables: Mapping[str, Any]
+) -> Callable[[Sequence[Mapping[str, Any]]], str]:
+    """A function from messages, whose contents are text, to the prompt of `source`'s template.
+
+    Raises jinja2.TemplateError like `compile_template`; the function raises what `render` does.
+    """
+    template = compile_template(source)
+    wants_parts = _wants_parts(template, variables)
+
+    def render_messages(messages: Sequence[Mapping[str, Any]]) -> str:
+        shown = [_to_parts(message) for message in messages] if wants_parts else messages
+        return render(template, shown, variables)
+
+    return render_messages
+
+
+def _to_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**message, "content": [{"type": "text", "text": message["content"]}]}
+
+
+def _wants_parts(template: Template, variables: Mapping[str, Any]) -> bool:
+    """Whether the template shows a message only when its content is a list of parts, as those of
+    many vision models do: given text, they leave it out without a word."""
+    message = {"role": "user", "content": "lmrun asks"}
+
+    def shows(probe: Mapping[str, Any]) -> bool:
+        try:
+            return message["content"] in render(template, [probe], variables)
+        except Exception:  # foreign code: it may raise anything
+            return False
+
+    return not shows(message) and shows(_to_parts(message))
 
 
 def render(
