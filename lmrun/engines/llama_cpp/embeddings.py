@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from llama_cpp import llama_cpp as native
 
-from lmrun.engines.base import EngineUsage, ModelInfo, SequenceSpec, StepEvent
+from lmrun.engines.base import EngineUsage, ImageSpan, ModelInfo, SequenceSpec, StepEvent
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading.native import NativeModel
@@ -35,6 +35,11 @@ class EmbeddingModel:
         return self._native.vocabulary.tokenize(
             text, add_special=add_special, parse_special=parse_special
         )
+
+    def prepare_prompt(
+        self, pieces: Sequence[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
+        raise UnsupportedParameter("An embedding model takes no images.", param="images[0]")
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         return self._native.vocabulary.detokenize(tokens)
