@@ -1,4 +1,4 @@
-"""Tiny random models of other kinds than llama: recurrent state, sliding-window attention.
+"""Tiny random models of other kinds: recurrent state, sliding-window attention, experts.
 
 They share the tiny llama's vocabulary. What they say means nothing; that they say it the same way
 in every batch is what tests ask of them.
@@ -77,6 +77,36 @@ def write_tiny_gemma2(path: Path) -> Path:
         }
         _add_block(writer, layer, tensors)
     return _finish(writer, random, path, tied=True)
+
+
+def write_tiny_moe(path: Path, *, experts: int = 4, used: int = 2) -> Path:
+    """A llama whose feed-forward layers are mixtures of experts."""
+    writer = _start(path, "llama")
+    writer.add_feed_forward_length(INNER)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_rope_dimension_count(HEAD_WIDTH)
+    writer.add_expert_count(experts)
+    writer.add_expert_used_count(used)
+    random = np.random.default_rng(0)
+    for layer in range(LAYERS):
+        tensors = {
+            "attn_norm.weight": _ones(EMBEDDING),
+            "attn_q.weight": _weights(random, EMBEDDING, EMBEDDING),
+            "attn_k.weight": _weights(random, EMBEDDING, EMBEDDING),
+            "attn_v.weight": _weights(random, EMBEDDING, EMBEDDING),
+            "attn_output.weight": _weights(random, EMBEDDING, EMBEDDING),
+            "ffn_norm.weight": _ones(EMBEDDING),
+            "ffn_gate_inp.weight": _weights(random, experts, EMBEDDING),
+            "ffn_gate_exps.weight": _weights(random, experts * INNER, EMBEDDING),
+            "ffn_up_exps.weight": _weights(random, experts * INNER, EMBEDDING),
+            "ffn_down_exps.weight": _weights(random, experts * EMBEDDING, INNER),
+        }
+        for name in ("ffn_gate_exps.weight", "ffn_up_exps.weight", "ffn_down_exps.weight"):
+            values = tensors[name]
+            tensors[name] = values.reshape(experts, -1, values.shape[1])
+        _add_block(writer, layer, tensors)
+    return _finish(writer, random, path)
 
 
 def _start(path: Path, architecture: str) -> gguf.GGUFWriter:

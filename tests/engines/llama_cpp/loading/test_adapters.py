@@ -110,7 +110,7 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(
 ) -> None:
     path = write_tiny_lora(tmp_path / "other.gguf", **fields)
     with (
-        pytest.raises(SettingRefused, match="load.adapters") as refused,
+        pytest.raises(SettingRefused, match=r"load\.adapters") as refused,
         open_with(tiny.path, path),
     ):
         pass

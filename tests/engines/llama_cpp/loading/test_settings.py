@@ -13,24 +13,22 @@ from typing import Any
 import pytest
 from llama_cpp import llama_cpp as native
 
-from lmrun.engines.llama_cpp.loading import settings, shape
-from lmrun.engines.llama_cpp.loading.context import make_context
+from lmrun.engines.base import Attachments
+from lmrun.engines.llama_cpp.loading import settings
 from lmrun.engines.llama_cpp.loading.native import NativeModel, load_native
 from lmrun.engines.llama_cpp.loading.settings import Build
-from lmrun.engines.llama_cpp.loading.shape import ModelFacts
-from lmrun.engines.llama_cpp.loading.weights import load_weights, read_build
+from lmrun.engines.llama_cpp.loading.weights import read_build
 from lmrun.engines.llama_cpp.model import GenerationModel
 from lmrun.errors import SettingRefused
 from lmrun.settings.load import CacheType, LoadConfig
 from tests.engines.llama_cpp.bare import bare_model, read_logits
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.tiny_llama import TinyShape, write_tiny_llama
+from tests.support.tiny_variants import write_tiny_moe
 
 ON_GPU = Build(gpu_offload=True, mmap=True, mlock=True)
 ON_CPU = Build(gpu_offload=False, mmap=True, mlock=True)
 NEITHER = Build(gpu_offload=False, mmap=False, mlock=False)
-LLAMA = ModelFacts(trained_context=8192, rotary=True)
-GPT2 = ModelFacts(trained_context=1024, rotary=False)
 
 
 def config(**values: Any) -> LoadConfig:
@@ -78,6 +76,10 @@ def _state_bytes(model: NativeModel) -> int:
         ({"gpu": {"ratio": "max"}}, "load.gpu"),
         ({"gpu": {"ratio": 0.5}}, "load.gpu"),
         ({"gpu": {"ratio": 1.0}}, "load.gpu"),
+        ({"gpu": {}}, "load.gpu"),
+        ({"offload_kv_cache_to_gpu": True}, "load.offload_kv_cache_to_gpu"),
+        ({"kv_tokens": 2047}, "load.kv_tokens"),
+        ({"num_experts": 2}, "load.num_experts"),
         ({"context_length": 2049}, "load.context_length"),
         ({"flash_attention": False, "v_cache_type": "q8_0"}, "load.v_cache_type"),
         ({"flash_attention": False, "v_cache_type": "q4_0"}, "load.v_cache_type"),
@@ -89,7 +91,7 @@ def _state_bytes(model: NativeModel) -> int:
 def test_what_this_build_or_model_cannot_do_is_refused_by_name(
     tiny: Subject, values: dict[str, Any], param: str
 ) -> None:
-    if param == "load.gpu" and read_build().gpu_offload:
+    if "gpu" in param and read_build().gpu_offload:
         pytest.skip("this build of llama.cpp has a GPU, so the setting is honoured")
     with pytest.raises(SettingRefused) as refused:
         tiny.load(**values)
@@ -145,7 +147,7 @@ def test_the_context_has_room_for_every_sequence(tiny: Subject) -> None:
 
 def test_threads_are_bounded_by_the_setting(tiny: Subject) -> None:
     native_model = load(tiny, threads=2)
-    with closing(GenerationModel(native_model, 2)) as model:
+    with closing(GenerationModel(native_model, config(threads=2), 1)) as model:
         model.set_threads(8)
         assert native.llama_n_threads(native_model.context) == 2
         model.set_threads(1)
@@ -185,7 +187,7 @@ except Exception as error:
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     assert finished.stdout.strip() == "SettingRefused load.keep_model_in_memory", finished.stderr
 
@@ -236,75 +238,92 @@ def test_locking_where_it_cannot_be_done_is_refused() -> None:
     assert refused.value.param == "load.keep_model_in_memory"
 
 
-@pytest.mark.parametrize(
-    ("values", "facts", "expected"),
-    [
-        ({}, LLAMA, 4096),
-        ({}, GPT2, 1024),
-        ({"context_length": 8192}, LLAMA, 8192),
-        ({"context_length": 16_384, "rope_frequency_scale": 0.5}, LLAMA, 16_384),
-        ({"context_length": 16_384, "rope_frequency_base": 1e6}, LLAMA, 16_384),
-    ],
-)
-def test_the_context_follows_the_model_and_the_wish(
-    values: dict[str, Any], facts: ModelFacts, expected: int
-) -> None:
-    assert shape.choose_context_length(config(**values), facts) == expected
-
-
-@pytest.mark.parametrize(
-    ("values", "facts", "param"),
-    [
-        ({"context_length": 8193}, LLAMA, "load.context_length"),
-        ({"context_length": 1025}, GPT2, "load.context_length"),
-        ({"rope_frequency_base": 1e4}, GPT2, "load.rope_frequency_base"),
-        ({"rope_frequency_scale": 0.5}, GPT2, "load.rope_frequency_scale"),
-    ],
-)
-def test_a_context_that_would_give_nonsense_is_refused(
-    values: dict[str, Any], facts: ModelFacts, param: str
-) -> None:
-    with pytest.raises(SettingRefused) as refused:
-        shape.choose_context_length(config(**values), facts)
-    assert refused.value.param == param
-
-
-def test_a_pool_that_cannot_be_counted_is_refused() -> None:
-    facts = ModelFacts(trained_context=2**24, rotary=True)
-    huge = config(context_length=2**24, max_parallel_predictions=255)
-    with pytest.raises(SettingRefused) as refused:
-        shape.shape_generation(huge, facts, 512)
-    assert refused.value.param == "load.context_length"
-
-
-@pytest.mark.parametrize(
-    ("scaled_from", "length", "sequences", "unified"),
-    [
-        (None, 4096, 4, True),
-        (4096, 4096, 4, False),
-        (4096, 1024, 4, True),
-        (4096, 8192, 4, True),
-        (4096, 4096, 1, True),
-    ],
-)
-def test_a_shared_pool_never_changes_which_rope_factors_a_model_uses(
-    scaled_from: int | None, length: int, sequences: int, unified: bool
-) -> None:
-    facts = ModelFacts(trained_context=131_072, rotary=True, scaled_from=scaled_from)
-    chosen = config(context_length=length, max_parallel_predictions=sequences)
-    assert shape.shape_generation(chosen, facts, 512).unified is unified
-
-
 def test_a_batch_over_unshared_caches_gives_each_sequence_its_own_text(tiny: Subject) -> None:
-    chosen = config(flash_attention=False, max_parallel_predictions=3, context_length=256)
-    weights = load_weights(tiny.path, chosen, lambda fraction: None)
-    split = replace(shape.shape_generation(chosen, weights.facts(), 64), unified=False)
-    context = make_context(weights, chosen, split, 1)
     greedy: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0, "max_tokens": 12}
-    with closing(GenerationModel(NativeModel(weights, context, split), None)) as model:
+    chosen = {"flash_attention": False, "max_parallel_predictions": 3, "context_length": 256}
+    with closing(tiny.load(unified_kv_cache=False, **chosen)) as model:
         alone = {n: generate(model, spec(n, prompt_length=9 * n, **greedy)) for n in (1, 2, 3)}
         for sequence in alone:
             model.add(spec(sequence, prompt_length=9 * sequence, **greedy))
         together = {n: tokens_of(events) for n, events in drain(model).items()}
     assert [together[n][0] for n in alone] == [answer[0] for answer in alone.values()]
     assert [len(together[n]) for n in alone] == [12, 12, 12]
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A mixture of four experts, of which two work on a token."""
+    return Subject(write_tiny_moe(tmp_path_factory.mktemp("moe") / "moe.gguf"))
+
+
+def test_the_number_of_experts_reaches_the_model(experts: Subject) -> None:
+    seen = []
+    for values in ({}, {"num_experts": 2}, {"num_experts": 1}, {"num_experts": 4}):
+        with bare_model(experts, **values) as model:
+            (logits,) = read_logits(model, spec(1, prompt_length=20).prompt, [])
+            seen.append(logits.tobytes())
+    assert seen[0] == seen[1] and len(set(seen)) == 3
+
+
+@pytest.mark.parametrize(("subject", "wanted"), [("tiny", 1), ("experts", 5), ("experts", 512)])
+def test_experts_that_are_not_there_are_refused(
+    subject: str, wanted: int, request: pytest.FixtureRequest
+) -> None:
+    with pytest.raises(SettingRefused) as refused:
+        request.getfixturevalue(subject).load(num_experts=wanted)
+    assert refused.value.param == "load.num_experts"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [
+        ({"ratio": "max"}, None),
+        ({"split_strategy": "evenly"}, [1, 1, 1]),
+        ({"split": [3, 1, 2]}, [3, 1, 2]),
+        ({"disabled_gpus": [1]}, [40, 0, 40]),
+        ({"disabled_gpus": [0], "split_strategy": "evenly"}, [0, 1, 1]),
+        ({"main_gpu": 2, "split_strategy": "favorMainGpu"}, [0.25, 0.25, 0.5]),
+        ({"split_strategy": "favorMainGpu", "disabled_gpus": [2]}, [0.5, 0.5, 0]),
+    ],
+    ids=str,
+)
+def test_layers_are_shared_out_as_declared(
+    gpu: dict[str, Any], expected: list[float] | None
+) -> None:
+    build = replace(ON_GPU, gpus=(40, 40, 40))
+    assert settings.choose_split(config(gpu=gpu), build, model_bytes=64) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpu", "param"),
+    [
+        ({"main_gpu": 2}, "load.gpu.main_gpu"),
+        ({"main_gpu": 0, "disabled_gpus": [0]}, "load.gpu.main_gpu"),
+        ({"split": [1, 1, 1]}, "load.gpu.split"),
+        ({"disabled_gpus": [0, 1]}, "load.gpu.disabled_gpus"),
+        ({"disabled_gpus": [5]}, "load.gpu.disabled_gpus"),
+    ],
+    ids=str,
+)
+def test_gpus_that_are_not_there_are_refused(gpu: dict[str, Any], param: str) -> None:
+    build = replace(ON_GPU, gpus=(40, 40))
+    with pytest.raises(SettingRefused) as refused:
+        settings.choose_split(config(gpu=gpu), build, model_bytes=64)
+    assert refused.value.param == param
+
+
+def test_a_cache_on_the_gpu_is_refused_without_one() -> None:
+    settings.require_offload(config(offload_kv_cache_to_gpu=False), ON_CPU)
+    settings.require_offload(config(offload_kv_cache_to_gpu=True), ON_GPU)
+    with pytest.raises(SettingRefused) as refused:
+        settings.require_offload(config(offload_kv_cache_to_gpu=True), ON_CPU)
+    assert refused.value.param == "load.offload_kv_cache_to_gpu"
+
+
+@pytest.mark.parametrize("lacking", ["kv_tokens", "mmproj", "draft_model"])
+def test_an_embedding_model_refuses_what_only_a_text_model_can_have(lacking: str) -> None:
+    given = {"kv_tokens": 4096} if lacking == "kv_tokens" else {}
+    files = {} if lacking == "kv_tokens" else {lacking: "a.gguf"}
+    with pytest.raises(SettingRefused) as refused:
+        settings.require_generation(config(**given), Attachments(**files))
+    assert refused.value.param == f"load.{lacking}"

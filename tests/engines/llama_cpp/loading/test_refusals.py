@@ -91,5 +91,5 @@ def test_choosing_the_engine_imports_no_native_library() -> None:
         "get_engine('llama_cpp'); get_engine('scripted');"
         "sys.exit(any(name.startswith(('llama_cpp', 'numpy')) for name in sys.modules))"
     )
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0
