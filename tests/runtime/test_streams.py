@@ -13,7 +13,7 @@ from lmrun.errors import BodyTooLarge, EngineCrashed, InvalidParameter, Template
 from lmrun.runtime.streams import MAX_BACKLOG, Streams, compact
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.worker.frames import (
-    MAX_FRAME_BYTES,
+    MAX_BYTES_TO_WORKER,
     Cancel,
     Generate,
     SequenceEvents,
@@ -133,7 +133,7 @@ def test_every_stream_fails_with_an_error_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("x" * MAX_FRAME_BYTES, BodyTooLarge), ("\ud800", InvalidParameter)]
+    ("text", "kind"), [("x" * MAX_BYTES_TO_WORKER, BodyTooLarge), ("\ud800", InvalidParameter)]
 )
 def test_a_prompt_that_cannot_be_sent_is_refused(text: str, kind: type[Exception]) -> None:
     async def body() -> None:

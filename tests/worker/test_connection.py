@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from lmrun.chat.messages import RawPrompt
 from lmrun.worker.connection import FrameBuffer
 from lmrun.worker.frames import (
+    MAX_BYTES_TO_WORKER,
     MAX_FRAME_BYTES,
     Cancel,
     Close,
+    FromWorker,
     Generate,
+    LoadFailed,
     LoadProgress,
     Threads,
     ToWorker,
+    WireError,
     encode,
 )
 
@@ -69,15 +73,25 @@ def test_a_frame_that_does_not_fit_is_an_error(data: bytes) -> None:
 
 
 def test_a_frame_of_the_largest_size_arrives() -> None:
-    frame = Generate(1, RawPrompt("x" * (MAX_FRAME_BYTES - 100)), {})
+    frame = Generate(1, RawPrompt("x" * (MAX_BYTES_TO_WORKER - 100)), {})
     data = encode(frame)
-    buffer: FrameBuffer[ToWorker] = FrameBuffer(ToWorker)
+    buffer: FrameBuffer[ToWorker] = FrameBuffer(ToWorker, MAX_BYTES_TO_WORKER)
     got = [
         each for at in range(0, len(data), 65_536) for each in buffer.feed(data[at : at + 65_536])
     ]
     assert got == [frame]
 
 
-def test_a_frame_that_is_too_long_is_not_encoded() -> None:
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Generate(1, RawPrompt("x" * MAX_BYTES_TO_WORKER), {}),
+        LoadFailed(WireError("x", "x" * MAX_FRAME_BYTES)),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_a_frame_over_the_limit_of_its_direction_is_not_encoded(
+    frame: FromWorker | ToWorker,
+) -> None:
     with pytest.raises(ValueError, match="over the limit"):
-        encode(Generate(1, RawPrompt("x" * MAX_FRAME_BYTES), {}))
+        encode(frame)

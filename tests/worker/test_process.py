@@ -14,7 +14,7 @@ import pytest
 
 from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage
 from lmrun.worker.frames import (
-    MAX_FRAME_BYTES,
+    MAX_BYTES_TO_WORKER,
     Cancel,
     Close,
     Load,
@@ -263,7 +263,7 @@ def test_a_load_that_fails_says_why_and_ends(
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(struct.pack(">I", MAX_FRAME_BYTES + 1), id="too long"),
+        pytest.param(struct.pack(">I", MAX_BYTES_TO_WORKER + 1), id="too long"),
         pytest.param(struct.pack(">I", 3) + b"abc", id="no frame"),
         pytest.param(encode(LoadProgress(0.1)), id="wrong direction"),
         pytest.param(encode(Cancel(1)), id="not a Load first"),
