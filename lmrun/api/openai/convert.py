@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
-from lmrun.chat.messages import Conversation, Message, RawPrompt
+from lmrun.chat.messages import (
+    MAX_IMAGES,
+    MAX_IMAGES_BYTES,
+    Conversation,
+    ImagePart,
+    Message,
+    RawPrompt,
+    TextPart,
+)
 from lmrun.errors import BodyTooLarge, InvalidParameter
 from lmrun.settings.prediction import PredictionConfig
 
@@ -24,14 +32,29 @@ _SAMPLING = (
 
 
 def to_conversation(request: ChatRequest) -> Conversation:
-    """The messages; `developer` is the newer name of `system`. Raises BodyTooLarge."""
-    _check_size(sum(len(message.content.encode()) for message in request.messages))
-    return Conversation(
+    """The messages; `developer` is the newer name of `system`. Raises BodyTooLarge, and
+    InvalidParameter for more than MAX_IMAGES images."""
+    _check_size(sum(_count_bytes(message.content) for message in request.messages))
+    conversation = Conversation(
         tuple(
             Message("system" if message.role == "developer" else message.role, message.content)
             for message in request.messages
         )
     )
+    _check_images(conversation)
+    return conversation
+
+
+def locate_image(conversation: Conversation, number: int) -> str:
+    """Where the image with that number, from 0, was in the request: the name of a parameter."""
+    places = [
+        f"messages[{i}].content[{j}].image_url.url"
+        for i, message in enumerate(conversation.messages)
+        if not isinstance(message.content, str)
+        for j, part in enumerate(message.content)
+        if isinstance(part, ImagePart)
+    ]
+    return places[number]
 
 
 def to_raw_prompt(request: CompletionRequest) -> RawPrompt:
@@ -67,6 +90,27 @@ def _choose_max_tokens(old: int | None, new: int) -> int:
             param="max_completion_tokens",
         )
     return new
+
+
+def _count_bytes(content: str | tuple[TextPart | ImagePart, ...]) -> int:
+    """Of text, in UTF-8."""
+    if isinstance(content, str):
+        return len(content.encode())
+    return sum(len(part.text.encode()) for part in content if isinstance(part, TextPart))
+
+
+def _check_images(conversation: Conversation) -> None:
+    images = conversation.images
+    if len(images) > MAX_IMAGES:
+        raise InvalidParameter(
+            f"The messages hold {len(images)} images; at most {MAX_IMAGES} are taken.",
+            param=locate_image(conversation, MAX_IMAGES),
+        )
+    size_bytes = sum(map(len, images))
+    if size_bytes > MAX_IMAGES_BYTES:
+        raise BodyTooLarge(
+            f"The images have {size_bytes} bytes together; at most {MAX_IMAGES_BYTES} are taken."
+        )
 
 
 def _check_size(size_bytes: int) -> None:

@@ -8,10 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+)
 from pydantic import WithJsonSchema as Schema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from lmrun.api.data_urls import parse_data_url
+from lmrun.chat.messages import MAX_IMAGE_BYTES, ImagePart, TextPart
 from lmrun.settings.prediction import MAX_LOGIT_BIAS, MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
 
 UNSUPPORTED = "unsupported"
@@ -19,6 +27,8 @@ UNSUPPORTED = "unsupported"
 
 SAYS_ALL = "says_all"
 """The type of a validation error whose message says what was there, too."""
+
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp")
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -120,30 +130,67 @@ LogitBias = Annotated[
 """Bias by token id; JSON has the ids as strings."""
 
 
-def _to_text(value: Any) -> Any:
-    """A string, or text parts joined by line breaks."""
+def _to_content(value: Any) -> Any:
+    """A string; text parts joined by line breaks; or all parts when there are images."""
     if not isinstance(value, list):
         return value
-    return "\n".join(_to_part_text(index, part) for index, part in enumerate(value))
+    parts = tuple(_to_part(index, part) for index, part in enumerate(value))
+    if any(isinstance(part, ImagePart) for part in parts):
+        return parts
+    return "\n".join(part.text for part in parts if isinstance(part, TextPart))
 
 
-def _to_part_text(index: int, part: Any) -> str:
+def _to_part(index: int, part: Any) -> TextPart | ImagePart:
     where = {"where": f"part {index}"}
     kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "image_url":
+        return ImagePart(_to_image(index, part))
     if isinstance(kind, str) and kind != "text":
         raise PydanticCustomError(
-            UNSUPPORTED, "{where} is {kind}; only text is supported", {**where, "kind": kind[:40]}
+            UNSUPPORTED,
+            "{where} is {kind}; only text and image_url are supported",
+            {**where, "kind": kind[:40]},
         )
     if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
         raise PydanticCustomError(
             SAYS_ALL, '{where} is not of the form {"type": "text", "text": "…"}', where
         )
-    return str(part["text"])
+    return TextPart(part["text"])
 
 
-Text = Annotated[
-    str,
-    BeforeValidator(_to_text),
+def _to_image(index: int, part: Mapping[str, Any]) -> bytes:
+    where = {"where": f"part {index}"}
+    image = part.get("image_url")
+    known = isinstance(image, Mapping) and image.keys() <= {"url", "detail"} and len(part) == 2
+    if not known or not isinstance(image, Mapping) or not isinstance(image.get("url"), str):
+        form = '{"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}'
+        raise PydanticCustomError(
+            SAYS_ALL, "{where} is not of the form {form}", where | {"form": form}
+        )
+    if image.get("detail") not in (None, "auto"):
+        raise PydanticCustomError(
+            UNSUPPORTED,
+            '{where}: `detail` is not supported; only "auto" is: the model decides',
+            where,
+        )
+    try:
+        return parse_data_url(image["url"], IMAGE_TYPES, MAX_IMAGE_BYTES)
+    except ValueError as error:
+        raise PydanticCustomError(
+            SAYS_ALL, "{where}: `image_url.url`: {reason}", where | {"reason": str(error)}
+        ) from None
+
+
+def _keep(value: Any) -> Any:
+    if not isinstance(value, str | tuple):
+        raise PydanticCustomError("string_type", "Input should be a valid string")
+    return value
+
+
+Content = Annotated[
+    str | tuple[TextPart | ImagePart, ...],
+    PlainValidator(_keep),
+    BeforeValidator(_to_content),
     Schema(
         {
             "anyOf": [
@@ -151,17 +198,41 @@ Text = Annotated[
                 {
                     "type": "array",
                     "items": {
-                        "type": "object",
-                        "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-                        "required": ["type", "text"],
-                        "additionalProperties": False,
+                        "anyOf": [
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "type": {"const": "text"},
+                                    "text": {"type": "string"},
+                                },
+                                "required": ["type", "text"],
+                                "additionalProperties": False,
+                            },
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "type": {"const": "image_url"},
+                                    "image_url": {
+                                        "type": "object",
+                                        "properties": {
+                                            "url": {"type": "string", "pattern": "^data:image/"},
+                                            "detail": {"const": "auto"},
+                                        },
+                                        "required": ["url"],
+                                        "additionalProperties": False,
+                                    },
+                                },
+                                "required": ["type", "image_url"],
+                                "additionalProperties": False,
+                            },
+                        ]
                     },
                 },
             ]
         }
     ),
 ]
-"""A message's content: a string or an array of text parts."""
+"""A message's content: a string, or an array of text and image parts."""
 
 
 def _to_prompt(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -11,7 +12,12 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 
 from lmrun.api.openai.chunks import ChatFormat, CompletionFormat, Format, Stamp
-from lmrun.api.openai.convert import to_conversation, to_prediction, to_raw_prompt
+from lmrun.api.openai.convert import (
+    locate_image,
+    to_conversation,
+    to_prediction,
+    to_raw_prompt,
+)
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.validate import validate_request
@@ -20,8 +26,11 @@ from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
 from lmrun.chat.events import ChatEnd, MessageDelta
 from lmrun.chat.messages import Conversation, Prompt
-from lmrun.errors import EngineError, RequestError
+from lmrun.errors import EngineError, RequestError, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
+
+_IMAGE = re.compile(r"images\[(\d+)\]")
+"""How engines name an image of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ def _make_stamp(prefix: str, instance: Instance) -> Stamp:
 async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, None]:
     """Chunks; the first comes with the generation's first event, of whatever kind."""
     async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
+        _require_sight(lease.instance, generation.prompt)
         form = generation.make_format(lease.instance)
         head = form.start()
         async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
@@ -104,6 +114,7 @@ async def _fold(pool: Pool, generation: Generation) -> bytes:
     """The same events, as one body."""
     parts: list[str] = []
     async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
+        _require_sight(lease.instance, generation.prompt)
         form = generation.make_format(lease.instance)
         async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
             async for event in events:
@@ -116,13 +127,35 @@ async def _fold(pool: Pool, generation: Generation) -> bytes:
 
 @asynccontextmanager
 async def _in_terms_of(prompt: Prompt) -> AsyncIterator[None]:
-    """Errors about the prompt name the field it came in: for a conversation, `messages`."""
+    """Errors about the prompt name the field it came in: for a conversation, `messages`, or the
+    place of the image."""
     try:
         yield
     except RequestError as error:
-        if error.param == "prompt" and isinstance(prompt, Conversation):
-            error.param = "messages"
+        if isinstance(prompt, Conversation) and error.param is not None:
+            error.param = _to_field(prompt, error.param)
         raise
+
+
+def _to_field(prompt: Conversation, param: str) -> str:
+    if image := _IMAGE.fullmatch(param):
+        return locate_image(prompt, int(image[1]))
+    return "messages" if param == "prompt" else param
+
+
+def _require_sight(instance: Instance, prompt: Prompt) -> None:
+    """Raises UnsupportedParameter before any image goes on its way to a model that takes none."""
+    info = instance.info
+    if not isinstance(prompt, Conversation) or info is None or info.accepts_images:
+        return
+    if prompt.images:
+        raise UnsupportedParameter(
+            f"The model {instance.spec.identifier!r} takes no images: it was loaded without "
+            "vision.",
+            param="images[0]",
+            hint="Load it with `load.mmproj`, the projector published with it, or name a model "
+            "that has one.",
+        )
 
 
 def _ended_early() -> EngineError:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, FailFast, Field, field_validator
+from pydantic import BeforeValidator, FailFast, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.openai.fields import (
     SAYS_ALL,
     UNSUPPORTED,
+    Content,
     LogitBias,
     PromptText,
     StopStrings,
-    Text,
     only,
 )
 from lmrun.settings.base import Settings
@@ -84,7 +84,7 @@ class ChatMessage(Settings):
 
     role: Literal["system", "developer", "user", "assistant"]
     tool_calls: Annotated[Any, only([])] = Field(None, description=_LATER)
-    content: Text
+    content: Content
     name: Annotated[Any, only()] = Field(
         None, description="Chat templates have no place for names."
     )
@@ -95,6 +95,12 @@ class ChatMessage(Settings):
     annotations: Annotated[Any, only([])] = Field(None, description=_LATER)
     reasoning: Annotated[Any, only()] = Field(None, description=_LATER)
     reasoning_content: Annotated[Any, only()] = Field(None, description=_LATER)
+
+    @model_validator(mode="after")
+    def _shows_images_as_user(self) -> ChatMessage:
+        if self.role != "user" and not isinstance(self.content, str):
+            raise PydanticCustomError(SAYS_ALL, "only messages of the role user may hold images")
+        return self
 
     @field_validator("role", mode="before")
     @classmethod

@@ -47,7 +47,7 @@ from tests.api.openai.bodies import CHAT, USER, chat, refusal
         ),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]},
-            UnsupportedParameter,
+            InvalidParameter,
             "messages[0].content",
         ),
         (
