@@ -35,7 +35,7 @@ class LlamaCppEngine:
         )
         if native.info.type == "embedding":
             return EmbeddingModel(native, config.threads)
-        return GenerationModel(native, config, threads)
+        return GenerationModel(native, config, threads, attachments)
 
 
 def _require_package() -> None:

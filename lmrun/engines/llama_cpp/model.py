@@ -8,12 +8,22 @@ but pieces, and no stop string.
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
+from pathlib import Path
 from typing import Any
 
-from lmrun.engines.base import EngineUsage, ModelInfo, SequenceSpec, StepEvent
+from lmrun.engines.base import (
+    NO_ATTACHMENTS,
+    Attachments,
+    CacheStore,
+    EngineUsage,
+    ModelInfo,
+    SequenceSpec,
+    StepEvent,
+)
 from lmrun.engines.llama_cpp.context import Context
 from lmrun.engines.llama_cpp.loading.context import make_strict_context, shape_strict
 from lmrun.engines.llama_cpp.loading.native import NativeModel
+from lmrun.engines.llama_cpp.prefixes.files import PrefixFiles
 from lmrun.engines.llama_cpp.prefixes.parking import Parking
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.advancing import Counters
@@ -28,7 +38,13 @@ from lmrun.settings.structured import StructuredOutput
 class GenerationModel:
     """A loaded model that generates, up to `info.max_sequences` sequences in one `llama_decode`."""
 
-    def __init__(self, model: NativeModel, config: LoadConfig, threads: int) -> None:
+    def __init__(
+        self,
+        model: NativeModel,
+        config: LoadConfig,
+        threads: int,
+        attachments: Attachments = NO_ATTACHMENTS,
+    ) -> None:
         self._native = model
         self._config = config
         self._threads = min(threads, config.threads or threads)
@@ -37,7 +53,12 @@ class GenerationModel:
             model.context, model.shape, model.traits, model.info.vocab_size, model.adapters
         )
         self._contexts = [context]
-        self._parking = Parking(context.memory, model.shape.sequences, config.prefix_cache.ram)
+        self._parking = Parking(
+            context.memory,
+            scratch=model.shape.sequences,
+            limit=config.prefix_cache.ram,
+            files=_open_files(attachments.cache_store, model, config),
+        )
         self._batched = Lane(context, model.vocabulary, self._counters, self._parking)
         self._exact: Lane | None = None
 
@@ -105,7 +126,7 @@ class GenerationModel:
         )
 
     def rest(self) -> bool:
-        return False
+        return self._parking.save_one()
 
     def set_threads(self, threads: int) -> None:
         self._threads = min(threads, self._config.threads or threads)
@@ -116,6 +137,7 @@ class GenerationModel:
         self._batched.drop_all()
         if self._exact is not None:
             self._exact.drop_all()
+        self._parking.close()
         for context in self._contexts[1:]:
             context.close()
         self._native.close()
@@ -171,6 +193,28 @@ class GenerationModel:
         vocabulary.require_known(_without_images(spec), "prompt")
         vocabulary.require_known(list(prediction.logit_bias), "logit_bias")
         vocabulary.require_known(prediction.stop_token_ids, "stop_token_ids")
+
+
+def _open_files(
+    store: CacheStore | None, model: NativeModel, config: LoadConfig
+) -> PrefixFiles | None:
+    """The store's prefixes that were computed just as this model computes them."""
+    if store is None:
+        return None
+    parts = [
+        store.identity,
+        model.info.engine_version,
+        config.k_cache_type,
+        config.v_cache_type,
+        config.flash_attention,
+        config.rope_frequency_base,
+        config.rope_frequency_scale,
+        config.num_experts,
+        model.traits.unified,
+        model.shape.context_length,
+    ]
+    identity = "\n".join(map(str, parts))
+    return PrefixFiles(Path(store.folder), store.secret, identity)
 
 
 def _without_images(spec: SequenceSpec) -> Several[int]:

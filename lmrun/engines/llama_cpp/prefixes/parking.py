@@ -5,9 +5,11 @@ Prefixes that several sequences share are kept once. It knows no sequence that r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
+from pathlib import Path
 
 from lmrun.engines.llama_cpp.memory import Memory, State
+from lmrun.engines.llama_cpp.prefixes.files import PrefixFiles, StoredPrefix
 from lmrun.engines.llama_cpp.prefixes.tree import Match, PrefixTree, Segment, Tokens
 
 SHORTEST = 16
@@ -20,15 +22,22 @@ Parked = Match[Source]
 
 
 class Parking:
-    """At most `limit` bytes of states. `scratch`: a slot that no sequence uses."""
+    """At most `limit` bytes of states. `scratch`: a slot that no sequence uses. `files`: where
+    prefixes outlive the process, None for nowhere; what lies there already is known at once."""
 
-    def __init__(self, memory: Memory, scratch: int, limit: int) -> None:
+    def __init__(
+        self, memory: Memory, scratch: int, limit: int, files: PrefixFiles | None = None
+    ) -> None:
         self._memory = memory
         self._scratch = scratch
         self.limit = limit
+        self._files = files
+        self._saved: dict[Segment[Source], Path] = {}
         # Only a memory that can be cut and shared takes a sequence in pieces.
         self._in_pieces = memory.traits.can_share
         self._tree: PrefixTree[Source] = PrefixTree(whole=not memory.traits.can_cut)
+        for stored in files.scan() if files is not None else ():
+            self._adopt(stored)
 
     @property
     def size(self) -> int:
@@ -53,17 +62,6 @@ class Parking:
             self._tree.touch(known)
         self._memory.clear(slot)
 
-    def adopt(
-        self, namespace: Hashable, tokens: Tokens, begin: int, source: Source, size: int
-    ) -> bool:
-        """Take over a segment from elsewhere; False when what comes before it is not there."""
-        before = self._tree.find(namespace, tokens[:begin]) if begin else None
-        if (before.length if before else 0) != begin:
-            return False
-        self._tree.add(namespace, before, tokens[begin:], source, size)
-        self._tree.evict(self.limit)
-        return True
-
     def restore(self, parked: Parked, slot: int) -> bool:
         """Put a parked prefix into the empty `slot`. False: it could not be had, `slot` is empty.
 
@@ -80,12 +78,57 @@ class Parking:
         self._tree.touch(parked)
         return True
 
-    def segments(self) -> Iterator[tuple[Hashable, Segment[Source]]]:
-        """All of them, parents before children."""
-        return iter(self._tree)
+    def save_one(self) -> bool:
+        """Write a prefix that was used again to its file, in the background. Whether there was
+        one, or one is still being written."""
+        if self._files is None:
+            return False
+        if self._files.is_writing:
+            return True
+        return self._save_next(self._files, least_hits=1)
+
+    def close(self) -> None:
+        """Write what has no file yet, and wait for it."""
+        if self._files is not None:
+            while self._save_next(self._files, least_hits=0):
+                pass
+            self._files.close()
+
+    def _save_next(self, files: PrefixFiles, least_hits: int) -> bool:
+        for namespace, segment in self._tree:
+            if segment in self._saved or segment.hits < least_hits:
+                continue
+            assert segment.payload is not None and not callable(segment.payload)
+            path = files.save(namespace, segment.all_tokens(), segment.begin, segment.payload)
+            self._saved[segment] = path
+            return True
+        return False
+
+    def _adopt(self, stored: StoredPrefix) -> None:
+        """Know a stored prefix, if what comes before it is known."""
+        before = None
+        if stored.begin:
+            before = self._tree.find(stored.namespace, stored.tokens[: stored.begin])
+        if (before.length if before else 0) == stored.begin and stored.size <= self.limit:
+            tokens = stored.tokens[stored.begin :]
+            added = self._tree.add(stored.namespace, before, tokens, stored.read, stored.size)
+            self._saved[added] = stored.path
+            self._evict()
+        elif self._files is not None:
+            self._files.delete(stored.path)
+
+    def _evict(self) -> None:
+        for segment in self._tree.evict(self.limit):
+            self._delete_file(segment)
+
+    def _delete_file(self, segment: Segment[Source]) -> None:
+        path = self._saved.pop(segment, None)
+        if path is not None and self._files is not None:
+            self._files.delete(path)
 
     def _keep(self, namespace: Hashable, known: Parked | None, tokens: Tokens, slot: int) -> None:
         if not self._in_pieces:
+            self._replace(known)
             known = None
         begin = known.length if known else 0
         if known is not None:
@@ -95,7 +138,14 @@ class Parking:
         if state.size > self.limit:
             return
         self._tree.add(namespace, known, tokens[begin:].copy(), state, state.size)
-        self._tree.evict(self.limit)
+        self._evict()
+
+    def _replace(self, known: Parked | None) -> None:
+        """A whole sequence that can be cut serves for all its beginnings: drop an older one."""
+        is_all = known is not None and known.length == known.segment.end
+        if known is not None and is_all and self._memory.traits.can_cut:
+            self._tree.remove(known.segment)
+            self._delete_file(known.segment)
 
     def _restore_piece(self, segment: Segment[Source], end: int, slot: int) -> bool:
         state = segment.payload() if callable(segment.payload) else segment.payload
@@ -108,7 +158,10 @@ class Parking:
         return end == segment.end or self._memory.cut(slot, end)
 
     def _forget(self, segment: Segment[Source]) -> None:
-        for group in list(segment.children.values()):
-            for child in list(group):
-                self._forget(child)
-        self._tree.remove(segment)
+        """Drop a segment and all that builds on it."""
+        branch = [segment]
+        for each in branch:
+            branch += [child for group in each.children.values() for child in group]
+        for each in reversed(branch):
+            self._tree.remove(each)
+            self._delete_file(each)

@@ -57,6 +57,15 @@ class Segment(Generic[Payload]):
             segment = segment.parent
         return steps[::-1]
 
+    def all_tokens(self) -> Tokens:
+        """From the very beginning to its end."""
+        path = self.path()
+        pieces = [
+            segment.tokens[: following.begin - segment.begin]
+            for segment, following in itertools.pairwise(path)
+        ]
+        return np.concatenate([*pieces, self.tokens])
+
 
 @dataclass(frozen=True, slots=True)
 class Match(Generic[Payload]):
@@ -93,8 +102,10 @@ class PrefixTree(Generic[Payload]):
         root = self._roots.get(namespace)
         if root is None:
             return None
-        best = self._descend(root, 0, tokens)
-        return best if best.length else None
+        best, further = None, self._extend(Match(root, 0), tokens)
+        while further is not None:
+            best, further = further, self._extend(further, tokens)
+        return best
 
     def touch(self, match: Match[Payload]) -> None:
         """It was used just now."""
@@ -155,15 +166,15 @@ class PrefixTree(Generic[Payload]):
     def _leaves(self) -> Iterator[Segment[Payload]]:
         return (segment for _, segment in self if segment.is_leaf)
 
-    def _descend(self, segment: Segment[Payload], matched: int, tokens: Tokens) -> Match[Payload]:
-        best = Match(segment, matched)
-        if matched >= len(tokens):
-            return best
-        for child in segment.children.get((matched, int(tokens[matched])), ()):
-            length = matched + common_length(child.tokens, tokens[matched:])
+    def _extend(self, match: Match[Payload], tokens: Tokens) -> Match[Payload] | None:
+        """The best way on from a match, if there is one."""
+        if match.length >= len(tokens):
+            return None
+        best = None
+        for child in match.segment.children.get((match.length, int(tokens[match.length])), ()):
+            length = match.length + common_length(child.tokens, tokens[match.length :])
             if self._whole and length < child.end:
                 continue
-            found = self._descend(child, length, tokens)
-            if found.length > best.length:
-                best = found
+            if best is None or length > best.length:
+                best = Match(child, length)
         return best

@@ -261,8 +261,8 @@ class Lane:
     def _shift(self, sequence: Sequence) -> None:
         """A full context goes on with a part of its tokens, computed again: shifting positions
         in place would move cells that other sequences share."""
-        self._release_followers(sequence)
         self._streaming.remove(sequence)
+        self._release_followers(sequence)
         self._placement.release(sequence, park=True)
         sequence.make_room()
         self._place(sequence)
@@ -331,7 +331,4 @@ class Lane:
         for sequence in [each for each in self._following if each.donor is donor]:
             self._following.remove(sequence)
             self._placement.inherit(sequence)
-            if sequence.computed:
-                self._begin(sequence)
-            else:
-                self._place(sequence)
+            self._place(sequence)

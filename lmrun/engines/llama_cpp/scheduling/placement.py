@@ -34,7 +34,7 @@ class Placement:
         self._parking = parking
 
     def place(self, sequence: Sequence, others: Iterable[Sequence]) -> None:
-        """Fill the empty slot of `sequence` with the longest beginning there is.
+        """Give a sequence the longest beginning there is, if it is longer than what it has.
 
         When one of `others` is about to compute more of it, the sequence gets that one as its
         `donor` instead, and nothing yet.
@@ -46,11 +46,14 @@ class Placement:
         parked = self._find_parked(sequence)
         parked_length = sequence.longest_share(parked.length) if parked else 0
         ready = donor.ready if donor else 0
-        if donor and donor.length - max(ready, parked_length) >= WORTH_WAITING:
+        best = max(ready, parked_length, sequence.computed)
+        if donor and donor.length - best >= WORTH_WAITING:
             sequence.donor, sequence.awaited = donor.sequence, donor.length
-        elif donor and ready >= max(parked_length, 1):
+        elif best == sequence.computed:
+            return
+        elif donor and ready == best:
             self._take_over(sequence, donor.sequence, ready)
-        elif parked and parked_length and self._parking is not None:
+        elif parked is not None:
             self._unpark(sequence, parked, parked_length)
 
     def settle(self, sequence: Sequence) -> bool:
@@ -67,8 +70,9 @@ class Placement:
     def inherit(self, sequence: Sequence) -> None:
         """Take what the donor has, before it goes."""
         donor, sequence.donor = sequence.donor, None
-        if donor is not None and min(donor.computed, sequence.awaited) > 0:
-            self._take_over(sequence, donor, min(donor.computed, sequence.awaited))
+        length = min(donor.computed, sequence.awaited) if donor is not None else 0
+        if donor is not None and length > sequence.computed:
+            self._take_over(sequence, donor, length)
 
     def release(self, sequence: Sequence, *, park: bool) -> None:
         """Empty the slot of `sequence`; what it computed may serve a later one."""
@@ -81,6 +85,7 @@ class Placement:
             self._memory.clear(sequence.slot)
 
     def _take_over(self, sequence: Sequence, donor: Sequence, length: int) -> None:
+        self._memory.clear(sequence.slot)
         if self._memory.traits.can_share:
             length = sequence.longest_share(length)
             self._memory.share(donor.slot, sequence.slot, length)
@@ -95,6 +100,8 @@ class Placement:
 
     def _unpark(self, sequence: Sequence, parked: Parked, length: int) -> None:
         assert self._parking is not None
+        self._memory.clear(sequence.slot)
+        sequence.computed = sequence.cached = 0
         if not self._parking.restore(parked, sequence.slot):
             return
         if length < parked.length and not self._memory.cut(sequence.slot, length):

@@ -1,0 +1,198 @@
+"""A prefix is computed once: for requests that come together, one after another, or later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmrun.engines.base import (
+    LoadedModel,
+    PromptProcessed,
+    SequenceSpec,
+    TokenProduced,
+)
+from lmrun.settings.prediction import PredictionConfig
+from tests.support.engines import Subject, drain, generate, spec, tokens_of
+from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
+
+GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
+PREFIX = tuple(32 + (7 * position) % 90 for position in range(300))
+
+
+def with_prefix(sequence: int, *, tail: int = 20, prefix: int = 300, **more: Any) -> SequenceSpec:
+    """`prefix` common tokens, then `tail` tokens of this sequence's own."""
+    own = tuple(32 + (11 * position + 3 * sequence) % 90 for position in range(tail))
+    settings = PredictionConfig.model_validate({**GREEDY, "max_tokens": 12, **more})
+    return SequenceSpec(sequence, PREFIX[:prefix] + own, settings)
+
+
+def expected(subject: Subject, wanted: SequenceSpec, **settings: Any) -> list[int]:
+    """What a model says that has never seen anything else."""
+    with closing(subject.load(flash_attention=False, **settings)) as fresh:
+        return generate(fresh, wanted)
+
+
+def cached(events: list[Any]) -> int:
+    return max(event.cached for event in events if isinstance(event, PromptProcessed))
+
+
+def test_requests_that_come_together_compute_their_prefix_once(tiny: Subject) -> None:
+    wanted = [with_prefix(number) for number in range(6)]
+    with closing(tiny.load(flash_attention=False, max_parallel_predictions=6)) as model:
+        for each in wanted:
+            model.add(each)
+        events = drain(model)
+        assert model.usage().prefilled_tokens == 300 + 6 * 20
+        assert [cached(events[number]) for number in range(6)] == [0] + [300] * 5
+        answers = [tokens_of(events[number]) for number in range(6)]
+    assert answers == [expected(tiny, each) for each in wanted]
+
+
+def test_a_prefix_is_taken_from_a_sequence_that_is_generating(tiny: Subject) -> None:
+    with closing(tiny.load(flash_attention=False)) as model:
+        model.add(with_prefix(0, max_tokens=200))
+        while not any(isinstance(event, TokenProduced) for event in model.step()):
+            pass
+        model.add(with_prefix(1))
+        events = drain(model)
+        assert cached(events[1]) == 300
+        assert tokens_of(events[1]) == expected(tiny, with_prefix(1))
+        assert tokens_of(events[0])[-150:] == expected(tiny, with_prefix(0, max_tokens=200))[-150:]
+
+
+def step_until_processed(model: LoadedModel, tokens: int) -> None:
+    for _ in range(100):
+        for event in model.step():
+            if isinstance(event, PromptProcessed) and event.processed >= tokens:
+                return
+    raise AssertionError("the prompt was never processed that far")
+
+
+def test_who_waits_for_a_prefix_goes_on_with_what_is_there_when_its_donor_leaves(
+    tiny: Subject,
+) -> None:
+    with closing(tiny.load(flash_attention=False)) as model:
+        model.add(with_prefix(0))
+        model.add(with_prefix(1))
+        model.add(with_prefix(2))
+        step_until_processed(model, 48)
+        model.cancel(0)
+        events = drain(model)
+        assert set(events) == {1, 2}
+        assert 48 <= cached(events[1]) < 300 and cached(events[2]) == 300
+        assert tokens_of(events[1]) == expected(tiny, with_prefix(1))
+        assert tokens_of(events[2]) == expected(tiny, with_prefix(2))
+
+
+def test_a_donor_that_leaves_before_it_began_leaves_nothing_and_harms_nobody(
+    tiny: Subject,
+) -> None:
+    with closing(tiny.load(flash_attention=False, max_parallel_predictions=4)) as model:
+        model.add(spec(9, prompt_length=40, max_tokens=2))
+        for number in range(3):
+            model.add(with_prefix(number))
+        model.step()
+        model.cancel(0)
+        model.cancel(1)
+        assert tokens_of(drain(model)[2]) == expected(tiny, with_prefix(2))
+
+
+def test_a_finished_prefix_is_parked_and_comes_back(tiny: Subject) -> None:
+    with closing(tiny.load(flash_attention=False)) as model:
+        first = generate(model, with_prefix(0))
+        usage = model.usage()
+        assert usage.prefix_cache_entries == 1 and usage.prefix_cache_bytes > 0
+        assert usage.kv_tokens_used == 0
+        model.add(with_prefix(1))
+        events = drain(model)
+        assert cached(events[1]) == 300
+        assert tokens_of(events[1]) == expected(tiny, with_prefix(1))
+        assert first == expected(tiny, with_prefix(0))
+
+
+def test_a_shared_prefix_is_parked_once(tiny: Subject) -> None:
+    with closing(tiny.load()) as model:
+        generate(model, with_prefix(0))
+        alone = model.usage().prefix_cache_bytes
+        for number in range(1, 5):
+            generate(model, with_prefix(number))
+        assert model.usage().prefix_cache_entries == 5
+        assert model.usage().prefix_cache_bytes < 1.6 * alone
+
+
+def test_a_conversation_of_many_turns_comes_back_in_pieces(tiny: Subject) -> None:
+    with closing(tiny.load(flash_attention=False)) as model:
+        prompt = PREFIX[:40]
+        for turn in range(8):
+            wanted = SequenceSpec(turn, prompt, PredictionConfig(**GREEDY, max_tokens=20))
+            model.add(wanted)
+            events = drain(model)[turn]
+            assert cached(events) >= (len(prompt) - 31 if turn else 0)
+            assert tokens_of(events) == expected(tiny, wanted)
+            prompt = (*prompt, *tokens_of(events), *PREFIX[100 + turn : 130 + turn])
+        assert model.usage().prefix_cache_entries == 8
+
+
+def test_parked_prefixes_keep_to_their_budget(tiny: Subject) -> None:
+    with closing(tiny.load(prefix_cache={"ram": "400kB"})) as model:
+        for number in range(12):
+            generate(model, spec(number, prompt_length=120, max_tokens=2))
+            usage = model.usage()
+            assert usage.prefix_cache_bytes <= usage.prefix_cache_limit == 400_000
+        assert 0 < usage.prefix_cache_entries < 12
+
+
+def test_without_a_budget_nothing_is_parked_but_live_sequences_share(tiny: Subject) -> None:
+    with closing(tiny.load(prefix_cache={"ram": "0B"})) as model:
+        model.add(with_prefix(0))
+        model.add(with_prefix(1))
+        assert cached(drain(model)[1]) == 300
+        model.add(with_prefix(2))
+        assert cached(drain(model)[2]) == 0
+        assert model.usage().prefix_cache_entries == 0
+
+
+def test_separate_caches_share_nothing_live_and_still_park(tiny: Subject) -> None:
+    with closing(tiny.load(unified_kv_cache=False, flash_attention=False)) as model:
+        model.add(with_prefix(0))
+        model.add(with_prefix(1))
+        events = drain(model)
+        assert cached(events[1]) == 0
+        assert tokens_of(events[1]) == expected(tiny, with_prefix(1))
+        model.add(with_prefix(2))
+        events = drain(model)
+        assert cached(events[2]) == 300
+        assert tokens_of(events[2]) == expected(tiny, with_prefix(2))
+
+
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
+def test_what_cannot_be_cut_is_reused_whole_or_not_at_all_and_never_wrong(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    subject = Subject(write(tmp_path / "variant.gguf"))
+    with closing(subject.load(flash_attention=False)) as model:
+        for number in range(3):
+            model.add(with_prefix(number, prefix=100))
+        events = drain(model)
+        for number in range(3):
+            wanted = with_prefix(number, prefix=100)
+            assert tokens_of(events[number]) == expected(subject, wanted)
+        whole = (*with_prefix(0, prefix=100).prompt, *tokens_of(events[0])[:-1])
+        further = SequenceSpec(7, (*whole, *PREFIX[:30]), PredictionConfig(**GREEDY, max_tokens=9))
+        model.add(further)
+        later = drain(model)[7]
+        assert cached(later) == len(whole)
+        assert tokens_of(later) == expected(subject, further)
+
+
+def test_prompt_logprobs_are_computed_not_remembered(tiny: Subject) -> None:
+    with closing(tiny.load()) as model:
+        generate(model, with_prefix(0))
+        model.add(with_prefix(1, echo=True, logprobs=0))
+        events = drain(model)[1]
+        scored = [token for event in events for token in getattr(event, "tokens", ())]
+        assert cached(events) == 0 and len(scored) == 319
