@@ -62,6 +62,8 @@ def decode_image(data: bytes, param: str) -> Pixels:
             return _decode(data, param)
     except (InvalidParameter, KeyboardInterrupt):
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_many_pixels("far too many", param) from None
     except Exception as error:  # foreign bytes: decoders raise nearly anything
         raise InvalidParameter(
             f"The image cannot be decoded: {_describe(error)}.", param=param, hint=_HINT
@@ -80,11 +82,7 @@ def _require_drawable(image: Image.Image, param: str) -> None:
     which is no animation: the first one counts."""
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise InvalidParameter(
-            f"The image has {width} x {height} pixels; at most {MAX_PIXELS} are taken.",
-            param=param,
-            hint="Send it smaller: models see far less than that.",
-        )
+        raise _too_many_pixels(f"{width} x {height}", param)
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise InvalidParameter(
             f"The image has {width} x {height} pixels; a side may be at most "
@@ -94,6 +92,14 @@ def _require_drawable(image: Image.Image, param: str) -> None:
         )
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise InvalidParameter("The image is animated.", param=param, hint=_HINT)
+
+
+def _too_many_pixels(how_many: str, param: str) -> InvalidParameter:
+    return InvalidParameter(
+        f"The image has {how_many} pixels; at most {MAX_PIXELS} are taken.",
+        param=param,
+        hint="Send it smaller: models see far less than that.",
+    )
 
 
 def _flatten(image: Image.Image) -> Image.Image:
