@@ -16,11 +16,29 @@ StopReason = Literal[
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Counts of one generation, in tokens. `cached` is the part of the prompt not recomputed."""
+    """Counts of one generation, in tokens. `cached` is the part of the prompt not recomputed.
+
+    `drafted`: guessed by speculation, of which `accepted` were right; both 0 without it.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """A token's natural log probability under the model, before any sampling setting.
+
+    `piece`: its bytes, special tokens rendered. `logprob`: None for a prompt's first token.
+    `offset`: characters of the given text before it. `top`: the likeliest, likeliest first.
+    """
+
+    piece: bytes
+    logprob: float | None
+    offset: int = 0
+    top: tuple[TokenLogprob, ...] = ()
 
 
 class PromptProgress(msgspec.Struct, frozen=True, tag="prompt_processing.progress"):
@@ -30,10 +48,15 @@ class PromptProgress(msgspec.Struct, frozen=True, tag="prompt_processing.progres
     total: int
 
 
-class MessageDelta(msgspec.Struct, frozen=True, tag="message.delta"):
-    """The next piece of text: complete characters, never part of a stop string."""
+class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True, tag="message.delta"):
+    """The next piece of text: complete characters, never part of a stop string.
+
+    `logprobs`: of the tokens whose text begins here, if they were asked for; their text may go on
+    in the next delta, or be nothing.
+    """
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class ChatEnd(msgspec.Struct, frozen=True, tag="chat.end"):

@@ -59,8 +59,10 @@ def compact(events: Iterable[Event]) -> list[Event]:
     shorter: list[Event] = []
     for kind, group in itertools.groupby(events, type):
         if kind is MessageDelta:
-            text = "".join(event.text for event in group if isinstance(event, MessageDelta))
-            shorter.append(MessageDelta(text))
+            deltas = [event for event in group if isinstance(event, MessageDelta)]
+            text = "".join(delta.text for delta in deltas)
+            logprobs = tuple(token for delta in deltas for token in delta.logprobs)
+            shorter.append(MessageDelta(text, logprobs))
         elif kind is PromptProgress:
             shorter.append(list(group)[-1])
         else:

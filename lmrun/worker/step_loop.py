@@ -14,6 +14,7 @@ from lmrun.chat.events import ChatEnd, Event
 from lmrun.engines.base import (
     LoadedModel,
     PromptProcessed,
+    PromptScored,
     SequenceFailed,
     SequenceFinished,
     SequenceSpec,
@@ -21,7 +22,7 @@ from lmrun.engines.base import (
     TokenProduced,
 )
 from lmrun.errors import EngineError, LmrunError
-from lmrun.worker.assembly import Generation
+from lmrun.worker.assembly.generation import Echo, Generation
 from lmrun.worker.frames import Cancel, Close, Step, Threads
 from lmrun.worker.outgoing import Outgoing
 from lmrun.worker.preparer import Prepared, Unprepared
@@ -122,7 +123,17 @@ class StepLoop:
         except LmrunError as error:
             self._outgoing.fail(spec.id, to_wire(error))
             return
-        self._running[spec.id] = Generation(len(spec.prompt), spec.prediction.stop_strings)
+        self._running[spec.id] = Generation(
+            len(spec.prompt),
+            spec.prediction.stop_strings,
+            echo=self._make_echo(spec.prompt) if spec.prediction.echo else None,
+            has_logprobs=spec.prediction.logprobs is not None,
+        )
+
+    def _make_echo(self, prompt: tuple[int, ...]) -> Echo:
+        # An image's places in a prompt are negative numbers: there is no text in them.
+        tokens = [token for token in prompt if token >= 0]
+        return Echo(self._model.detokenize(tokens), self._model.detokenize(tokens[:1]))
 
     def _cancel(self, sequence: int) -> None:
         self._preparing.discard(sequence)
@@ -141,14 +152,16 @@ class StepLoop:
                 self._outgoing.add(
                     event.sequence, generation.take_prompt(event.processed, event.cached)
                 )
+            case PromptScored():
+                generation.take_scores(event.tokens)
             case SequenceFinished():
-                self._end(event.sequence, generation.finish(event.reason))
+                self._end(event.sequence, generation.finish(event.reason, event.stats))
             case SequenceFailed():
                 del self._running[event.sequence]
                 self._outgoing.fail(event.sequence, to_wire(EngineError(event.message)))
 
     def _take_token(self, generation: Generation, event: TokenProduced) -> None:
-        events = generation.take_token(event.piece)
+        events = generation.take_token(event.piece, event.logprob)
         self._outgoing.count_token()
         if events and isinstance(events[-1], ChatEnd):
             self._model.cancel(event.sequence)

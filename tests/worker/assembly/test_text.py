@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage
-from lmrun.worker.assembly import Generation, TextAssembly
+from lmrun.worker.assembly.text import TextAssembly
 
 TEXTS = st.text(alphabet="ab€😀\n") | st.text()
 STOPS = st.lists(st.text(alphabet="ab€😀\n", min_size=1, max_size=4), max_size=3).map(tuple)
@@ -78,6 +77,23 @@ def test_only_what_is_certain_is_shown(
     assert assemble(pieces, stops)[0] == expected
 
 
+@given(st.binary(max_size=40), STOPS, st.lists(st.integers(0, 40), max_size=6))
+def test_what_was_decoded_is_given_out_or_held_back(
+    data: bytes, stops: tuple[str, ...], cuts: list[int]
+) -> None:
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    assembly = TextAssembly(stops)
+    shown = ""
+    for start, end in pairwise(edges):
+        shown += assembly.push(data[start:end])
+        assert assembly.released == len(shown) <= assembly.decoded
+        if assembly.is_stopped:
+            return
+    shown += assembly.finish()
+    assert assembly.released == len(shown)
+    assert assembly.is_stopped or assembly.decoded == len(shown)
+
+
 @given(st.lists(st.sampled_from(["a", "b", "ab", "ba"]), max_size=12), STOPS)
 def test_no_more_is_held_back_than_a_stop_string_needs(
     words: list[str], stops: tuple[str, ...]
@@ -91,20 +107,3 @@ def test_no_more_is_held_back_than_a_stop_string_needs(
             return
         held = said[len(shown) :]
         assert held == "" or any(stop.startswith(held) for stop in stops)
-
-
-def test_usage_counts_the_tokens_of_the_stop_string() -> None:
-    generation = Generation(prompt_tokens=5, stop_strings=("END",))
-    assert generation.take_prompt(5, 2) == [PromptProgress(5, 5)]
-    assert generation.take_token(b"hi E") == [MessageDelta("hi ")]
-    assert generation.take_token(b"N") == []
-    assert generation.take_token(b"D...") == [ChatEnd("stopStringFound", Usage(5, 3, 2))]
-
-
-def test_what_is_held_back_comes_out_at_the_end() -> None:
-    generation = Generation(prompt_tokens=1, stop_strings=("END",))
-    assert generation.take_token(b"E") == []
-    assert generation.finish("maxPredictedTokensReached") == [
-        MessageDelta("E"),
-        ChatEnd("maxPredictedTokensReached", Usage(1, 1)),
-    ]
