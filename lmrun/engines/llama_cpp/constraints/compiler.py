@@ -1,0 +1,165 @@
+"""What an answer must look like → a constraint for one sequence, or an error that says why not.
+
+One compiler per loaded model, callable from any thread. It knows no batch and no sampling.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lmrun.engines.llama_cpp.constraints.constraint import Constraint
+from lmrun.engines.llama_cpp.constraints.deep_stack import run_deep
+from lmrun.engines.llama_cpp.constraints.grammars.characters import to_lark
+from lmrun.engines.llama_cpp.constraints.grammars.gbnf import read_gbnf
+from lmrun.engines.llama_cpp.constraints.grammars.lark import check_lark
+from lmrun.engines.llama_cpp.constraints.patterns import check_regex
+from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed, refuse
+from lmrun.engines.llama_cpp.constraints.schemas.schema import clean_schema
+from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens, import_llguidance
+from lmrun.engines.llama_cpp.constraints.triggers import Trigger
+from lmrun.engines.llama_cpp.vocabulary import Vocabulary
+from lmrun.settings.structured import (
+    ChoiceOutput,
+    GrammarOutput,
+    JsonOutput,
+    RegexOutput,
+    StructuredOutput,
+)
+
+LIMITS = {
+    "max_items_in_row": 2000,
+    "initial_lexer_fuel": 1_000_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 100_000,
+    "max_lexer_states": 50_000,
+    "max_grammar_size": 500_000,
+    "verbose_errors": False,
+}
+"""llguidance's own limits: a grammar costs at most about 0.1 s to compile, 15 ms per step and
+100 MB; what would cost more ends with an error."""
+
+_MAX_REASON_CHARACTERS = 300
+_COMPACT = {"whitespace_flexible": False}
+
+
+class ConstraintCompiler:
+    """Compiles for the model that `vocabulary` belongs to, as long as that is loaded."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._known_tokens: ConstraintTokens | None = None
+        self._lock = threading.Lock()
+
+    def compile(self, structured: StructuredOutput) -> Constraint:
+        """A constraint at its beginning. The first call takes longer: it reads the vocabulary.
+
+        Raises InvalidParameter for what cannot be enforced, EngineMissing without llguidance.
+        """
+        grammar = _to_grammar(structured)
+        tokens = self._read_tokens()
+        return run_deep(lambda: _make_constraint(grammar, structured, tokens))
+
+    def _read_tokens(self) -> ConstraintTokens:
+        with self._lock:
+            if self._known_tokens is None:
+                self._known_tokens = ConstraintTokens(self._vocabulary)
+            return self._known_tokens
+
+
+def _to_grammar(structured: StructuredOutput) -> Callable[[Any], str]:
+    """How `LLMatcher` makes its own form of the grammar, once all limits are checked."""
+    match structured:
+        case JsonOutput(json_schema=schema):
+            cleaned = _require_object(clean_schema(schema))
+            return lambda matcher: str(
+                matcher.grammar_from_json_schema(json.dumps(cleaned), overrides=_COMPACT)
+            )
+        case RegexOutput(regex=regex):
+            check_regex(regex, "")
+            return lambda matcher: str(matcher.grammar_from_regex(regex))
+        case ChoiceOutput(choices=choices):
+            lark = _write_choices(choices)
+        case GrammarOutput(type="gbnf", grammar=grammar):
+            lark = to_lark(read_gbnf(grammar))
+        case GrammarOutput(grammar=grammar):
+            lark = check_lark(grammar, _clean_inner_schema)
+    return lambda matcher: str(matcher.grammar_from_lark(lark))
+
+
+def _require_object(schema: dict[str, Any] | bool) -> dict[str, Any]:
+    if schema is False:
+        raise refuse("the schema is `false`, which nothing satisfies", at="#")
+    return {} if schema is True else schema
+
+
+def _clean_inner_schema(schema: Any) -> dict[str, Any]:
+    return {**_require_object(clean_schema(schema)), "x-guidance": _COMPACT}
+
+
+def _write_choices(choices: tuple[str, ...]) -> str:
+    """One lexeme, so that a choice which begins another one is told apart from it."""
+    quoted = (json.dumps(choice).replace("\x7f", "\\u007f") for choice in choices)
+    return f"start: CHOICE\nCHOICE: {' | '.join(quoted)}\n"
+
+
+def _make_constraint(
+    make_grammar: Callable[[Any], str], structured: StructuredOutput, tokens: ConstraintTokens
+) -> Constraint:
+    llguidance = import_llguidance()
+    try:
+        grammar = make_grammar(llguidance.LLMatcher)
+    except ValueError as error:
+        raise _cannot(str(error)) from None
+    limits = llguidance.LLParserLimits(**LIMITS)
+    matcher = llguidance.LLMatcher(tokens.tokenizer, grammar, log_level=0, limits=limits)
+    if matcher.is_error():
+        raise _cannot(matcher.get_error())
+    triggers = structured.triggers if isinstance(structured, GrammarOutput) else ()
+    if not triggers:
+        _require_satisfiable(matcher, tokens)
+        return Constraint(matcher, tokens)
+    return Constraint(matcher, tokens, _make_trigger(triggers, matcher, tokens))
+
+
+def _make_trigger(triggers: tuple[str, ...], matcher: Any, tokens: ConstraintTokens) -> Trigger:
+    def is_allowed(begin: bytes) -> bool:
+        read = tokens.split(begin)
+        return bool(matcher.validate_tokens(read) == len(read))
+
+    texts = [_encode(trigger) for trigger in triggers]
+    for text in texts:
+        if not is_allowed(text):
+            raise refuse(
+                f"the grammar cannot begin with the trigger {text.decode()!r}",
+                hint="The grammar reads the trigger's text, too.",
+            )
+    return Trigger(texts, tokens.pieces, is_allowed)
+
+
+def _require_satisfiable(matcher: Any, tokens: ConstraintTokens) -> None:
+    """The first mask: a grammar that allows nothing at its beginning is refused at once."""
+    first = Constraint(matcher.deep_copy(), tokens)
+    try:
+        first.apply(np.zeros(tokens.size, dtype=np.float32))
+    except ConstraintFailed as error:
+        raise refuse(f"nothing satisfies it: {error.message}") from None
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise refuse("a trigger holds a lone surrogate") from None
+
+
+def _cannot(reason: str) -> Exception:
+    """llguidance's own words, without the excerpts that follow them."""
+    lines = [
+        line.strip() for line in reason.splitlines() if line.strip() and not line.startswith("<")
+    ]
+    return refuse(f"it cannot be enforced: {'; '.join(lines)[:_MAX_REASON_CHARACTERS]}")

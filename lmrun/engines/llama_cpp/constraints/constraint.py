@@ -1,0 +1,122 @@
+"""What one sequence may say next, token by token. It knows no notation: a matcher is given to it.
+
+The matcher is llguidance's `LLMatcher`: it never raises, it stays in an error state, so its state
+is asked for wherever a wrong answer would let unconstrained text through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed
+from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens
+from lmrun.engines.llama_cpp.constraints.triggers import Trigger
+
+_BITS_PER_WORD = 32
+
+
+class Constraint:
+    """The state of one answer. Every method may raise ConstraintFailed, which ends its sequence.
+
+    With a `trigger` the answer is free until the trigger's text is there; from then on the matcher
+    reads on, the trigger's text first.
+    """
+
+    def __init__(
+        self, matcher: Any, tokens: ConstraintTokens, trigger: Trigger | None = None
+    ) -> None:
+        self._matcher = matcher
+        self._tokens = tokens
+        self._trigger = trigger
+        self._tail = b""
+        self._mask = np.zeros(-(-tokens.size // _BITS_PER_WORD), dtype=np.int32)
+        self._mask_bytes = self._mask.view(np.uint8)
+        self._mask_address = self._mask.ctypes.data
+
+    def apply(self, logits: NDArray[np.float32]) -> None:
+        """Set the logits of all tokens that may not come next to -inf. Shape: (vocabulary,)."""
+        if self._trigger is not None:
+            banned = self._trigger.banned(self._tail)
+            if len(banned):
+                logits[banned] = -np.inf
+            return
+        self._matcher.unsafe_compute_mask_ptr(self._mask_address, self._mask.nbytes)
+        self._require_sound()
+        if not self._mask.any():
+            raise ConstraintFailed("The grammar allows no token of this vocabulary any more.")
+        allowed = np.unpackbits(self._mask_bytes, count=len(logits), bitorder="little")
+        np.copyto(logits, -np.inf, where=allowed == 0)
+
+    def accept(self, token: int) -> None:
+        """`token` has joined the answer."""
+        if self._trigger is not None:
+            self._tail, begin = self._trigger.search(self._tail, token)
+            if begin is None:
+                return
+            self._trigger = None
+            self._consume(self._tokens.split(begin))
+            return
+        self._consume([token])
+
+    def forced(self, most: int) -> list[int]:
+        """The next tokens, at most `most`, where the grammar leaves one text only. Not accepted.
+
+        They are what the tokenizer makes of that text; one that could merge with what follows is
+        left out.
+        """
+        if self._trigger is not None or most <= 0:
+            return []
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        self._require_sound()
+        return tokens[:most]
+
+    def count_allowed(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens` would be accepted, one after the other. None is."""
+        if self._trigger is None:
+            return self._validate(list(tokens))
+        tail = self._tail
+        for index, token in enumerate(tokens):
+            if token in self._trigger.banned(tail):
+                return index
+            tail, begin = self._trigger.search(tail, token)
+            if begin is not None:
+                read = self._tokens.split(begin)
+                rest = list(tokens[index + 1 :])
+                return index + 1 + max(0, self._validate(read + rest) - len(read))
+        return len(tokens)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer may end here."""
+        if self._trigger is not None:
+            return True
+        complete: bool = self._matcher.is_accepting()
+        self._require_sound()
+        return complete
+
+    @property
+    def must_end(self) -> bool:
+        """Whether nothing but an end of the sequence may come next."""
+        if self._trigger is not None or not self._matcher.is_stopped():
+            return False
+        self._require_sound()
+        return True
+
+    def _validate(self, tokens: list[int]) -> int:
+        count: int = self._matcher.validate_tokens(tokens)
+        self._require_sound()
+        return count
+
+    def _consume(self, tokens: list[int]) -> None:
+        if not self._matcher.consume_tokens(tokens):
+            self._require_sound()
+            raise ConstraintFailed("The grammar did not take a token it had allowed.")
+
+    def _require_sound(self) -> None:
+        if self._matcher.is_error():
+            reason = self._matcher.get_error().partition("\n")[0]
+            raise ConstraintFailed(f"The grammar cannot be followed any further: {reason}.")
