@@ -246,6 +246,12 @@ class LoadedModel(Protocol):
         cannot be constrained at all.
         """
 
+    def prepare_draft_model(self, path: str) -> None:
+        """Load a draft model, so that `add` need not. Callable from any thread: it may take long.
+
+        Raises InvalidParameter or UnsupportedParameter when it cannot guess for this model.
+        """
+
     def add(self, spec: SequenceSpec) -> None:
         """Queue a sequence, first come first served. Returns at once; work happens in `step`.
 

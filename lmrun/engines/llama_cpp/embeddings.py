@@ -47,6 +47,9 @@ class EmbeddingModel:
     def make_constraint(self, structured: StructuredOutput) -> Any:
         raise UnsupportedParameter("An embedding model cannot be constrained.", param="structured")
 
+    def prepare_draft_model(self, path: str) -> None:
+        raise UnsupportedParameter("An embedding model does not speculate.", param="draft_model")
+
     def add(self, spec: SequenceSpec) -> None:
         raise UnsupportedParameter(
             "This is an embedding model: it does not generate text.",

@@ -8,30 +8,42 @@ but pieces, and no stop string.
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from lmrun.engines.base import (
     NO_ATTACHMENTS,
     Attachments,
     CacheStore,
     EngineUsage,
+    ImageSpan,
     ModelInfo,
     SequenceSpec,
     StepEvent,
 )
+from lmrun.engines.llama_cpp.constraints.compiler import ConstraintCompiler
+from lmrun.engines.llama_cpp.constraints.constraint import Constraint
 from lmrun.engines.llama_cpp.context import Context
+from lmrun.engines.llama_cpp.drafting import Drafting
 from lmrun.engines.llama_cpp.loading.context import make_strict_context, shape_strict
 from lmrun.engines.llama_cpp.loading.native import NativeModel
 from lmrun.engines.llama_cpp.prefixes.files import PrefixFiles
 from lmrun.engines.llama_cpp.prefixes.parking import Parking
+from lmrun.engines.llama_cpp.requirements import (
+    choose_adapters,
+    require_compatible,
+    require_fitting,
+    require_known_tokens,
+)
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.advancing import Counters
 from lmrun.engines.llama_cpp.scheduling.lane import Lane
-from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
-from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter
+from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
+from lmrun.engines.llama_cpp.vision.vision import Vision, open_vision
+from lmrun.errors import InvalidParameter, LmrunError, UnsupportedParameter
 from lmrun.settings.load import LoadConfig
-from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import StructuredOutput
 
 
@@ -61,10 +73,15 @@ class GenerationModel:
         )
         self._batched = Lane(context, model.vocabulary, self._counters, self._parking)
         self._exact: Lane | None = None
+        self._compiler = ConstraintCompiler(model.vocabulary)
+        self._drafting = Drafting(model, config, self._threads, attachments.draft_model)
+        self._vision = _open_vision(attachments.mmproj, model, self._threads)
 
-    @property
+    @cached_property
     def info(self) -> ModelInfo:
-        return self._native.info
+        if self._vision is None:
+            return self._native.info
+        return msgspec.structs.replace(self._native.info, type="vlm", accepts_images=True)
 
     @property
     def active(self) -> int:
@@ -82,8 +99,11 @@ class GenerationModel:
     def detokenize(self, tokens: Several[int]) -> bytes:
         return self._native.vocabulary.detokenize(tokens)
 
-    def make_constraint(self, structured: StructuredOutput) -> Any:
-        raise UnsupportedParameter("This model cannot be constrained.", param="structured")
+    def make_constraint(self, structured: StructuredOutput) -> Constraint:
+        return self._compiler.compile(structured)
+
+    def prepare_draft_model(self, path: str) -> None:
+        self._drafting.prepare(path)
 
     def add(self, spec: SequenceSpec) -> None:
         self._require_possible(spec)
@@ -132,12 +152,16 @@ class GenerationModel:
         self._threads = min(threads, self._config.threads or threads)
         for context in self._contexts:
             context.set_threads(self._threads)
+        self._drafting.set_threads(self._threads)
 
     def close(self) -> None:
         self._batched.drop_all()
         if self._exact is not None:
             self._exact.drop_all()
         self._parking.close()
+        self._drafting.close()
+        if self._vision is not None:
+            self._vision.close()
         for context in self._contexts[1:]:
             context.close()
         self._native.close()
@@ -152,47 +176,42 @@ class GenerationModel:
         return Lane(context, model.vocabulary, self._counters, None)
 
     def _make_sequence(self, spec: SequenceSpec) -> Sequence:
-        namespace = self._choose_adapters(spec.prediction)
         constraint = spec.constraint
         if constraint is None and spec.prediction.structured is not None:
             constraint = self.make_constraint(spec.prediction.structured)
+        drafter = self._drafting.choose(spec)
+        namespace = choose_adapters(spec.prediction, self._native.adapters)
         sampler = Sampler(spec.prediction, spec.prompt, self._native.vocabulary, constraint)
-        return Sequence(spec, sampler, context_length=self.info.context_length, namespace=namespace)
-
-    def _choose_adapters(self, prediction: PredictionConfig) -> Namespace:
-        adapters = self._native.adapters
-        scales = {name: adapter.scale for name, adapter in adapters.items()}
-        if prediction.adapters is not None:
-            unknown = [name for name in prediction.adapters if name not in adapters]
-            if unknown:
-                known = ", ".join(adapters) or "none"
-                raise InvalidParameter(
-                    f"adapters: this model has no adapter {unknown[0]!r}.",
-                    param="adapters",
-                    hint=f"It was loaded with: {known}.",
-                )
-            scales = prediction.adapters
-        return tuple(sorted((name, scale) for name, scale in scales.items() if scale))
+        try:
+            return Sequence(
+                spec,
+                sampler,
+                context_length=self.info.context_length,
+                namespace=namespace,
+                drafter=drafter,
+            )
+        except LmrunError:
+            sampler.close()
+            raise
 
     def _require_possible(self, spec: SequenceSpec) -> None:
-        prediction = spec.prediction
         if spec.id in self._batched or (self._exact is not None and spec.id in self._exact):
             raise InvalidParameter(f"id: sequence {spec.id} is there already.", param="id")
-        if not spec.prompt:
-            raise InvalidParameter("prompt: it holds no token.", param="prompt")
-        is_shifting = prediction.context_overflow_policy != "stopAtLimit"
-        if len(spec.prompt) >= self.info.context_length and not is_shifting:
-            raise ContextOverflow(
-                f"The prompt has {len(spec.prompt)} tokens and leaves no room for an answer in a "
-                f"context of {self.info.context_length}.",
-                param="prompt",
-                hint="Shorten it, or raise the model's context_length.",
-            )
-        _require_compatible(spec)
-        vocabulary = self._native.vocabulary
-        vocabulary.require_known(_without_images(spec), "prompt")
-        vocabulary.require_known(list(prediction.logit_bias), "logit_bias")
-        vocabulary.require_known(prediction.stop_token_ids, "stop_token_ids")
+        require_fitting(spec, self.info.context_length)
+        require_compatible(spec)
+        require_known_tokens(spec, self._native.vocabulary)
+
+
+def _open_vision(path: str | None, model: NativeModel, threads: int) -> Vision | None:
+    if path is None:
+        return None
+    return open_vision(
+        model.model,
+        Path(path),
+        threads=threads,
+        batch_tokens=model.shape.capacity,
+        use_gpu=model.asynchronous,
+    )
 
 
 def _open_files(
@@ -215,39 +234,3 @@ def _open_files(
     ]
     identity = "\n".join(map(str, parts))
     return PrefixFiles(Path(store.folder), store.secret, identity)
-
-
-def _without_images(spec: SequenceSpec) -> Several[int]:
-    if not spec.images:
-        return spec.prompt
-    inside = {
-        position
-        for image in spec.images
-        for position in range(image.begin, image.begin + image.length)
-    }
-    return [token for position, token in enumerate(spec.prompt) if position not in inside]
-
-
-def _require_compatible(spec: SequenceSpec) -> None:
-    """Raises UnsupportedParameter for settings that exclude each other."""
-    prediction = spec.prediction
-    if spec.images and prediction.context_overflow_policy != "stopAtLimit":
-        raise UnsupportedParameter(
-            f"context_overflow_policy: {prediction.context_overflow_policy} cannot drop parts of "
-            "a prompt with images.",
-            param="context_overflow_policy",
-            hint="Use stopAtLimit.",
-        )
-    last = spec.images[-1] if spec.images else None
-    if last is not None and last.begin + last.length >= len(spec.prompt):
-        raise InvalidParameter(
-            "prompt: it ends with an image; some text must follow.", param="prompt"
-        )
-    speculates = prediction.prompt_lookup or prediction.draft_model is not None
-    if speculates and prediction.deterministic == "strict":
-        name = "draft_model" if prediction.draft_model is not None else "prompt_lookup"
-        raise UnsupportedParameter(
-            f"{name}: strict determinism excludes speculation.",
-            param=name,
-            hint="Leave one of the two out.",
-        )

@@ -113,6 +113,9 @@ class ScriptedModel:
     def make_constraint(self, structured: StructuredOutput) -> Any:
         raise UnsupportedParameter("A scripted model cannot be constrained.", param="structured")
 
+    def prepare_draft_model(self, path: str) -> None:
+        raise UnsupportedParameter("A scripted model does not speculate.", param="draft_model")
+
     def add(self, spec: SequenceSpec) -> None:
         self._require_possible(spec)
         index = self._script.choose_reply(self.detokenize(spec.prompt).decode(errors="replace"))

@@ -29,6 +29,9 @@ class Constraint(Protocol):
     def forced(self, most: int) -> list[int]:
         """At most `most` tokens that are left without an alternative now; none is accepted."""
 
+    def count_allowed(self, tokens: Sequence[int]) -> int:
+        """How many of `tokens` could join, one after the other; none is accepted."""
+
     @property
     def must_end(self) -> bool:
         """Whether nothing but the end of the answer can come next."""

@@ -110,5 +110,5 @@ class Advancer:
         sequence.accepted += accepted
         self._counters.drafted += drafted
         self._counters.accepted += accepted
-        if sequence.drafter is not None:
+        if sequence.drafter is not None and drafted:
             sequence.drafter.observe(drafted, accepted)

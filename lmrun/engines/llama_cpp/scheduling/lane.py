@@ -176,15 +176,19 @@ class Lane:
             self._proceed(part, events)
 
     def _draft(self, streams: list[Sequence]) -> None:
+        """Guesses for the streams that speculate, as many as there are rows to verify."""
         room = self._shape.spare
         for stream in streams:
-            if stream.drafter is not None and stream.pending == 1 and room:
-                most = min(room, stream.limit - stream.generated - 1, stream.room - 1)
-                if most > 0:
-                    stream.drafts = stream.drafter.propose(
-                        stream.tokens, most, self._costs, len(streams)
-                    )
-                    room -= len(stream.drafts)
+            if stream.drafter is None or stream.pending > 1:
+                continue
+            most = min(room, stream.longest_draft, stream.room - 1)
+            if most > 0:
+                drafts = stream.drafter.propose(stream.tokens, most, self._costs, len(streams))
+                constraint = stream.sampler.constraint
+                if drafts and constraint is not None:
+                    del drafts[constraint.count_allowed(drafts) :]
+                stream.drafts = drafts
+                room -= len(drafts)
 
     def _add_prompts(self, streams: list[Sequence], prompts: list[Sequence]) -> list[Slice]:
         batch, shape = self._context.batch, self._shape

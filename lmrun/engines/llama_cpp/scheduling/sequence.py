@@ -39,17 +39,19 @@ class Sequence:
         *,
         context_length: int,
         namespace: Namespace = (),
-        order: int = 0,
+        drafter: Drafter | None = None,
     ) -> None:
+        """Raises ContextOverflow when the beginning that must stay leaves no room."""
         self.id = spec.id
         self.sampler = sampler
         self.namespace = namespace
-        self.order = order
+        self.order = 0
         self.images: tuple[ImageSpan, ...] = spec.images
         self.stop_tokens = frozenset(spec.prediction.stop_token_ids)
         self.is_shifting = spec.prediction.context_overflow_policy != "stopAtLimit"
         self.wants_prompt_scores = spec.prediction.echo and spec.prediction.logprobs is not None
-        self.drafter: Drafter | None = None
+        self.drafter = drafter
+        self._most_drafts = spec.prediction.max_draft_tokens
         self._context_length = context_length
         self._keep = spec.keep if spec.prediction.context_overflow_policy == "truncateMiddle" else 0
         wanted = spec.prediction.max_tokens
@@ -62,6 +64,8 @@ class Sequence:
         self.prompt_length = len(prompt)
         self.limit, self.limit_reason = self._choose_limit(wanted)
         self.reserved = min(self.prompt_length + self.limit, context_length)
+        # With M-RoPE an image fills more cells than positions.
+        self.reserved += sum(image.handle.tokens - image.length for image in spec.images)
         self._array = np.zeros(self.prompt_length + _MARGIN, dtype=np.int32)
         self._array[: self.prompt_length] = prompt
         self._view = self._array.data
@@ -103,6 +107,11 @@ class Sequence:
     def room(self) -> int:
         """Tokens for which the context still has room."""
         return self._context_length - self.length
+
+    @property
+    def longest_draft(self) -> int:
+        """Tokens that may be guessed at a time: the last one allowed is never a guess."""
+        return min(self._most_drafts, self.limit - self.generated - 1)
 
     def append(self, token: int) -> None:
         """A token joins the answer."""
