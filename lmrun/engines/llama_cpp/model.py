@@ -96,6 +96,18 @@ class GenerationModel:
             text, add_special=add_special, parse_special=parse_special
         )
 
+    def prepare_prompt(
+        self, pieces: Several[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
+        if self._vision is None:
+            raise UnsupportedParameter(
+                f"This {self.info.architecture} model was loaded without vision: it takes no "
+                "images.",
+                param="images[0]",
+                hint="Set load.mmproj to the projector that was published with it.",
+            )
+        return self._vision.prepare(pieces, self.tokenize, add_special=add_special)
+
     def detokenize(self, tokens: Several[int]) -> bytes:
         return self._native.vocabulary.detokenize(tokens)
 
