@@ -8,15 +8,25 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun.catalog.entries import CatalogEntry, make_entries
 from lmrun.catalog.folders import find_files
 from lmrun.catalog.gguf import find_parts
-from lmrun.catalog.gguf_header import read_header
+from lmrun.catalog.gguf_header import GgufHeader, describe, read_header
+from lmrun.catalog.gguf_reader import open_window, parse_container
 from lmrun.catalog.index import CatalogIndex, IndexedFile
-from lmrun.catalog.memory import estimate_bytes
+from lmrun.catalog.memory import (
+    WORKER_BYTES,
+    Estimate,
+    LoadFiles,
+    Sizes,
+    estimate_model,
+    estimate_strict,
+    read_sizes,
+)
 from lmrun.catalog.packages.fetch import (
     fetch_into_store,
     one_fetch_at_a_time,
@@ -88,16 +98,28 @@ class Catalog:
         self._index.save()
         return entries
 
-    def estimate_memory(self, path: Path, load: LoadConfig) -> int:
-        """Bytes of RAM for weights and KV cache. Raises ModelInvalid for a bad GGUF file.
+    def estimate_memory(
+        self, files: LoadFiles, load: LoadConfig, *, strict: bool = False
+    ) -> Estimate:
+        """Bytes of RAM for a load; `strict`: with the context of strict determinism.
 
-        A file that is no GGUF counts with its size.
+        Raises ModelInvalid for a bad GGUF file. A file that is no GGUF counts with its size.
         """
-        if path.suffix.lower() != ".gguf":
-            return _size(path)
-        header = read_header(path)
-        weights = sum(_size(part) for part in find_parts(path, header))
-        return estimate_bytes(header, weights, load)
+        if files.model.suffix.lower() != ".gguf":
+            return Estimate(weights=_size(files.model))
+        header, sizes, found = _estimate_file(files.model, load)
+        attached = [*files.adapters, *([files.mmproj] if files.mmproj else [])]
+        draft = 0
+        if files.draft_model is not None:
+            guesser = _estimate_file(files.draft_model, load)[2]
+            draft = guesser.at_load
+        return replace(
+            found,
+            attached=sum(_size(path) for path in attached),
+            draft=draft,
+            strict=estimate_strict(header, sizes, load) if strict else 0,
+            worker=WORKER_BYTES,
+        )
 
     def _look_into(self, path: Path) -> IndexedFile:
         try:
@@ -180,6 +202,21 @@ def _index_file(path: Path, found: os.stat_result) -> IndexedFile:
         header.chat_template is not None,
         None,
     )
+
+
+def _estimate_file(path: Path, load: LoadConfig) -> tuple[GgufHeader, Sizes, Estimate]:
+    with open_window(path) as window:
+        raw = parse_container(window)
+        header = describe(raw)
+    parts = find_parts(path, header)
+    tensors = [*raw.tensors]
+    for part in parts[1:]:
+        with suppress(ModelInvalid), open_window(part) as window:
+            # A part that is missing or broken is said so by whoever loads it.
+            tensors += parse_container(window).tensors
+    sizes = read_sizes(raw, tensors, load.num_experts or header.expert_used_count)
+    weights = sum(_size(part) for part in parts)
+    return header, sizes, estimate_model(header, sizes, weights, load)
 
 
 def _size(path: Path) -> int:

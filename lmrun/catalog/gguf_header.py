@@ -55,7 +55,8 @@ class GgufHeader:
 
     `role`: `part` is a later part of a split model, `other` a bare vocabulary and the like.
     `heads_kv`: key/value heads of every layer. `key_length`, `value_length`: per head.
-    `file_size`: bytes of this one file.
+    `expert_used_count`: experts per token, 0 for a dense model. `file_size`: bytes of this one
+    file.
     """
 
     role: Role
@@ -72,6 +73,7 @@ class GgufHeader:
     key_length: int
     value_length: int
     is_encoder: bool
+    expert_used_count: int
     tokenizer: str | None
     chat_template: str | None
     split_no: int
@@ -176,6 +178,7 @@ def _describe_fragment(keys: _Keys, role: Role, architecture: str = "") -> GgufH
         key_length=0,
         value_length=0,
         is_encoder=False,
+        expert_used_count=0,
         tokenizer=None,
         chat_template=None,
         split_no=keys.small("split.no") or 0,
@@ -208,6 +211,7 @@ def _describe_model(keys: _Keys, architecture: str) -> GgufHeader:
         key_length=sizes["attention.key_length"] or head_width,
         value_length=sizes["attention.value_length"] or head_width,
         is_encoder=_is_encoder(architecture),
+        expert_used_count=sizes["expert_used_count"] or 0,
         tokenizer=keys.text("tokenizer.ggml.model"),
         chat_template=_find_template(keys),
         split_no=0,

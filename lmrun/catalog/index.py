@@ -15,7 +15,7 @@ from lmrun.catalog.gguf_header import GgufHeader
 from lmrun.errors import StoreError
 from lmrun.store.atomic import write_atomic
 
-_VERSION = 1
+_VERSION = 2
 
 
 class IndexedFile(msgspec.Struct, frozen=True):

@@ -47,8 +47,15 @@ def _unknown_presets(models: dict[str, Any], presets: dict[str, Any]) -> Iterato
     for key, model in models.items():
         preset = _mapping(model).get("preset")
         if isinstance(preset, str) and preset not in presets:
-            hint = suggest(preset, list(presets)) or "; this profile has no `presets`"
-            yield Finding(("models", key, "preset"), f"no preset has this name{hint}")
+            yield Finding(("models", key, "preset"), _no_such(preset, presets))
+        for index, name in enumerate(_list(_mapping(model).get("prewarm"))):
+            if isinstance(name, str) and name not in presets:
+                yield Finding(("models", key, "prewarm", index), _no_such(name, presets))
+
+
+def _no_such(preset: str, presets: dict[str, Any]) -> str:
+    hint = suggest(preset, list(presets)) or "; this profile has no `presets`"
+    return f"no preset has this name{hint}"
 
 
 def _taken_identifiers(models: dict[str, Any]) -> Iterator[Finding]:

@@ -51,13 +51,16 @@ class LoadedProfile:
 
     `root`: the file that was asked for, absolute. `texts`: every file read: the root, its
     includes, then what `${file:…}` named outside secret fields. `base_dirs`: model key → the
-    directory that a `file:` source is relative to. `environment`: the names of all `${env:…}`.
+    directory that a `file:` source is relative to. `attachment_dirs`: the same for the model's
+    `load.adapters`, `load.mmproj` and `load.draft_model`, by these names. `environment`: the names
+    of all `${env:…}`.
     """
 
     profile: Profile
     root: Path
     texts: tuple[SourceText, ...]
     base_dirs: Mapping[str, Path]
+    attachment_dirs: Mapping[str, Mapping[str, Path]]
     environment: frozenset[str]
 
 
@@ -86,6 +89,7 @@ def load_profile(
         root=root,
         texts=tuple(SourceText(file, text) for file, text in texts.items()),
         base_dirs=_find_base_dirs(tree),
+        attachment_dirs=_find_attachment_dirs(tree),
         environment=find_environment(tree),
     )
 
@@ -116,14 +120,33 @@ def _is_news(fault: Fault, has_holes: bool) -> bool:
 
 
 def _find_base_dirs(tree: nodes.Mapping) -> dict[str, Path]:
-    models = tree.entries["models"].node if "models" in tree.entries else None
-    if not isinstance(models, nodes.Mapping):
-        return {}
-    return {
-        key: Path(entry.node.entries["source"].node.position.file).parent
-        for key, entry in models.entries.items()
-        if isinstance(entry.node, nodes.Mapping)
+    return {key: _folder_of(model.entries["source"].node) for key, model in _models(tree).items()}
+
+
+def _find_attachment_dirs(tree: nodes.Mapping) -> dict[str, dict[str, Path]]:
+    loads = {
+        key: model.entries["load"].node
+        for key, model in _models(tree).items()
+        if "load" in model.entries
     }
+    return {
+        key: {name: _folder_of(entry.node) for name, entry in load.entries.items()}
+        for key, load in loads.items()
+        if isinstance(load, nodes.Mapping)
+    }
+
+
+def _models(tree: nodes.Mapping) -> dict[str, nodes.Mapping]:
+    models = tree.entries["models"].node if "models" in tree.entries else None
+    entries = models.entries if isinstance(models, nodes.Mapping) else {}
+    return {
+        key: entry.node for key, entry in entries.items() if isinstance(entry.node, nodes.Mapping)
+    }
+
+
+def _folder_of(node: nodes.Node) -> Path:
+    """A list is of one file: a later one replaces it as a whole."""
+    return Path(node.position.file).parent
 
 
 def _refuse(problems: list[Problem], overlaid: Overlaid) -> NoReturn:

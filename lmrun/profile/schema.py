@@ -7,18 +7,16 @@ listed in `PLANNED`, so that the refusal can say so.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from lmrun.errors import SourceInvalid
 from lmrun.settings.base import Settings
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.quantities import Size
 from lmrun.settings.secret import Secret
-from lmrun.settings.sources import parse_source
+from lmrun.settings.sources import check_source
 
 _KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:-]*(/[A-Za-z0-9][A-Za-z0-9._@:-]*)*$"
 _IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:/-]*$"
@@ -56,25 +54,11 @@ PLANNED: dict[str, str] = {
     "models.*.ttl": "the declarative lifecycle",
     "models.*.rollout": "the declarative lifecycle",
     "models.*.prompt_template": "the complete API",
-    "models.*.prewarm": "the complete llama.cpp engine",
-    "models.*.deterministic": "the complete llama.cpp engine",
-    "models.*.load.adapters": "the complete llama.cpp engine",
-    "models.*.load.kv_tokens": "the complete llama.cpp engine",
-    "models.*.load.prefix_cache": "the complete llama.cpp engine",
-    "models.*.load.draft_model": "the complete llama.cpp engine",
-    "models.*.load.mmproj": "the complete llama.cpp engine",
-    "models.*.load.num_experts": "the complete llama.cpp engine",
-    "models.*.load.seed": "the complete llama.cpp engine",
-    "models.*.load.offload_kv_cache_to_gpu": "the complete llama.cpp engine",
 }
 """Fields of the design that have not landed, each with what will bring it."""
 
 PLANNED_VALUES: dict[str, dict[str, str]] = {
     "models.*.state": {"on_demand": "the declarative lifecycle"},
-    "presets.*.prediction.context_overflow_policy": {
-        "truncateMiddle": "the complete llama.cpp engine",
-        "rollingWindow": "the complete llama.cpp engine",
-    },
     "server.api_keys.*.scopes.*": dict.fromkeys(("models", "tools", "admin"), "the complete API"),
 }
 """Values of the design that have not landed, by their field."""
@@ -127,12 +111,7 @@ def _check_cors(value: Any) -> Any:
 def _check_source(source: str) -> str:
     if source.startswith("hf:"):
         raise ValueError(f"a model from the Hugging Face hub {refuse_planned('the complete API')}")
-    try:
-        parse_source(source, Path("/"))
-    except SourceInvalid as error:
-        # Its message repeats the value, which may come out of a variable.
-        raise ValueError(f"is no source that lmrun understands. {error.hint}") from None
-    return source
+    return check_source(source)
 
 
 class ApiKey(Settings):
@@ -200,6 +179,14 @@ class ModelConfig(Settings):
     )
     load: LoadConfig = Field(LoadConfig(), description="What is fixed when the model is loaded.")
     preset: PresetName | None = Field(None, description="A preset of this profile.")
+    prewarm: Annotated[tuple[PresetName, ...], Field(max_length=64, strict=False)] = Field(
+        (), description="Presets whose system prompts are computed when the model is loaded."
+    )
+    deterministic: Literal["off", "strict"] = Field(
+        "off",
+        description="`strict`: requests that do not say otherwise give the same tokens for the "
+        "same seed, whatever else runs.",
+    )
 
 
 class Preset(Settings):

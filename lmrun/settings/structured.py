@@ -23,7 +23,7 @@ MAX_TRIGGERS = 16
 class JsonOutput(Settings):
     """JSON, compact, that satisfies `json_schema`; without one, any JSON object."""
 
-    type: Literal["json"]
+    type: Literal["json"] = Field(description="`json`.")
     json_schema: dict[str, Any] | bool = Field(
         default_factory=lambda: {"type": "object"}, description="A JSON schema."
     )
@@ -39,14 +39,14 @@ class JsonOutput(Settings):
 class RegexOutput(Settings):
     """Text that matches `regex` as a whole."""
 
-    type: Literal["regex"]
+    type: Literal["regex"] = Field(description="`regex`.")
     regex: str = Field(min_length=1, max_length=MAX_REGEX_CHARACTERS)
 
 
 class ChoiceOutput(Settings):
     """One of `choices`, to the letter."""
 
-    type: Literal["choice"]
+    type: Literal["choice"] = Field(description="`choice`.")
     choices: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...],
         Field(min_length=1, max_length=MAX_CHOICES, strict=False),
@@ -56,7 +56,7 @@ class ChoiceOutput(Settings):
 class GrammarOutput(Settings):
     """Text that `grammar` derives. `gbnf`: llama.cpp's notation; `lark`: llguidance's."""
 
-    type: Literal["gbnf", "lark"]
+    type: Literal["gbnf", "lark"] = Field(description="The grammar's notation.")
     grammar: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_BYTES)]
     triggers: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],

@@ -9,12 +9,10 @@ import pytest
 
 from lmrun.catalog.catalog import Catalog
 from lmrun.catalog.entries import CatalogEntry
-from lmrun.errors import ModelInvalid, SourceMissing
-from lmrun.settings.load import LoadConfig
+from lmrun.errors import SourceMissing
 from lmrun.settings.sources import FileSource
 from lmrun.store.home import Home
 from tests.catalog.gguf_files import STRING, UINT16, UINT32, GgufFile
-from tests.support.tiny_llama import TinyShape, write_tiny_llama
 
 MODEL = GgufFile().build()
 
@@ -232,38 +230,3 @@ def test_a_home_that_cannot_be_written_still_lists(
     put(home.models / "o/m/x.gguf")
     home.catalog_index.mkdir()
     assert keys(catalog) == ["x"]
-
-
-def test_memory_is_weights_and_cache(catalog: Catalog, tmp_path: Path) -> None:
-    shape = TinyShape(layers=3, embedding=32, heads=4, kv_heads=2, context_length=512)
-    path = write_tiny_llama(tmp_path / "m.gguf", shape=shape)
-    weights = path.stat().st_size
-    load = LoadConfig(context_length=100, max_parallel_predictions=2)
-    cache = 100 * 2 * 3 * 2 * (8 * 2 + 8 * 2)
-    assert catalog.estimate_memory(path, load) == weights + cache
-    smaller = load.model_copy(update={"k_cache_type": "q8_0", "v_cache_type": "q8_0"})
-    assert catalog.estimate_memory(path, smaller) == weights + cache * 34 // 64
-    own = LoadConfig(max_parallel_predictions=1)
-    assert catalog.estimate_memory(path, own) == weights + 512 * 3 * 2 * 32
-
-
-def test_an_encoder_has_no_cache(catalog: Catalog, tmp_path: Path) -> None:
-    content = MODEL.replace(b"llama", b"xbert")
-    path = put(tmp_path / "m.gguf", content)
-    assert catalog.estimate_memory(path, LoadConfig()) == len(content)
-
-
-def test_memory_of_a_split_model_counts_all_parts(catalog: Catalog, tmp_path: Path) -> None:
-    first = put(tmp_path / "m-00001-of-00002.gguf", part(1, 2))
-    second = put(tmp_path / "m-00002-of-00002.gguf", part(2, 2))
-    alone = catalog.estimate_memory(put(tmp_path / "m.gguf"), LoadConfig())
-    both = catalog.estimate_memory(first, LoadConfig())
-    assert both - alone == first.stat().st_size + second.stat().st_size - len(MODEL)
-
-
-def test_memory_of_other_files_is_their_size_and_of_broken_ones_an_error(
-    catalog: Catalog, tmp_path: Path
-) -> None:
-    assert catalog.estimate_memory(put(tmp_path / "m.scripted.json", b"{}"), LoadConfig()) == 2
-    with pytest.raises(ModelInvalid):
-        catalog.estimate_memory(put(tmp_path / "m.gguf", b"GGUF"), LoadConfig())

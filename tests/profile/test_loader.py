@@ -260,7 +260,7 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_text() -> None:
         "server: {port: no, host: 0.0.0.0}\n"
         "models:\n"
         "  a: {source: hf:x, preset: nope, identifer: b}\n"
-        "  b: {load: {context_length: 1, adapters: []}, identifier: a}\n"
+        "  b: {load: {context_length: 1, adapter: []}, identifier: a}\n"
         "presets: {c: {system_prompt: '${env:UNSET}'}}\n"
         "include: [missing.yaml]\n"
     )
@@ -270,7 +270,7 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_text() -> None:
         (4, "models.a.source"),
         (4, "models.a.identifer"),
         (5, "models.b.load.context_length"),
-        (5, "models.b.load.adapters"),
+        (5, "models.b.load.adapter"),
         (6, "presets.c.system_prompt"),
         (7, "include"),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmrun.settings.quantities import parse_duration, parse_size
+from lmrun.settings.quantities import format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,12 @@ def test_what_is_no_duration_is_refused_with_examples(value: object) -> None:
 def test_what_is_no_size_is_refused_with_examples(value: object) -> None:
     with pytest.raises(ValueError, match="like 512kB, 32MiB or 4GB"):
         parse_size(value)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (1, "1B"), (1024, "1KiB"), (1500, "1500B"), (32 * 2**20, "32MiB"), (2**31, "2GiB")],
+)
+def test_a_size_is_written_exactly_and_can_be_read_again(size: int, text: str) -> None:
+    assert format_size(size) == text
+    assert parse_size(text) == size

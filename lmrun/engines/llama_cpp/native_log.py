@@ -34,6 +34,11 @@ def forget() -> None:
     _lines.clear()
 
 
+def read_lines() -> list[str]:
+    """Everything since `install` or `forget` that is still kept, oldest first."""
+    return [line.strip() for _, line in _lines]
+
+
 def read_problems() -> list[str]:
     """Warnings and errors since `install` or `forget`, oldest first, each one line."""
     return [line.strip() for level, line in _lines if level in (_WARN, _ERROR) and line.strip()]

@@ -15,8 +15,6 @@ MIXED_STEP_RATIO = 3.0
 AIM_RATIO = 2.5
 FIRST_SLICE = 16
 SHORTEST_EXACT = 8
-_CHUNK_COST = 4.3e9
-_SMALLEST_CHUNK = 16
 _RISE = 1.1
 _WEIGHT = 0.3
 _LEAST_SHARE = 0.02
@@ -57,17 +55,6 @@ def choose_slice(pace: Pace, rows: int, most: int) -> int:
         return min(FIRST_SLICE, most)
     affordable = math.floor((AIM_RATIO - 1) * decode_s / pace.token_s)
     return max(1, min(affordable, 2 * pace.largest, most))
-
-
-def choose_chunk(parameters: int, cores: int, most: int) -> int:
-    """Prompt tokens of one step when nothing streams: bounds a step to some 100 ms on a CPU.
-
-    A power of two that depends on the model and the machine, never on measured times: with flash
-    attention the same prompt gives other logits in other chunks, so a seed keeps its text.
-    """
-    affordable = cores * _CHUNK_COST / max(parameters, 1)
-    chunk = 1 << math.floor(math.log2(max(affordable, _SMALLEST_CHUNK)))
-    return min(chunk, most)
 
 
 def share(remaining: Sequence[int], budget: int) -> list[int]:

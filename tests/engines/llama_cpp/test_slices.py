@@ -11,7 +11,6 @@ from lmrun.engines.llama_cpp.slices import (
     MIXED_STEP_RATIO,
     SHORTEST_EXACT,
     Pace,
-    choose_chunk,
     choose_slice,
     observe,
     share,
@@ -109,20 +108,3 @@ def test_no_prompt_is_cut_where_results_would_depend_on_the_cut(length: int, bud
         parts.append(taken)
         rest -= taken
     assert len(parts) == 1 or min(parts) >= SHORTEST_EXACT
-
-
-@pytest.mark.parametrize(
-    ("parameters", "cores", "most", "expected"),
-    [
-        (300_000, 2, 512, 512),
-        (135_000_000, 2, 512, 32),
-        (7_000_000_000, 2, 512, 16),
-        (7_000_000_000, 64, 512, 32),
-        (135_000_000, 2, 4, 4),
-        (0, 1, 512, 512),
-    ],
-)
-def test_a_chunk_follows_the_size_of_model_and_machine(
-    parameters: int, cores: int, most: int, expected: int
-) -> None:
-    assert choose_chunk(parameters, cores, most) == expected

@@ -13,6 +13,7 @@ from pathlib import Path
 import llama_cpp
 from llama_cpp import llama_cpp as native
 
+from lmrun.catalog.memory import choose_chunk
 from lmrun.engines.base import NO_ATTACHMENTS, Attachments, ModelInfo
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.loading import settings
@@ -21,7 +22,6 @@ from lmrun.engines.llama_cpp.loading.context import make_context
 from lmrun.engines.llama_cpp.loading.fingerprint import digest_engine
 from lmrun.engines.llama_cpp.loading.shape import ContextShape, shape_embedding, shape_generation
 from lmrun.engines.llama_cpp.loading.weights import Weights, load_weights, read_build
-from lmrun.engines.llama_cpp.slices import choose_chunk
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import LoadFailed, SettingRefused
 from lmrun.settings.load import LoadConfig

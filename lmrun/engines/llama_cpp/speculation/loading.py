@@ -8,11 +8,11 @@ from pathlib import Path
 
 from llama_cpp import llama_cpp as native
 
+from lmrun.catalog.memory import choose_chunk
 from lmrun.engines.llama_cpp.loading.context import make_context
 from lmrun.engines.llama_cpp.loading.native import NativeModel, require_same_vocabulary
 from lmrun.engines.llama_cpp.loading.shape import ContextShape
 from lmrun.engines.llama_cpp.loading.weights import Weights, load_weights
-from lmrun.engines.llama_cpp.slices import choose_chunk
 from lmrun.engines.llama_cpp.speculation.draft_model import DraftModel
 from lmrun.errors import SettingRefused
 from lmrun.settings.load import LoadConfig
