@@ -40,7 +40,7 @@ class PredictionConfig(Settings):
     """
 
     temperature: Annotated[float, Field(ge=0, le=100)] = Field(
-        0.8, description="0 is greedy: always the most likely token."
+        0.8, description="0 is greedy: the most likely token of those that are left."
     )
     top_k: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         40, description="Keep the k most likely tokens; 0 keeps all."
@@ -51,7 +51,7 @@ class PredictionConfig(Settings):
     min_p: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Drop tokens below this share of the best token's probability."
     )
-    repeat_penalty: Annotated[float, Field(gt=0, le=100)] = Field(
+    repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] = Field(
         1.1, description="Divide logits of the last 64 tokens, prompt included; 1 is off."
     )
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
@@ -96,10 +96,13 @@ class PredictionConfig(Settings):
         -1, description="Tokens that DRY looks back on; -1 is the whole context."
     )
     dry_sequence_breakers: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=40)], ...],
         Field(max_length=16, strict=False),
-    ] = Field(("\n", ":", '"', "*"), description="Texts at which DRY's sequences end.")
-    mirostat: Literal[0, 1, 2] = Field(
+    ] = Field(
+        ("\n", ":", '"', "*"),
+        description="Texts at which DRY's sequences end, each at most 40 bytes.",
+    )
+    mirostat: Annotated[int, Field(ge=0, le=2)] = Field(
         0,
         description="Mirostat 1 or 2 instead of top_k, top_p, min_p, typical_p and XTC; 0 is off.",
     )

@@ -79,7 +79,8 @@ def test_a_request_is_described_with_its_bounds_and_nothing_more() -> None:
     schema = DOCUMENT["components"]["schemas"]["ChatRequest"]
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(ChatRequest.model_fields)
-    assert schema["properties"]["n"]["enum"] == [1, None]
+    assert schema["properties"]["n"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 8}
+    assert schema["properties"]["modalities"]["enum"] == [["text"], None]
     assert schema["properties"]["messages"]["maxItems"] == 4096
 
 

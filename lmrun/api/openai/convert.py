@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
+from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.chat.messages import (
     MAX_IMAGES,
     MAX_IMAGES_BYTES,
@@ -12,23 +15,11 @@ from lmrun.chat.messages import (
     RawPrompt,
     TextPart,
 )
-from lmrun.errors import BodyTooLarge, InvalidParameter
+from lmrun.errors import BodyTooLarge, InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
 
 MAX_TEXT_BYTES = 8 * 2**20
 """Of a prompt, in UTF-8: what tokenizers and the frames to a worker are meant for."""
-
-_SAMPLING = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "max_tokens",
-    "logit_bias",
-)
 
 
 def to_conversation(request: ChatRequest) -> Conversation:
@@ -67,10 +58,17 @@ def to_prediction(request: GenerationRequest) -> PredictionConfig:
     """Only what the request chose. Raises InvalidParameter for choices that contradict."""
     if request.stream_options is not None and not request.stream:
         raise InvalidParameter("`stream_options` needs `stream: true`.", param="stream_options")
-    values = ((name, getattr(request, name)) for name in _SAMPLING)
+    values = ((name, getattr(request, name)) for name in SamplingParameters.model_fields)
     chosen = {name: value for name, value in values if value is not None}
-    if isinstance(request, ChatRequest) and request.max_completion_tokens is not None:
-        chosen["max_tokens"] = _choose_max_tokens(request.max_tokens, request.max_completion_tokens)
+    if isinstance(request, ChatRequest):
+        chosen |= _choose_for_chat(request)
+    if isinstance(request, CompletionRequest):
+        chosen |= _choose_for_completion(request)
+    if chosen.get("max_tokens") == 0 and not chosen.get("echo"):
+        raise InvalidParameter(
+            "`max_tokens`: must be at least 1, or -1 for no limit; 0 needs `echo: true`.",
+            param="max_tokens",
+        )
     if request.stop is not None:
         chosen["stop_strings"] = request.stop
     if request.seed is not None:
@@ -78,9 +76,36 @@ def to_prediction(request: GenerationRequest) -> PredictionConfig:
     return PredictionConfig(**chosen)
 
 
+def count_choices(request: GenerationRequest) -> int:
+    """How many answers to generate. Raises UnsupportedParameter when the best of more is wanted."""
+    choices = request.n or 1
+    if isinstance(request, CompletionRequest) and request.best_of not in (None, choices):
+        raise UnsupportedParameter(
+            f"`best_of`: not supported yet; only {choices}, the number of choices, is.",
+            param="best_of",
+        )
+    return choices
+
+
 def fold_seed(seed: int) -> int:
     """OpenAI's seeds have 63 bits, ours 32: small ones stay, others are folded, always alike."""
     return (seed ^ (seed >> 32)) & 0xFFFF_FFFF
+
+
+def _choose_for_chat(request: ChatRequest) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    if request.max_completion_tokens is not None:
+        chosen["max_tokens"] = _choose_max_tokens(request.max_tokens, request.max_completion_tokens)
+    if request.top_logprobs and not request.logprobs:
+        raise InvalidParameter("`top_logprobs` needs `logprobs: true`.", param="top_logprobs")
+    if request.logprobs is not None:
+        chosen["logprobs"] = (request.top_logprobs or 0) if request.logprobs else None
+    return chosen
+
+
+def _choose_for_completion(request: CompletionRequest) -> dict[str, Any]:
+    values = {"echo": request.echo, "logprobs": request.logprobs}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _choose_max_tokens(old: int | None, new: int) -> int:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
-from lmrun.api.openai.chunks import ChatFormat, CompletionFormat, Format, Stamp
+from lmrun.api.openai.answers.formats import (
+    ChatFormat,
+    CompletionFormat,
+    Format,
+    Stamp,
+    Whole,
+)
+from lmrun.api.openai.choices import generate_choices
 from lmrun.api.openai.convert import (
+    count_choices,
     locate_image,
     to_conversation,
     to_prediction,
@@ -24,7 +32,7 @@ from lmrun.api.openai.validate import validate_request
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
-from lmrun.chat.events import ChatEnd, MessageDelta
+from lmrun.chat.events import ChatEnd, Event, MessageDelta
 from lmrun.chat.messages import Conversation, Prompt
 from lmrun.errors import EngineError, RequestError, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
@@ -40,6 +48,7 @@ class Generation:
     model: str
     prompt: Prompt
     prediction: PredictionConfig
+    choices: int
     make_format: Callable[[Instance], Format]
 
 
@@ -66,15 +75,17 @@ async def _answer(
     request: GenerationRequest,
     prompt: Prompt,
     prefix: str,
-    format_type: Callable[[Stamp, bool], Format],
+    format_type: Callable[[Stamp, bool, int], Format],
 ) -> ASGIApp:
     options = request.stream_options
     include_usage = options is not None and options.include_usage
+    choices = count_choices(request)
     generation = Generation(
         request.model,
         prompt,
         to_prediction(request),
-        lambda instance: format_type(_make_stamp(prefix, instance), include_usage),
+        choices,
+        lambda instance: format_type(_make_stamp(prefix, instance), include_usage, choices),
     )
     if request.stream:
         return await open_stream(_stream(pool, generation))
@@ -92,37 +103,59 @@ def _make_stamp(prefix: str, instance: Instance) -> Stamp:
 
 async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, None]:
     """Chunks; the first comes with the generation's first event, of whatever kind."""
-    async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
-        _require_sight(lease.instance, generation.prompt)
-        form = generation.make_format(lease.instance)
-        head = form.start()
-        async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
-            async for event in events:
-                if isinstance(event, MessageDelta):
-                    yield head + form.delta(event.text)
-                    head = b""
-                elif isinstance(event, ChatEnd):
-                    yield head + form.end(event)
+    async with _run(pool, generation) as (form, events):
+        head = b"".join(map(form.start, range(generation.choices)))
+        ends: dict[int, ChatEnd] = {}
+        async for index, event in events:
+            if isinstance(event, MessageDelta):
+                yield head + form.delta(index, event)
+            elif isinstance(event, ChatEnd):
+                ends[index] = event
+                finish = head + form.finish(index, event.stop_reason)
+                if len(ends) == generation.choices:
+                    yield finish + form.end([ends[index] for index in sorted(ends)])
                     return
-                elif head:
-                    yield head
-                    head = b""
+                yield finish
+            elif head:
+                yield head
+            head = b""
     raise _ended_early()
 
 
 async def _fold(pool: Pool, generation: Generation) -> bytes:
     """The same events, as one body."""
-    parts: list[str] = []
-    async with _in_terms_of(generation.prompt), pool.acquire(generation.model) as lease:
-        _require_sight(lease.instance, generation.prompt)
+    deltas: list[list[MessageDelta]] = [[] for _ in range(generation.choices)]
+    ends: dict[int, ChatEnd] = {}
+    async with _run(pool, generation) as (form, events):
+        async for index, event in events:
+            if isinstance(event, MessageDelta):
+                deltas[index].append(event)
+            elif isinstance(event, ChatEnd):
+                ends[index] = event
+        if len(ends) < generation.choices:
+            raise _ended_early()
+        return form.whole([Whole(_join(said), ends[index]) for index, said in enumerate(deltas)])
+
+
+@asynccontextmanager
+async def _run(
+    pool: Pool, generation: Generation
+) -> AsyncIterator[tuple[Format, AsyncGenerator[tuple[int, Event], None]]]:
+    """A format, and the events of all choices, while the lease is held."""
+    prompt = generation.prompt
+    async with _in_terms_of(prompt), pool.acquire(generation.model) as lease:
+        _require_sight(lease.instance, prompt)
         form = generation.make_format(lease.instance)
-        async with aclosing(lease.generate(generation.prompt, generation.prediction)) as events:
-            async for event in events:
-                if isinstance(event, MessageDelta):
-                    parts.append(event.text)
-                elif isinstance(event, ChatEnd):
-                    return form.whole("".join(parts), event)
-    raise _ended_early()
+        events = generate_choices(lease, prompt, generation.prediction, generation.choices)
+        async with aclosing(events):
+            yield form, events
+
+
+def _join(deltas: Sequence[MessageDelta]) -> MessageDelta:
+    return MessageDelta(
+        "".join(delta.text for delta in deltas),
+        tuple(token for delta in deltas for token in delta.logprobs),
+    )
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp
 
-from lmrun.api.openai.answers import Model, ModelList
+from lmrun.api.openai.answers.bodies import Model, ModelList
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer

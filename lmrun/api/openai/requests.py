@@ -16,16 +16,17 @@ from lmrun.api.openai.fields import (
     SAYS_ALL,
     UNSUPPORTED,
     Content,
-    LogitBias,
     PromptText,
     StopStrings,
     only,
 )
+from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.settings.base import Settings
+from lmrun.settings.prediction import MAX_TOP_LOGPROBS
 
 MAX_MESSAGES = 4096
+MAX_CHOICES = 8
 
-Penalty = Annotated[float, Field(ge=-2, le=2)]
 _LATER = "Not supported yet."
 
 
@@ -38,45 +39,27 @@ class StreamOptions(Settings):
     )
 
 
-class GenerationRequest(Settings):
+class GenerationRequest(SamplingParameters):
     """What chat and completions share. A setting left out is the instance's own."""
 
     model: str = Field(min_length=1, max_length=512, description="An identifier of /v1/models.")
     stream: bool = False
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    max_tokens: Annotated[int, Field(ge=-1, lt=2**31)] | None = Field(
-        None, description="At least 1; -1 is up to the context's end."
-    )
     stop: StopStrings | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         None, description="Same seed, same request, same text. Left out: a new one each time."
     )
-    logit_bias: LogitBias | None = None
-
-    n: Annotated[Any, only(1)] = Field(None, description="One choice per request.")
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None, description="How many choices; with a seed, choice i is generated with seed + i."
+    )
     user: str | None = Field(
         None, description="For a provider's abuse detection; here is no provider: no effect."
     )
     ttl: Annotated[Any, only()] = Field(None, description=_LATER)
-    draft_model: Annotated[Any, only()] = Field(None, description=_LATER)
     chat_template: Annotated[Any, only()] = Field(
         None, description="Templates come from the model or the profile, never from a request."
     )
     chat_template_kwargs: Annotated[Any, only()] = Field(None, description=_LATER)
-
-    @field_validator("max_tokens")
-    @classmethod
-    def _is_not_zero(cls, value: int | None) -> int | None:
-        if value == 0:
-            raise PydanticCustomError("zero", "must be at least 1, or -1 for no limit")
-        return value
 
 
 class ChatMessage(Settings):
@@ -135,8 +118,10 @@ class ChatRequest(GenerationRequest):
         None, description="The newer name of max_tokens."
     )
 
-    logprobs: Annotated[Any, only(False)] = Field(None, description=_LATER)
-    top_logprobs: Annotated[Any, only(0)] = Field(None, description=_LATER)
+    logprobs: bool | None = Field(None, description="Report each token's log probability.")
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None, description="With it, those of this many of the likeliest tokens at each place."
+    )
     tools: Annotated[Any, only([])] = Field(None, description=_LATER)
     tool_choice: Annotated[Any, only("none", "auto")] = Field(
         None, description="Without tools, both mean that none is called."
@@ -181,7 +166,12 @@ class CompletionRequest(GenerationRequest):
     """The body of /v1/completions: no template is applied."""
 
     prompt: PromptText
-    best_of: Annotated[Any, only(1)] = Field(None, description=_LATER)
-    echo: Annotated[Any, only(False)] = Field(None, description=_LATER)
-    logprobs: Annotated[Any, only()] = Field(None, description=_LATER)
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
+        None, description="Only what `n` is: every choice generated is given back."
+    )
+    echo: bool | None = Field(None, description="Give the prompt back before the answer.")
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None,
+        description="Report each token's log probability, with this many of the likeliest tokens.",
+    )
     suffix: Annotated[Any, only()] = Field(None, description=_LATER)

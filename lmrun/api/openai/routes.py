@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmrun.api.openai.answers import (
+from lmrun.api.openai.answers.bodies import (
     ChatCompletion,
     ChatCompletionChunk,
     Completion,

@@ -23,6 +23,10 @@ def chat(**parameters: Any) -> ChatRequest:
     return validate_request(ChatRequest, {**CHAT, **parameters})
 
 
+def completion(**parameters: Any) -> CompletionRequest:
+    return validate_request(CompletionRequest, {**COMPLETION, **parameters})
+
+
 def refusal(kind: type[GenerationRequest], json: Any) -> RequestError:
     with pytest.raises(RequestError) as caught:
         validate_request(kind, json)

@@ -194,7 +194,8 @@ def test_an_unknown_model_is_not_found(live: Live, stream: bool) -> None:
     ("parameters", "param"),
     [
         ({"temperature": "hot"}, "temperature"),
-        ({"n": 2}, "n"),
+        ({"n": 9}, "n"),
+        ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"extra_body": {"temprature": 1}}, "temprature"),
         ({"extra_body": {"max_tokens": 2**63}}, "max_tokens"),

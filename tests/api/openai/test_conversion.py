@@ -8,16 +8,17 @@ import pytest
 
 from lmrun.api.openai.convert import (
     MAX_TEXT_BYTES,
+    count_choices,
     fold_seed,
     to_conversation,
     to_prediction,
     to_raw_prompt,
 )
-from lmrun.api.openai.requests import ChatRequest, CompletionRequest
+from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.validate import validate_request
 from lmrun.chat.messages import Message, RawPrompt
 from lmrun.errors import BodyTooLarge, InvalidParameter, RequestError, UnsupportedParameter
-from tests.api.openai.bodies import CHAT, USER, chat, refusal
+from tests.api.openai.bodies import CHAT, USER, chat, completion, refusal
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,54 @@ def test_both_names_of_max_tokens_must_agree() -> None:
 
 def test_no_limit_can_be_said_as_lm_studio_says_it() -> None:
     assert to_prediction(chat(max_tokens=-1)).max_tokens == -1
-    assert refusal(ChatRequest, {**CHAT, "max_tokens": 0}).param == "max_tokens"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        chat(max_tokens=0),
+        completion(max_tokens=0),
+        completion(max_tokens=0, logprobs=1),
+        completion(max_tokens=0, echo=False),
+    ],
+    ids=str,
+)
+def test_no_tokens_at_all_is_no_answer(request_: GenerationRequest) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        to_prediction(request_)
+    assert caught.value.param == "max_tokens"
+
+
+def test_no_tokens_are_enough_to_score_a_prompt() -> None:
+    chosen = to_prediction(completion(max_tokens=0, echo=True, logprobs=0))
+    assert (chosen.max_tokens, chosen.echo, chosen.logprobs) == (0, True, 0)
+
+
+def test_log_probabilities_have_two_notations() -> None:
+    assert to_prediction(chat(logprobs=True)).logprobs == 0
+    assert to_prediction(chat(logprobs=True, top_logprobs=5)).logprobs == 5
+    assert to_prediction(completion(logprobs=5)).logprobs == 5
+    off = to_prediction(chat(logprobs=False))
+    assert off.logprobs is None
+    assert "logprobs" in off.model_fields_set
+    with pytest.raises(InvalidParameter) as caught:
+        to_prediction(chat(top_logprobs=5))
+    assert caught.value.param == "top_logprobs"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count"),
+    [({}, 1), ({"n": 1}, 1), ({"n": 8}, 8), ({"best_of": 1}, 1), ({"n": 3, "best_of": 3}, 3)],
+)
+def test_as_many_choices_as_asked_for(chosen: dict[str, Any], count: int) -> None:
+    assert count_choices(completion(**chosen)) == count
+
+
+@pytest.mark.parametrize("chosen", [{"best_of": 2}, {"n": 2, "best_of": 3}, {"n": 2, "best_of": 1}])
+def test_the_best_of_more_is_not_supported(chosen: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedParameter) as caught:
+        count_choices(completion(**chosen))
+    assert caught.value.param == "best_of"
 
 
 def test_stream_options_need_a_stream() -> None:

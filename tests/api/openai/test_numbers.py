@@ -2,46 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from lmrun.api.body import parse_json
+from lmrun.api.openai.convert import count_choices, to_prediction
 from lmrun.api.openai.requests import GenerationRequest
 from lmrun.api.openai.validate import validate_request
-from lmrun.errors import InvalidParameter
+from lmrun.errors import InvalidParameter, RequestError
 from lmrun.settings.prediction import PredictionConfig
 from tests.api.openai.bodies import KINDS, refusal
 
 
 def numeric_fields(kind: type[BaseModel]) -> list[tuple[str, str, dict[str, Any]]]:
-    """(name, JSON type, schema) of every number that a request can carry."""
-    found = []
+    """(name, JSON type, schema) of every parameter that is a number."""
+    return [
+        (name, option["type"], option)
+        for name, option in options_of(kind)
+        if option.get("type") in ("number", "integer")
+    ]
+
+
+def options_of(kind: type[BaseModel]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each way in which a parameter may be given."""
     for name, schema in kind.model_json_schema()["properties"].items():
         for option in schema.get("anyOf", [schema]):
-            if option.get("type") in ("number", "integer"):
-                found.append((name, option["type"], option))
-    return found
+            yield name, option
+
+
+def places_of_numbers(kind: type[BaseModel]) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Every place for a number, in a parameter or one level inside, and what puts one there."""
+    for name, option in options_of(kind):
+        if option.get("type") in ("number", "integer"):
+            yield name, lambda number: number
+        if option.get("items", {}).get("type") in ("number", "integer"):
+            yield name, lambda number: [number]
+        inside = option.get("additionalProperties")
+        if isinstance(inside, dict) and inside.get("type") in ("number", "integer"):
+            yield name, lambda number: {"7": number}
 
 
 NUMBERS = [(kind, base, *field) for kind, base in KINDS for field in numeric_fields(kind)]
+PLACES = [(kind, base, *place) for kind, base in KINDS for place in places_of_numbers(kind)]
 
 
-def test_the_table_of_numbers_is_complete() -> None:
-    names = {field[2] for field in NUMBERS}
-    assert names == {
-        "temperature",
-        "top_p",
-        "top_k",
-        "min_p",
-        "repeat_penalty",
-        "presence_penalty",
-        "frequency_penalty",
-        "max_tokens",
-        "max_completion_tokens",
-        "seed",
+def test_the_tables_of_numbers_hold_every_kind_of_place() -> None:
+    assert {"temperature", "max_tokens", "max_completion_tokens", "seed", "n", "mirostat"} <= {
+        field[2] for field in NUMBERS
     }
+    assert {place[2] for place in PLACES} - {field[2] for field in NUMBERS} == {
+        "stop_token_ids",
+        "logit_bias",
+        "adapters",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", [-1, 0, 2**31, 2**63, 1e308, float("nan"), "1", True], ids=lambda value: repr(value)
+)
+@pytest.mark.parametrize(
+    ("kind", "base", "name", "place"), PLACES, ids=[f"{p[0].__name__}-{p[2]}" for p in PLACES]
+)
+def test_every_number_is_honoured_or_refused_by_name(
+    kind: type[GenerationRequest],
+    base: dict[str, Any],
+    name: str,
+    place: Callable[[Any], Any],
+    value: Any,
+) -> None:
+    try:
+        request = validate_request(kind, {**base, name: place(value)})
+        prediction = to_prediction(request)
+        count_choices(request)
+    except RequestError as error:
+        assert error.param is not None
+        assert error.param.startswith(name)
+        return
+    assert not isinstance(value, str | bool)
+    taken = getattr(request, name)
+    assert list_numbers(taken) == [value]
+    if name in PredictionConfig.model_fields:
+        assert getattr(prediction, name) == taken
+
+
+def list_numbers(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, tuple) else [value]
 
 
 @pytest.mark.parametrize(("kind", "base", "name", "type_", "schema"), NUMBERS)

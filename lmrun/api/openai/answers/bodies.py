@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
+from lmrun.api.openai.answers.logprobs import ChatLogprobs, CompletionLogprobs
 from lmrun.chat.events import StopReason
 from lmrun.chat.events import Usage as ChatUsage
 
@@ -23,11 +25,21 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
     cached_tokens: int
 
 
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    """Of the tokens that speculation guessed: how many were right, how many were not."""
+
+    accepted_prediction_tokens: int
+    rejected_prediction_tokens: int
+
+
 class Usage(msgspec.Struct, frozen=True):
+    """`completion_tokens_details`: left out unless there was speculation."""
+
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | msgspec.UnsetType = msgspec.UNSET
 
 
 class AssistantMessage(msgspec.Struct, frozen=True):
@@ -39,8 +51,8 @@ class AssistantMessage(msgspec.Struct, frozen=True):
 class ChatChoice(msgspec.Struct, frozen=True):
     message: AssistantMessage
     finish_reason: FinishReason
-    index: int = 0
-    logprobs: None = None
+    index: int
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
@@ -60,9 +72,9 @@ class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):
     delta: ChatDelta
+    index: int
     finish_reason: FinishReason | None = None
-    index: int = 0
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatCompletionChunk(msgspec.Struct, frozen=True):
@@ -79,9 +91,9 @@ class ChatCompletionChunk(msgspec.Struct, frozen=True):
 
 class CompletionChoice(msgspec.Struct, frozen=True):
     text: str
-    finish_reason: FinishReason | None
-    index: int = 0
-    logprobs: None = None
+    index: int
+    finish_reason: FinishReason | None = None
+    logprobs: CompletionLogprobs | None = None
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -110,10 +122,17 @@ class ModelList(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-def to_usage(usage: ChatUsage) -> Usage:
+def to_usage(choices: Sequence[ChatUsage]) -> Usage:
+    """Of all choices together: they share one prompt, which counts once, as does what was cached
+    of it for the first."""
+    first = choices[0]
+    completion_tokens = sum(usage.completion_tokens for usage in choices)
+    drafted = sum(usage.drafted_tokens for usage in choices)
+    accepted = sum(usage.accepted_tokens for usage in choices)
     return Usage(
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.prompt_tokens + usage.completion_tokens,
-        PromptTokensDetails(usage.cached_tokens),
+        first.prompt_tokens,
+        completion_tokens,
+        first.prompt_tokens + completion_tokens,
+        PromptTokensDetails(first.cached_tokens),
+        CompletionTokensDetails(accepted, drafted - accepted) if drafted else msgspec.UNSET,
     )

@@ -1,0 +1,84 @@
+"""Several choices for one request: one generation each, their events interleaved as they come.
+
+It knows no format and no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from lmrun.api.serving import Lease
+from lmrun.chat.events import Event
+from lmrun.chat.messages import Prompt
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.prediction import PredictionConfig
+
+_SEEDS = 2**32
+
+
+async def generate_choices(
+    lease: Lease, prompt: Prompt, prediction: PredictionConfig, count: int
+) -> AsyncGenerator[tuple[int, Event], None]:
+    """The events of `count` generations, each with the index of its choice.
+
+    The first failure ends them all; so does closing the iterator.
+    """
+    predictions = vary(prediction, lease.instance.spec, count)
+    streams = [lease.generate(prompt, each) for each in predictions]
+    if count == 1:
+        async with aclosing(streams[0]) as events:
+            async for event in events:
+                yield 0, event
+        return
+    async with aclosing(_interleave(streams)) as merged:
+        async for pair in merged:
+            yield pair
+
+
+def vary(
+    prediction: PredictionConfig, spec: InstanceSpec, count: int
+) -> tuple[PredictionConfig, ...]:
+    """One config per choice. With a seed, of the request or the instance, choice i has seed + i:
+    the answer is repeatable, and the choices differ."""
+    seed = next(
+        (
+            seed
+            for seed in (prediction.seed, spec.prediction.seed, spec.load.seed)
+            if seed is not None
+        ),
+        None,
+    )
+    if seed is None or count == 1:
+        return (prediction,) * count
+    return tuple(
+        prediction.overlay(PredictionConfig(seed=(seed + index) % _SEEDS)) for index in range(count)
+    )
+
+
+async def _interleave(
+    streams: Sequence[AsyncGenerator[Event, None]],
+) -> AsyncGenerator[tuple[int, Event], None]:
+    """Whatever comes first, of whichever stream; the reader's pace is everybody's."""
+    waiting = {_begin(stream): index for index, stream in enumerate(streams)}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=waiting.__getitem__):
+                event = task.result()
+                index = waiting.pop(task)
+                if event is not None:
+                    waiting[_begin(streams[index])] = index
+                    yield index, event
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for stream in streams:
+            await stream.aclose()
+
+
+def _begin(stream: AsyncGenerator[Event, None]) -> asyncio.Future[Event | None]:
+    """Wait for the next event; None is the end."""
+    return asyncio.ensure_future(anext(stream, None))
