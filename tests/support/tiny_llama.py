@@ -46,16 +46,18 @@ def write_tiny_llama(
     shape: TinyShape | None = None,
     name: str = "tiny-llama",
     chat_template: str | None = CHATML,
+    markers: tuple[str, ...] = (),
 ) -> Path:
     """Write the model to `path` and return it; the same arguments give the same bytes.
 
     Control tokens are the last three ids (`<|endoftext|>`, `<|im_start|>`, `<|im_end|>`), the last
     one ends a generation and is hardly ever produced by itself: ask for it with a logit bias.
+    `markers` are further control tokens, before those.
     """
     shape = shape or TinyShape()
     writer = gguf.GGUFWriter(path, "llama")
     _add_header(writer, shape, name, chat_template)
-    add_tokenizer(writer, shape.vocab_size)
+    add_tokenizer(writer, shape.vocab_size, markers)
     for tensor, values in _make_tensors(shape, np.random.default_rng(seed)):
         writer.add_tensor(tensor, values)
     writer.write_header_to_file()
@@ -84,15 +86,16 @@ def _add_header(
         writer.add_chat_template(chat_template)
 
 
-def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, vocab_size: int, markers: tuple[str, ...] = ()) -> None:
     """The byte-level vocabulary, with the control tokens as its last three ids."""
     units = _byte_units()
-    merges = _make_merges(units, vocab_size - len(units) - len(CONTROL_TOKENS))
+    control = (*markers, *CONTROL_TOKENS)
+    merges = _make_merges(units, vocab_size - len(units) - len(control))
     plain = [*units, *(merge.replace(" ", "") for merge in merges)]
-    types = [gguf.TokenType.NORMAL] * len(plain) + [gguf.TokenType.CONTROL] * len(CONTROL_TOKENS)
+    types = [gguf.TokenType.NORMAL] * len(plain) + [gguf.TokenType.CONTROL] * len(control)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([*plain, *CONTROL_TOKENS])
+    writer.add_token_list([*plain, *control])
     writer.add_token_types(types)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(vocab_size - 3)

@@ -22,6 +22,9 @@ WIDTH, HEADS, FEED_FORWARD, BLOCKS = 32, 2, 64, 2
 MERGED_SIDE = 2
 """Patches that idefics3 and gemma3 merge into one token, in each direction."""
 
+MARKERS = ("\n\n", "<fake_token_around_image>", "<global-img>")
+"""Tokens that idefics3 needs in the text model's vocabulary."""
+
 Matrix = NDArray[np.float32]
 
 

@@ -45,9 +45,14 @@ class EncodedImage:
 
         Returns the position after it. Raises EngineError when llama.cpp refuses, most likely for
         want of KV cells; a part may be there then. An image that is not causal goes in one decode,
-        whatever `batch_size`; it was refused when it exceeds the context's batch.
+        whatever `batch_size`, or is refused.
         """
-        room: int = native.llama_n_batch(context)
+        room: int = native.llama_n_ubatch(context)
+        if not self.causal and self.tokens > room:
+            # llama.cpp would end the process.
+            raise EngineError(
+                f"An image of {self.tokens} tokens must be in one decode, which takes {room} here."
+            )
         batch = min(batch_size, room) if self.causal else room
         after = ctypes.c_int32(0)
         code: int = mtmd.mtmd_helper_decode_image_chunk(

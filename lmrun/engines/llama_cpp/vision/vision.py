@@ -22,7 +22,7 @@ from llama_cpp import mtmd_cpp as mtmd
 from lmrun.chat.messages import MAX_IMAGES
 from lmrun.engines.base import ImageSpan
 from lmrun.engines.llama_cpp import native_log
-from lmrun.engines.llama_cpp.vision.decoding import Pixels, decode_image
+from lmrun.engines.llama_cpp.vision.decoding import decode_image
 from lmrun.engines.llama_cpp.vision.encoded import (
     EmbeddingCache,
     Embeddings,
@@ -35,6 +35,8 @@ from lmrun.errors import EngineError, InvalidParameter
 MAX_CACHED_BYTES = 64 * 2**20
 
 _BYTES_P = ctypes.POINTER(ctypes.c_uint8)
+_TRIAL = (2000, 1000)
+"""Width and height of an image that large models see in pieces."""
 _NUMBERS_IMAGES = "hunyuanvl"
 """The one kind of projector whose positions count the images of a prompt."""
 
@@ -88,6 +90,17 @@ class Vision:
             seen += 1
         return tuple(prompt), tuple(spans)
 
+    def lacks_tokens(self) -> bool:
+        """Whether the projector sets pieces of an image apart by tokens that the text model does
+        not have: llama.cpp writes -1 for them and would end the process later."""
+        with self._cut(*_TRIAL, None, "") as chunks:
+            texts = [
+                _read_text(chunk)
+                for chunk in chunks
+                if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT
+            ]
+        return any(token < 0 for text in texts for token in text)
+
     def close(self) -> None:
         """Free it, after the image that is being encoded. Twice is once."""
         with self._lock:
@@ -110,8 +123,9 @@ class Vision:
         height, width = pixels.shape[:2]
         key = hashlib.sha256(self._projector.digest + f"{width}x{height}".encode())
         key.update(pixels.data)
-        with self._lock, self._cut(pixels, param) as chunks:
-            del pixels  # llama.cpp has a copy
+        data_pointer = pixels.ctypes.data_as(_BYTES_P)
+        with self._lock, self._cut(width, height, data_pointer, param) as chunks:
+            del pixels, data_pointer  # llama.cpp has a copy
             for number, chunk in enumerate(chunks):
                 if mtmd.mtmd_input_chunk_get_type(chunk) == mtmd.MTMD_INPUT_CHUNK_TYPE_TEXT:
                     prompt += _read_text(chunk)
@@ -122,12 +136,14 @@ class Vision:
                 prompt += make_pseudo_tokens(piece_key, image.positions)
 
     @contextmanager
-    def _cut(self, pixels: Pixels, param: str) -> Iterator[list[int]]:
-        """The image as the model's own pieces of text and picture, valid inside the block."""
+    def _cut(self, width: int, height: int, data: Any, param: str) -> Iterator[list[int]]:
+        """The image as the model's own pieces of text and picture, valid inside the block.
+
+        Without `data` they are there too, except what is to be encoded.
+        """
         if not self._mtmd:
             raise EngineError("The model is being unloaded.")
-        height, width = pixels.shape[:2]
-        bitmap = mtmd.mtmd_bitmap_init(width, height, pixels.ctypes.data_as(_BYTES_P))
+        bitmap = mtmd.mtmd_bitmap_init(width, height, data)
         chunks = mtmd.mtmd_input_chunks_init()
         try:
             part = mtmd.mtmd_input_part(None, bitmap)
@@ -191,7 +207,11 @@ def open_vision(
     if not context:
         raise refuse(path, f"llama.cpp says {native_log.read_reason()}")
     width: int = native.llama_model_n_embd_inp(model)
-    return Vision(context, projector, width, batch_tokens)
+    vision = Vision(context, projector, width, batch_tokens)
+    if vision.lacks_tokens():
+        vision.close()
+        raise refuse(path, "the model lacks tokens that it puts around pieces of an image")
+    return vision
 
 
 def _read_text(chunk: int) -> list[int]:
