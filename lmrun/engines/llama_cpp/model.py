@@ -36,6 +36,7 @@ from lmrun.engines.llama_cpp.requirements import (
     require_compatible,
     require_fitting,
     require_known_tokens,
+    text_tokens,
 )
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.advancing import Counters
@@ -193,7 +194,8 @@ class GenerationModel:
             constraint = self.make_constraint(spec.prediction.structured)
         drafter = self._drafting.choose(spec)
         namespace = choose_adapters(spec.prediction, self._native.adapters)
-        sampler = Sampler(spec.prediction, spec.prompt, self._native.vocabulary, constraint)
+        vocabulary = self._native.vocabulary
+        sampler = Sampler(spec.prediction, text_tokens(spec), vocabulary, constraint)
         try:
             return Sequence(
                 spec,

@@ -29,7 +29,7 @@ def require_fitting(spec: SequenceSpec, context_length: int) -> None:
 
 def require_known_tokens(spec: SequenceSpec, vocabulary: Vocabulary) -> None:
     """Raises InvalidParameter for token ids that the vocabulary does not have."""
-    vocabulary.require_known(_without_images(spec), "prompt")
+    vocabulary.require_known(text_tokens(spec), "prompt")
     vocabulary.require_known(list(spec.prediction.logit_bias), "logit_bias")
     vocabulary.require_known(spec.prediction.stop_token_ids, "stop_token_ids")
 
@@ -82,7 +82,10 @@ def _refuse_speculation(prediction: PredictionConfig) -> None:
             )
 
 
-def _without_images(spec: SequenceSpec) -> Sequence[int]:
+def text_tokens(spec: SequenceSpec) -> Sequence[int]:
+    """The prompt without what stands for its images: what samplers may look at."""
+    if not spec.images:
+        return spec.prompt
     tokens = list(spec.prompt)
     for image in reversed(spec.images):
         del tokens[image.begin : image.begin + image.length]
