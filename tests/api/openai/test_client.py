@@ -162,6 +162,51 @@ def test_it_completes_without_a_template(live: Live) -> None:
     assert chunks[-1].usage is not None
 
 
+def test_it_gives_several_choices(live: Live) -> None:
+    answer = live.client.chat.completions.create(model="assistant", messages=user("hi"), n=3)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert {choice.message.content for choice in answer.choices} == {"Hello STOP world"}
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 12
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + 12
+
+
+def test_it_streams_several_choices(live: Live) -> None:
+    stream = live.client.chat.completions.create(
+        model="assistant",
+        messages=user("hi"),
+        n=3,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    texts, ends, roles = ["", "", ""], [0, 0, 0], [0, 0, 0]
+    *chunks, last = stream
+    for chunk in chunks:
+        (choice,) = chunk.choices
+        texts[choice.index] += choice.delta.content or ""
+        roles[choice.index] += choice.delta.role == "assistant"
+        ends[choice.index] += choice.finish_reason == "stop"
+    assert texts == ["Hello STOP world"] * 3
+    assert (roles, ends) == ([1, 1, 1], [1, 1, 1])
+    assert last.choices == []
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 12
+
+
+def test_it_echoes_the_prompt(live: Live) -> None:
+    answer = live.client.completions.create(
+        model="assistant", prompt="hi STOP, ", echo=True, stop="STOP"
+    )
+    assert answer.choices[0].text == "hi STOP, Hello "
+    stream = live.client.completions.create(
+        model="assistant", prompt="hi STOP, ", echo=True, stop="STOP", stream=True, n=2
+    )
+    texts = ["", ""]
+    for chunk in stream:
+        texts[chunk.choices[0].index] += chunk.choices[0].text
+    assert texts == ["hi STOP, Hello "] * 2
+
+
 def test_the_system_message_reaches_the_template(live: Live) -> None:
     answer = live.client.chat.completions.create(
         model="assistant", messages=[{"role": "developer", "content": "Be brief"}, *user("hi")]
@@ -288,12 +333,13 @@ def test_a_sequence_that_fails_is_a_typed_error(live: Live) -> None:
         ask(live, messages=user("fail"))
 
 
-def test_closing_a_stream_frees_its_sequence(live: Live) -> None:
+@pytest.mark.parametrize("choices", [1, 3])
+def test_closing_a_stream_frees_its_sequences(live: Live, choices: int) -> None:
     instance = live.pool.instances["assistant"]
-    stream = ask(live, messages=user("endless"), stream=True)
-    for _ in range(3):
+    stream = ask(live, messages=user("endless"), stream=True, n=choices)
+    for _ in range(3 * choices):
         next(stream)
-    assert instance.in_flight == 1
+    assert (instance.in_flight, instance.active) == (1, choices)
     stream.close()
     assert wait_until(lambda: instance.in_flight == 0 and instance.active == 0) < 0.25
 

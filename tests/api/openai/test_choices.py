@@ -1,0 +1,140 @@
+"""Several choices of one request: interleaved, repeatable, and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from lmrun.api.openai.choices import generate_choices, vary
+from lmrun.chat.events import ChatEnd, Event, MessageDelta, Usage
+from lmrun.chat.messages import Prompt, RawPrompt
+from lmrun.errors import EngineError
+from lmrun.runtime.instance import Instance
+from lmrun.settings.load import LoadConfig
+from lmrun.settings.prediction import PredictionConfig
+from tests.support.stand_in_pool import make_instance
+
+END = ChatEnd("eosFound", Usage(1, 2))
+
+
+@dataclass
+class StandInLease:
+    """Each generation says "a", waits for its turn, says "b". `failing`: the one that cannot."""
+
+    failing: int | None = None
+    instance: Instance = field(default_factory=make_instance)
+    turns: list[asyncio.Event] = field(default_factory=list)
+    predictions: list[PredictionConfig] = field(default_factory=list)
+    open: int = 0
+
+    async def generate(
+        self, prompt: Prompt, prediction: PredictionConfig
+    ) -> AsyncGenerator[Event, None]:
+        number = len(self.turns)
+        self.turns.append(asyncio.Event())
+        self.predictions.append(prediction)
+        self.open += 1
+        try:
+            yield MessageDelta("a")
+            await self.turns[number].wait()
+            if number == self.failing:
+                raise EngineError("It cannot go on.")
+            yield MessageDelta("b")
+            yield END
+        finally:
+            await asyncio.sleep(0)
+            self.open -= 1
+
+
+def run(lease: StandInLease, count: int) -> AsyncGenerator[tuple[int, Event], None]:
+    return generate_choices(lease, RawPrompt("hi"), PredictionConfig(seed=5), count)
+
+
+def test_events_come_as_they_happen_with_their_choice() -> None:
+    async def body() -> None:
+        lease = StandInLease()
+        async with aclosing(run(lease, 3)) as events:
+            begun = [await anext(events) for _ in range(3)]
+            assert begun == [(index, MessageDelta("a")) for index in range(3)]
+            for index in (2, 0, 1):
+                lease.turns[index].set()
+                assert await anext(events) == (index, MessageDelta("b"))
+                assert await anext(events) == (index, END)
+            assert await anext(events, None) is None
+        assert lease.open == 0
+
+    asyncio.run(body())
+
+
+def test_one_choice_is_one_generation_as_it_stands() -> None:
+    async def body() -> None:
+        lease = StandInLease()
+        async with aclosing(run(lease, 1)) as events:
+            assert await anext(events) == (0, MessageDelta("a"))
+            lease.turns[0].set()
+            assert [event async for event in events] == [(0, MessageDelta("b")), (0, END)]
+        assert lease.predictions == [PredictionConfig(seed=5)]
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_closing_ends_every_generation(count: int) -> None:
+    async def body() -> None:
+        lease = StandInLease()
+        events = run(lease, count)
+        for _ in range(count):
+            await anext(events)
+        assert lease.open == count
+        await events.aclose()
+        assert lease.open == 0
+
+    asyncio.run(body())
+
+
+def test_a_failure_of_one_ends_them_all() -> None:
+    async def body() -> None:
+        lease = StandInLease(failing=1)
+        async with aclosing(run(lease, 3)) as events:
+            for _ in range(3):
+                await anext(events)
+            lease.turns[1].set()
+            with pytest.raises(EngineError, match="cannot go on"):
+                await anext(events)
+        assert lease.open == 0
+
+    asyncio.run(body())
+
+
+SPEC = make_instance().spec
+
+
+@pytest.mark.parametrize(
+    ("request_seed", "preset_seed", "load_seed", "expected"),
+    [
+        (5, 7, 9, [5, 6, 7]),
+        (None, 7, 9, [7, 8, 9]),
+        (None, None, 9, [9, 10, 11]),
+        (0, 7, None, [0, 1, 2]),
+        (2**32 - 2, None, None, [2**32 - 2, 2**32 - 1, 0]),
+        (None, None, None, [None, None, None]),
+    ],
+)
+def test_each_choice_has_a_seed_of_its_own(
+    request_seed: int | None,
+    preset_seed: int | None,
+    load_seed: int | None,
+    expected: list[int | None],
+) -> None:
+    spec = replace(
+        SPEC, prediction=PredictionConfig(seed=preset_seed), load=LoadConfig(seed=load_seed)
+    )
+    prediction = PredictionConfig(top_k=3, seed=request_seed)
+    varied = vary(prediction, spec, 3)
+    assert [each.seed for each in varied] == expected
+    assert all(each.top_k == 3 for each in varied)
+    assert vary(prediction, spec, 1) == (prediction,)
