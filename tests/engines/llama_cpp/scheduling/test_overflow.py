@@ -1,0 +1,111 @@
+"""What happens when a context is full: the end, or going on with a part of it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmrun.engines.base import PromptProcessed, SequenceFinished, SequenceSpec
+from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
+from lmrun.errors import ContextOverflow
+from lmrun.settings.prediction import PredictionConfig
+from tests.support.engines import Subject, drain, generate, spec, tokens_of
+
+GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
+
+
+@given(
+    length=st.integers(1, 300),
+    context=st.integers(8, 128),
+    keep=st.integers(0, 20),
+    answer=st.integers(-1, 200),
+)
+def test_a_fitted_prompt_keeps_its_beginning_and_its_end(
+    length: int, context: int, keep: int, answer: int
+) -> None:
+    prompt = np.arange(length, dtype=np.int32)
+    keep = min(keep, length)
+    try:
+        fitted = fit_prompt(prompt, context, keep, answer)
+    except ContextOverflow:
+        assert length >= keep >= context - max(1, context // 4)
+        return
+    assert len(fitted) < context
+    assert fitted[:keep].tolist() == list(range(keep))
+    assert fitted[-1] == length - 1
+    assert len(fitted) == length or len(fitted) >= context - context // 4 - 1
+
+
+@given(context=st.integers(8, 128), extra=st.integers(0, 20), keep=st.integers(0, 200))
+def test_a_shifted_sequence_keeps_its_beginning_and_its_newest_tokens(
+    context: int, extra: int, keep: int
+) -> None:
+    tokens = np.arange(context + extra, dtype=np.int32)
+    left = shift(tokens, context, keep)
+    kept = min(keep, context // 2)
+    assert left[:kept].tolist() == list(range(kept))
+    assert left[-1] == tokens[-1]
+    assert kept < len(left) < context
+
+
+@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
+def test_an_answer_goes_on_beyond_the_context(tiny: Subject, policy: str) -> None:
+    with closing(tiny.load(context_length=64)) as model:
+        model.add(spec(1, prompt_length=30, context_overflow_policy=policy, max_tokens=200))
+        events = drain(model)[1]
+        assert len(tokens_of(events)) == 200
+        finished = events[-1]
+        assert isinstance(finished, SequenceFinished)
+        assert finished.reason == "maxPredictedTokensReached"
+        assert finished.stats.shifted > 100
+        processed = [event.processed for event in events if isinstance(event, PromptProcessed)]
+        assert processed == sorted(processed) and processed[-1] == 30
+
+
+def test_after_a_shift_the_model_sees_the_kept_beginning_and_the_newest_tokens(
+    tiny: Subject,
+) -> None:
+    settings = PredictionConfig.model_validate(
+        {**GREEDY, "max_tokens": 80, "context_overflow_policy": "truncateMiddle"}
+    )
+    prompt = spec(1, prompt_length=40).prompt
+    with closing(tiny.load(context_length=64, flash_attention=False)) as model:
+        tokens = generate(model, SequenceSpec(1, prompt, settings, keep=10))
+    whole = [*prompt, *tokens]
+    seen = shift(np.array(whole[:64], dtype=np.int32), 64, 10).tolist()
+    with closing(tiny.load(context_length=64, flash_attention=False)) as model:
+        again = SequenceSpec(1, tuple(seen), PredictionConfig(**GREEDY, max_tokens=20))
+        assert generate(model, again) == whole[64:84]
+
+
+@pytest.mark.parametrize("policy", ["truncateMiddle", "rollingWindow"])
+def test_a_prompt_beyond_the_context_is_shortened(tiny: Subject, policy: str) -> None:
+    with closing(tiny.load(context_length=64)) as model:
+        model.add(spec(1, prompt_length=500, context_overflow_policy=policy, max_tokens=10))
+        events = drain(model)[1]
+        assert len(tokens_of(events)) == 10
+        finished = events[-1]
+        assert isinstance(finished, SequenceFinished) and finished.stats.shifted == 500 - 54
+
+
+def test_a_beginning_that_leaves_no_room_is_refused(tiny: Subject) -> None:
+    settings = PredictionConfig(context_overflow_policy="truncateMiddle")
+    with closing(tiny.load(context_length=64)) as model, pytest.raises(ContextOverflow, match="60"):
+        model.add(SequenceSpec(1, spec(1, prompt_length=100).prompt, settings, keep=60))
+
+
+def test_two_that_overflow_share_a_pool_with_a_third(tiny: Subject) -> None:
+    with closing(tiny.load(context_length=64, max_parallel_predictions=3)) as model:
+        for number in (1, 2):
+            model.add(
+                spec(number, context_overflow_policy="rollingWindow", max_tokens=150 + number)
+            )
+        model.add(spec(3, prompt_length=50))
+        events = drain(model)
+        assert [len(tokens_of(events[number])) for number in (1, 2, 3)] == [151, 152, 14]
+        assert model.usage().kv_tokens_used == 0
