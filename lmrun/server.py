@@ -34,6 +34,7 @@ from lmrun.runtime.pool import Pool
 from lmrun.store.generations import Generations
 from lmrun.store.home import Home
 from lmrun.store.locks import ServerLock
+from lmrun.store.prefixes import PrefixStore
 
 log = logging.getLogger("lmrun.server")
 
@@ -55,6 +56,7 @@ class House:
             queue_limit=self._queue_limit,
             on_change=self._on_change,
             explain_absence=self._explain_absence,
+            prefixes=PrefixStore(home),
         )
         app = build_app(self.pool, self._door, public_routes(self))
         self.listener = PortListener(app)

@@ -31,7 +31,8 @@ class ModelFinder(Protocol):
 class DesiredModel:
     """A declared model. `spec` is None while a file of it must be fetched, or when `error` says
     why one cannot be had. `attachments`: the sources of its other files, in the order of
-    `attached_sources`. `memory_bytes` is the estimate for `spec`, 0 without one."""
+    `attached_sources`. `memory_bytes` is the most that `spec` may take by its `estimate`, 0 without
+    one."""
 
     key: str
     config: ModelConfig
@@ -40,6 +41,7 @@ class DesiredModel:
     memory_bytes: int = 0
     error: LmrunError | None = None
     attachments: tuple[Source, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def identifier(self) -> str:
@@ -79,7 +81,8 @@ def _read_model(loaded: LoadedProfile, key: str, finder: ModelFinder) -> Desired
         if len(found) < len(located):
             return model
         spec = make_spec(loaded.profile, key, found)
-        return replace(model, spec=spec, memory_bytes=estimate_memory(finder, spec).total)
+        estimate = estimate_memory(finder, spec)
+        return replace(model, spec=spec, memory_bytes=estimate.total, estimate=estimate)
     except LmrunError as error:
         return replace(model, error=error)
 

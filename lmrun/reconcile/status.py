@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from lmrun.engines.base import EngineUsage
+
 ConditionStatus = Literal["True", "False", "Unknown"]
 InstanceState = Literal["stopped", "loading", "ready", "unloading", "failed"]
 
@@ -20,8 +22,24 @@ class Condition(msgspec.Struct, frozen=True):
     since: str
 
 
+class MemoryStatus(msgspec.Struct, frozen=True):
+    """Bytes of RAM that an instance takes. `estimated_bytes`: before it was loaded, without the
+    prefix cache. Measured in its worker now: `measured_anonymous_bytes` are its own,
+    `measured_mapped_bytes` pages of files. None where it cannot be known.
+
+    `error`: measured, less the prefix cache, over estimated, less 1; it settles with the first
+    request, which touches all pages.
+    """
+
+    estimated_bytes: int | None = None
+    measured_anonymous_bytes: int | None = None
+    measured_mapped_bytes: int | None = None
+    error: float | None = None
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
-    """A loaded (or loading, or failed) instance. `progress`: 0.0 to 1.0 while loading."""
+    """A loaded (or loading, or failed) instance. `progress`: 0.0 to 1.0 while loading. `usage`:
+    what its engine held at most a second ago, None until it has said so."""
 
     identifier: str
     state: InstanceState
@@ -34,6 +52,8 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     restarts: int
     progress: float | None
     error: str | None
+    memory: MemoryStatus = MemoryStatus()
+    usage: EngineUsage | None = None
 
 
 class ModelStatus(msgspec.Struct, frozen=True):

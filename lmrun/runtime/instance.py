@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lmrun.engines.base import ModelInfo
+from lmrun.engines.base import EngineUsage, ModelInfo
 from lmrun.errors import LmrunError
 from lmrun.runtime.spec import InstanceSpec
 
@@ -30,7 +30,7 @@ class Instance:
 
     `error`: why it failed. `progress`: 0.0 to 1.0 while loading. `threads`: granted now, 0 while
     idle. `active`, `waiting`: sequences in the worker. `in_flight`: leases held or waited for.
-    `restarts`: after crashes, since it was loaded.
+    `restarts`: after crashes, since it was loaded. `usage`: what its engine held a moment ago.
     """
 
     spec: InstanceSpec
@@ -44,6 +44,7 @@ class Instance:
     waiting: int = 0
     in_flight: int = 0
     restarts: int = 0
+    usage: EngineUsage | None = None
 
     def move_to(self, state: State, *, error: LmrunError | None = None) -> None:
         """Enter `state`. What the old one left behind is cleared; an illegal move is a bug."""
@@ -53,5 +54,6 @@ class Instance:
         self.progress = 0.0 if state == "loading" else None
         if state != "ready":
             self.active = self.waiting = 0
+            self.usage = None
         if state in ("stopped", "failed"):
             self.pid = None

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from lmrun.engines.base import CacheStore
 from lmrun.errors import LmrunError, ModelNotFound, QueueFull
 from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
@@ -16,14 +17,16 @@ from lmrun.runtime.lease import Lease
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.supervisor import Supervisor, Surroundings
 from lmrun.runtime.timings import Timings
+from lmrun.store.prefixes import PrefixStore
 
 _READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped": 4}
 
 
 class Pool:
     """`cores`: threads that all workers together may use. `queue_limit`: requests that may wait
-    per instance beyond those it generates for. `on_change`: the state, progress or defaults of an
-    instance have changed; counts and threads change too often to be told."""
+    per instance beyond those it generates for. `prefixes`: where workers keep them, if anywhere.
+    `on_change`: the state, progress or defaults of an instance have changed; counts and threads
+    change too often to be told."""
 
     def __init__(
         self,
@@ -33,11 +36,15 @@ class Pool:
         on_change: Callable[[], None],
         explain_absence: Callable[[str], LmrunError | None] = lambda name: None,
         timings: Timings | None = None,
+        prefixes: PrefixStore | None = None,
     ) -> None:
         self._explain_absence = explain_absence
         self._cores = cores
         self._queue_limit = queue_limit
-        self._surroundings = Surroundings(timings or Timings(), on_change, self._share_cores)
+        self._prefixes = prefixes
+        self._surroundings = Surroundings(
+            timings or Timings(), on_change, self._share_cores, self._open_cache
+        )
         self._supervisors: dict[str, Supervisor] = {}
 
     @property
@@ -135,6 +142,13 @@ class Pool:
             hint=f"Loaded are: {', '.join(known)}." if known else "No model is loaded.",
         )
 
+    def _open_cache(self, spec: InstanceSpec) -> CacheStore | None:
+        """Where the instance's worker keeps prefixes, when its profile wants that."""
+        if self._prefixes is None or not spec.load.prefix_cache.persist:
+            return None
+        folder = self._prefixes.open(f"{spec.identifier}\n{spec.path}")
+        return CacheStore(str(folder), self._prefixes.read_key(), spec.identity)
+
     def _share_cores(self) -> None:
         demands = {name: _demand(each) for name, each in self._supervisors.items()}
         for name, threads in grant(self._cores, demands).items():
@@ -162,4 +176,5 @@ def fixed_fields(spec: InstanceSpec) -> tuple[object, ...]:
         spec.size,
         spec.mtime_ns,
         spec.load,
+        spec.attached,
     )

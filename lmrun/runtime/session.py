@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.engines.base import ModelInfo
+from lmrun.engines.base import AdapterFile, Attachments, CacheStore, EngineUsage, ModelInfo
 from lmrun.errors import EngineCrashed, EngineError, EngineHung, LmrunError, LoadFailed
 from lmrun.runtime.process.watchdog import Watchdog
 from lmrun.runtime.process.worker import WorkerProcess
@@ -24,19 +24,26 @@ from lmrun.worker.wire_errors import from_wire
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who wants to know. `on_step`: the counts of active and waiting sequences. `on_activity`:
-    the first stream opened, or the last one ended."""
+    """Who wants to know. `on_step`: the counts of active and waiting sequences, and now and then
+    what the engine holds. `on_activity`: the first stream opened, or the last one ended."""
 
     on_progress: Callable[[float], None]
-    on_step: Callable[[int, int], None]
+    on_step: Callable[[int, int, EngineUsage | None], None]
     on_activity: Callable[[], None]
 
 
 class WorkerSession:
     """One worker process, which is loading or holds the model of `spec`."""
 
-    def __init__(self, spec: InstanceSpec, timings: Timings, listeners: Listeners) -> None:
+    def __init__(
+        self,
+        spec: InstanceSpec,
+        timings: Timings,
+        listeners: Listeners,
+        cache_store: CacheStore | None = None,
+    ) -> None:
         self._spec = spec
+        self._cache_store = cache_store
         self._timings = timings
         self._listeners = listeners
         self._process: WorkerProcess | None = None
@@ -115,8 +122,7 @@ class WorkerSession:
             self._process.send(frame)
 
     async def _load(self, process: WorkerProcess, threads: int) -> ModelInfo:
-        config = self._spec.load.model_dump(exclude_unset=True)
-        process.send(frames.Load(self._spec.engine, str(self._spec.path), config, threads))
+        process.send(_make_load(self._spec, threads, self._cache_store))
         ends: set[asyncio.Future[Any]] = {self._loaded, process.death}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not self._loaded.done():
@@ -139,7 +145,7 @@ class WorkerSession:
     def _take_step(self, step: Step) -> None:
         if self._watchdog is not None:
             self._watchdog.beat(is_busy=step.active + step.waiting > 0)
-        self._listeners.on_step(step.active, step.waiting)
+        self._listeners.on_step(step.active, step.waiting, step.usage)
         self.streams.deliver(step)
 
     def _settle(self, settle: Callable[[], None]) -> None:
@@ -169,3 +175,18 @@ class WorkerSession:
         return EngineCrashed(
             f"The worker of model {model!r} ended unexpectedly: {how}.", returncode=returncode
         )
+
+
+def _make_load(spec: InstanceSpec, threads: int, cache_store: CacheStore | None) -> frames.Load:
+    adapters = tuple(
+        AdapterFile(config.given_name, str(file.path), config.scale)
+        for config, file in zip(spec.load.adapters, spec.adapters, strict=True)
+    )
+    attachments = Attachments(
+        adapters=adapters,
+        mmproj=str(spec.mmproj.path) if spec.mmproj else None,
+        draft_model=str(spec.draft_model.path) if spec.draft_model else None,
+        cache_store=cache_store,
+    )
+    config = spec.load.model_dump(exclude_unset=True)
+    return frames.Load(spec.engine, str(spec.path), config, threads, attachments, spec.prewarm)

@@ -39,3 +39,12 @@ class InstanceSpec:
         files = {f"load.adapters[{n}]": file for n, file in enumerate(self.adapters)}
         optional = {"load.mmproj": self.mmproj, "load.draft_model": self.draft_model}
         return files | {name: file for name, file in optional.items() if file is not None}
+
+    @property
+    def identity(self) -> str:
+        """Which files it is made of, as text: other files, other text."""
+        model = LocatedModel(self.path, self.size, self.mtime_ns)
+        files = {"model": model} | self.attached
+        return "\n".join(
+            f"{name} {file.path} {file.size} {file.mtime_ns}" for name, file in files.items()
+        )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lmrun.chat.events import Event
 from lmrun.chat.messages import Prompt
+from lmrun.engines.base import CacheStore, EngineUsage
 from lmrun.errors import (
     CrashLoop,
     EngineCrashed,
@@ -37,11 +38,13 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What an instance is given by whoever keeps all of them. `on_change`: its state or its
-    progress has changed. `on_activity`: it began or ceased to need CPU cores."""
+    progress has changed. `on_activity`: it began or ceased to need CPU cores. `open_cache`: where
+    its worker keeps prefixes, if anywhere; raises StoreError."""
 
     timings: Timings
     on_change: Callable[[], None]
     on_activity: Callable[[], None]
+    open_cache: Callable[[InstanceSpec], CacheStore | None] = lambda spec: None
 
 
 class Supervisor:
@@ -192,7 +195,8 @@ class Supervisor:
             self._surroundings.on_change()
 
         listeners = Listeners(note_progress, self._note_step, self._surroundings.on_activity)
-        session = WorkerSession(self.instance.spec, self._timings, listeners)
+        spec = self.instance.spec
+        session = WorkerSession(spec, self._timings, listeners, self._surroundings.open_cache(spec))
         self._session = session
         info = await session.load(max(1, self.instance.threads))
         self.instance.info = info
@@ -200,9 +204,11 @@ class Supervisor:
         self._ready_at = asyncio.get_running_loop().time()
         self._move_to("ready")
 
-    def _note_step(self, active: int, waiting: int) -> None:
+    def _note_step(self, active: int, waiting: int, usage: EngineUsage | None) -> None:
         self.instance.active = active
         self.instance.waiting = waiting
+        if usage is not None:
+            self.instance.usage = usage
 
     def _judge(self, error: LmrunError) -> float:
         """Go to `loading`, or to `failed` for good. Seconds until the next start, if any."""

@@ -66,6 +66,16 @@ class Home:
         return self.logs / "server.log"
 
     @property
+    def prefixes(self) -> Path:
+        """Prefixes that were computed once, a folder for each instance."""
+        return self.root / "cache" / "prefixes"
+
+    @property
+    def prefix_key(self) -> Path:
+        """The secret that signs them."""
+        return self.root / "prefix.key"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "server.lock"
 

@@ -2,7 +2,7 @@
 
 Four bytes of big-endian length, then one tagged map. Both sides decode against these types, so a
 frame that does not fit is an error where it arrives. Nothing here assumes a shared machine except
-`Load.path`.
+the paths in `Load`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from lmrun.chat.events import Event
 from lmrun.chat.messages import Prompt
-from lmrun.engines.base import ModelInfo
+from lmrun.engines.base import NO_ATTACHMENTS, Attachments, EngineUsage, ModelInfo
 
 MAX_FRAME_BYTES = 16 * 2**20
 """From a worker, which the server trusts by half."""
@@ -33,12 +33,18 @@ class WireError(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
-    """Load one model; the first frame a worker receives. `config`: a LoadConfig as a map."""
+    """Load one model; the first frame a worker receives. `config`: a LoadConfig as a map.
+
+    `attachments`: the files that `config` names by their sources. `prewarm`: system prompts to
+    compute once the model is there.
+    """
 
     engine: str
     path: str
     config: dict[str, Any]
     threads: int
+    attachments: Attachments = NO_ATTACHMENTS
+    prewarm: tuple[str, ...] = ()
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
@@ -88,11 +94,15 @@ class SequenceEvents(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
-    """The events of all sequences after one step. An empty one is the idle heartbeat."""
+    """The events of all sequences after one step. An empty one is the idle heartbeat.
+
+    `usage`: now and then, what the engine holds.
+    """
 
     sequences: tuple[SequenceEvents, ...]
     active: int
     waiting: int
+    usage: EngineUsage | None = None
 
 
 ToWorker = Load | Generate | Cancel | Threads | Close

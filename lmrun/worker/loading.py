@@ -15,7 +15,7 @@ _PROGRESS_EVERY_S = 0.05
 
 
 def load_model(load: Load, on_progress: Callable[[float], None]) -> LoadedModel:
-    """Check the file where native code could not, then load it.
+    """Check the files where native code could not, then load it.
 
     Raises what `Engine.load` raises, and ModelInvalid from the check.
     """
@@ -25,9 +25,17 @@ def load_model(load: Load, on_progress: Callable[[float], None]) -> LoadedModel:
         from lmrun.catalog.gguf import check_before_load
 
         check_before_load(path)
+        if load.attachments.draft_model is not None:
+            check_before_load(Path(load.attachments.draft_model))
     config = LoadConfig.model_validate(load.config)
     report = throttle(on_progress, time.monotonic)
-    return get_engine(load.engine).load(path, config, threads=load.threads, on_progress=report)
+    return get_engine(load.engine).load(
+        path,
+        config,
+        threads=load.threads,
+        on_progress=report,
+        attachments=load.attachments,
+    )
 
 
 def throttle(

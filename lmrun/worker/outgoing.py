@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.events import ChatEnd, Event
+from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, Step, WireError
 
 HEARTBEAT_S = 1.0
@@ -27,6 +28,7 @@ class Outgoing:
         self._errors: dict[int, WireError] = {}
         self._tokens = 0
         self._sent_at = now
+        self._usage_sent_at = now - HEARTBEAT_S
         self._is_urgent = False
 
     def add(self, sequence: int, events: Sequence[Event], *, is_first: bool = False) -> None:
@@ -71,12 +73,20 @@ class Outgoing:
         """How long the loop may sleep when there is nothing to do."""
         return max(0.0, self._sent_at + HEARTBEAT_S - now)
 
-    def take(self, now: float, *, active: int, waiting: int) -> Step:
+    def is_usage_due(self, now: float) -> bool:
+        """Whether the next frame should say what the engine holds: at most once a second."""
+        return now - self._usage_sent_at >= HEARTBEAT_S
+
+    def take(
+        self, now: float, *, active: int, waiting: int, usage: EngineUsage | None = None
+    ) -> Step:
         """The frame with everything that waits."""
+        if usage is not None:
+            self._usage_sent_at = now
         sequences = [
             SequenceEvents(id, tuple(self._events.get(id, ())), self._errors.get(id))
             for id in {**self._events, **self._errors}
         ]
         self._events, self._errors, self._tokens = {}, {}, 0
         self._sent_at, self._is_urgent = now, False
-        return Step(sequences=tuple(sequences), active=active, waiting=waiting)
+        return Step(sequences=tuple(sequences), active=active, waiting=waiting, usage=usage)

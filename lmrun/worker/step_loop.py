@@ -80,6 +80,9 @@ class StepLoop:
             self._obey(command)
 
     def _sleep(self) -> None:
+        """Housekeeping first, a piece at a time: a command never waits for more than one."""
+        if self._inbox.empty() and self._model.rest():
+            return
         try:
             command = self._inbox.get(timeout=self._outgoing.seconds_to_heartbeat(time.monotonic()))
         except Empty:
@@ -90,7 +93,10 @@ class StepLoop:
         now = time.monotonic()
         if self._outgoing.is_due(now):
             waiting = self._model.waiting + len(self._preparing)
-            self._send(self._outgoing.take(now, active=self._model.active, waiting=waiting))
+            usage = self._model.usage() if self._outgoing.is_usage_due(now) else None
+            self._send(
+                self._outgoing.take(now, active=self._model.active, waiting=waiting, usage=usage)
+            )
 
     def _step(self) -> None:
         for event in self._model.step():

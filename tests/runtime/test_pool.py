@@ -313,7 +313,7 @@ def processes_of(pool: Pool) -> list[int]:
 def test_five_hundred_streams_at_once(tmp_path: Path) -> None:
     async def body() -> None:
         reply = {"pieces": ["a", "b", "c", "d"], "repeat": 5, "seconds_per_token": 0.02}
-        spec = make_spec(tmp_path, script(reply), load=LoadConfig(max_parallel_predictions=256))
+        spec = make_spec(tmp_path, script(reply), load=LoadConfig(max_parallel_predictions=255))
         async with open_pool(spec, queue_limit=500) as pool:
             answers = await asyncio.gather(*(ask(pool, "m", "hi") for _ in range(500)))
             assert all(text_of(events) == "abcd" * 5 for events in answers)

@@ -9,7 +9,7 @@ import msgspec
 from lmrun.cli.client import Control
 from lmrun.cli.commands.profiles import shorten_path
 from lmrun.cli.failures import EXPECTED
-from lmrun.cli.terminal import Style, Terminal, align, paint, printable
+from lmrun.cli.terminal import Style, Terminal, align, paint, printable, show_bytes
 from lmrun.reconcile.status import Condition, InstanceStatus, ModelStatus, Status
 from lmrun.store.home import Home
 
@@ -44,10 +44,38 @@ def render_status(found: Status) -> str:
     rows = [row for model in found.models for row in _rows(model)]
     if rows:
         parts.append("\n".join(align([_COLUMNS, *rows])))
+    instances = [instance for model in found.models for instance in model.instances]
+    held = [line for instance in instances if (line := render_usage(instance))]
+    if held:
+        parts.append("\n".join(held))
     problems = [line for subject, it in _troubles(found) for line in _render_trouble(subject, it)]
     if problems:
         parts.append("\n".join(problems))
     return "\n\n".join(parts)
+
+
+def render_usage(instance: InstanceStatus) -> str:
+    """What an instance holds and has done, on one line; empty while that is not known."""
+    usage, memory = instance.usage, instance.memory
+    parts = []
+    if memory.measured_anonymous_bytes is not None:
+        taken = memory.measured_anonymous_bytes + (memory.measured_mapped_bytes or 0)
+        parts.append(f"{show_bytes(taken)} of memory{_render_error(memory.error)}")
+    if usage is not None and usage.kv_tokens:
+        parts += [
+            f"KV {usage.kv_tokens_used} of {usage.kv_tokens} tokens",
+            f"{usage.prefix_cache_entries} parked prefixes, "
+            f"{show_bytes(usage.prefix_cache_bytes)} of {show_bytes(usage.prefix_cache_limit)}",
+            f"{usage.prefilled_tokens} prefilled, {usage.cached_tokens} cached, "
+            f"{usage.generated_tokens} generated tokens",
+        ]
+    if usage is not None and usage.drafted_tokens:
+        parts.append(f"{usage.accepted_tokens} of {usage.drafted_tokens} guesses accepted")
+    return f"{instance.identifier}: {'; '.join(parts)}" if parts else ""
+
+
+def _render_error(error: float | None) -> str:
+    return "" if error is None else f" ({error:+.0%} against the estimate)"
 
 
 def _render_head(found: Status) -> str:

@@ -14,15 +14,19 @@ from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
+from lmrun.reconcile.reporting.memory import judge_memory
 from lmrun.reconcile.status import (
     Condition,
     InstanceStatus,
+    MemoryStatus,
     ModelStatus,
     ProfileStatus,
     ServerStatus,
     Status,
 )
 from lmrun.runtime.instance import Instance
+from lmrun.runtime.pool import fixed_fields
+from lmrun.runtime.process.memory import read_memory
 
 
 @dataclass(slots=True)
@@ -93,7 +97,7 @@ class Reporter:
 
     def _model(self, model: DesiredModel) -> ModelStatus:
         instance = self.pool.instances.get(model.identifier)
-        shown = _instance_status(instance) if instance is not None else None
+        shown = _instance_status(instance, model) if instance is not None else None
         return ModelStatus(
             key=model.key,
             source=model.config.source,
@@ -110,7 +114,7 @@ class Reporter:
         return failure.error if failure else None
 
 
-def _instance_status(instance: Instance) -> InstanceStatus:
+def _instance_status(instance: Instance, model: DesiredModel) -> InstanceStatus:
     return InstanceStatus(
         identifier=instance.spec.identifier,
         state=instance.state,
@@ -123,4 +127,14 @@ def _instance_status(instance: Instance) -> InstanceStatus:
         restarts=instance.restarts,
         progress=instance.progress,
         error=str(instance.error) if instance.error is not None else None,
+        memory=_memory_status(instance, model),
+        usage=instance.usage,
     )
+
+
+def _memory_status(instance: Instance, model: DesiredModel) -> MemoryStatus:
+    # The estimate is of what is wanted, which a reload has not reached yet.
+    is_reached = model.spec is not None and fixed_fields(model.spec) == fixed_fields(instance.spec)
+    estimated = model.estimate.at_load if model.estimate is not None and is_reached else None
+    measured = read_memory(instance.pid) if instance.pid and instance.state == "ready" else None
+    return judge_memory(estimated, measured, instance.usage)
