@@ -51,7 +51,7 @@ def main(fd: int) -> int:
     except LmrunError as error:
         connection.write(LoadFailed(to_wire(error)))
         return 0
-    preparer = Preparer(model, inbox.put)
+    preparer = Preparer(model, inbox.put, load.prewarm)
     preparer.start()
     reader.serve(preparer)
     connection.write(Loaded(model.info))

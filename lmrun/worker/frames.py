@@ -48,11 +48,13 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
-    """Start a sequence. `prediction`: a PredictionConfig as a map."""
+    """Start a sequence. `prediction`: a PredictionConfig as a map. `draft_model`: the file of the
+    model that it names."""
 
     id: int
     prompt: Prompt
     prediction: dict[str, Any]
+    draft_model: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

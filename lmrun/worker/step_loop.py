@@ -5,6 +5,7 @@ It knows no socket, no template and no text: it hands pieces of bytes to each se
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from lmrun.errors import EngineError, LmrunError
 from lmrun.worker.assembly.generation import Echo, Generation
 from lmrun.worker.frames import Cancel, Close, Step, Threads
 from lmrun.worker.outgoing import Outgoing
-from lmrun.worker.preparer import Prepared, Unprepared
+from lmrun.worker.preparer import Prepared, Prewarmed, Unprepared
 from lmrun.worker.wire_errors import to_wire
 
 
@@ -36,7 +37,7 @@ class Accepted:
     id: int
 
 
-Command = Accepted | Prepared | Unprepared | Cancel | Threads | Close
+Command = Accepted | Prepared | Prewarmed | Unprepared | Cancel | Threads | Close
 
 
 class StepLoop:
@@ -109,6 +110,8 @@ class StepLoop:
                 self._outgoing.hurry()
             case Prepared(spec):
                 self._add(spec)
+            case Prewarmed(spec):
+                self._prewarm(spec)
             case Unprepared(id, error):
                 if id in self._preparing:
                     self._preparing.discard(id)
@@ -140,6 +143,13 @@ class StepLoop:
         # An image's places in a prompt are negative numbers: there is no text in them.
         tokens = [token for token in prompt if token >= 0]
         return Echo(self._model.detokenize(tokens), self._model.detokenize(tokens[:1]))
+
+    def _prewarm(self, spec: SequenceSpec) -> None:
+        """Its events go nowhere: what counts is what stays in the engine's prefix cache."""
+        try:
+            self._model.add(spec)
+        except LmrunError as error:
+            print(f"a preset is not prewarmed: {error}", file=sys.stderr, flush=True)
 
     def _cancel(self, sequence: int) -> None:
         self._preparing.discard(sequence)

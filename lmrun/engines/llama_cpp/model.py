@@ -137,12 +137,20 @@ class GenerationModel:
             self._exact.step(events)
         return events
 
-    def embed(self, inputs: Several[Several[int]]) -> list[list[float]]:
+    def embed(
+        self, inputs: Several[Several[int]], dimensions: int | None = None
+    ) -> list[list[float]]:
         raise UnsupportedParameter(
             "This is a text model: it gives no embeddings.",
             param="model",
             hint="Name an embedding model.",
         )
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]:
+        raise UnsupportedParameter("This is a text model: it scores no documents.", param="model")
+
+    def score(self, pairs: Several[Several[int]]) -> list[float]:
+        raise UnsupportedParameter("This is a text model: it scores no documents.", param="model")
 
     def usage(self) -> EngineUsage:
         return EngineUsage(
@@ -159,7 +167,8 @@ class GenerationModel:
         )
 
     def rest(self) -> bool:
-        return self._parking.save_one()
+        self._parking.save_one()
+        return False
 
     def set_threads(self, threads: int) -> None:
         self._threads = min(threads, self._config.threads or threads)

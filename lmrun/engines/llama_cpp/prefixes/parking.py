@@ -79,12 +79,9 @@ class Parking:
         return True
 
     def save_one(self) -> bool:
-        """Write a prefix that was used again to its file, in the background. Whether there was
-        one, or one is still being written."""
-        if self._files is None:
+        """Begin to write a prefix that was used again, if none is being written. Whether it did."""
+        if self._files is None or self._files.is_writing:
             return False
-        if self._files.is_writing:
-            return True
         return self._save_next(self._files, least_hits=1)
 
     def close(self) -> None:

@@ -1,0 +1,141 @@
+"""From a request to the sequence that an engine runs: template, tokens, images, what is kept.
+
+It knows no thread and no socket.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from lmrun.chat.messages import Conversation, Message, Prompt, mark_images
+from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
+from lmrun.errors import InvalidParameter, TemplateFailed, UnsupportedParameter
+from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.structured import StructuredOutput
+from lmrun.worker.frames import Generate
+from lmrun.worker.rendering.client import TemplateRenderer
+
+
+class Tokenizer(Protocol):
+    """The part of a loaded model that may be used from any thread."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def prepare_prompt(
+        self, pieces: Sequence[str | bytes], *, add_special: bool
+    ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]: ...
+
+    def make_constraint(self, structured: StructuredOutput) -> Any: ...
+
+    def prepare_draft_model(self, path: str) -> None: ...
+
+
+class PromptMaker:
+    """Makes sequences for one model. `renderer`: of its chat template, where it has one."""
+
+    def __init__(self, model: Tokenizer, renderer: TemplateRenderer | None) -> None:
+        self._model = model
+        self._renderer = renderer
+
+    def make_spec(self, generate: Generate) -> SequenceSpec:
+        """What the engine is to run. Raises RequestError and TemplateFailed."""
+        if self._model.info.type == "embedding":
+            raise UnsupportedParameter(
+                "This model makes embeddings; it cannot generate text.", param="model"
+            )
+        prediction = PredictionConfig.model_validate(generate.prediction)
+        constraint = None
+        if prediction.structured is not None:
+            constraint = self._model.make_constraint(prediction.structured)
+        if generate.draft_model is not None:
+            self._model.prepare_draft_model(generate.draft_model)
+        tokens, spans = self._read(generate.prompt)
+        if not tokens:
+            raise InvalidParameter("The prompt is empty.", param="prompt")
+        keep = 0
+        if prediction.context_overflow_policy == "truncateMiddle":
+            keep = self._count_kept(generate.prompt, tokens)
+        return SequenceSpec(
+            id=generate.id,
+            prompt=tuple(tokens),
+            prediction=prediction,
+            images=spans,
+            keep=keep,
+            draft_model=generate.draft_model,
+            constraint=constraint,
+        )
+
+    def make_prewarm(self, id: int, system_prompt: str) -> SequenceSpec:
+        """The beginning that all conversations with `system_prompt` share, to be computed once."""
+        system = Message(role="system", content=system_prompt)
+        variants = [
+            self._read(Conversation((system, Message(role="user", content=text))))[0]
+            for text in ("a", "B")
+        ]
+        shared = _common_beginning(*variants)
+        if not shared:
+            raise TemplateFailed("The model's chat template does not begin with a system prompt.")
+        return SequenceSpec(id, tuple(shared), PredictionConfig(max_tokens=0))
+
+    def _read(self, prompt: Prompt) -> tuple[Sequence[int], tuple[ImageSpan, ...]]:
+        images = prompt.images if isinstance(prompt, Conversation) else ()
+        marker = f"image-{secrets.token_hex(16)}" if images else ""
+        text = self._make_text(prompt, marker)
+        # A template writes the BOS token itself; where it does not, the tokenizer adds it.
+        bos = self._model.info.bos_token
+        add_special = not (bos and text.startswith(bos))
+        if images:
+            pieces = interleave(text, marker, images)
+            return self._model.prepare_prompt(pieces, add_special=add_special)
+        return self._model.tokenize(text, add_special=add_special, parse_special=True), ()
+
+    def _count_kept(self, prompt: Prompt, tokens: Sequence[int]) -> int:
+        """Tokens of the system prompt and the first user message, at the prompt's beginning."""
+        if not isinstance(prompt, Conversation):
+            return 0
+        first_user = next(
+            (n for n, message in enumerate(prompt.messages) if message.role == "user"), None
+        )
+        if first_user is None:
+            return 0
+        head, _ = self._read(Conversation(prompt.messages[: first_user + 1]))
+        return len(_common_beginning(head, tokens))
+
+    def _make_text(self, prompt: Prompt, marker: str) -> str:
+        if not isinstance(prompt, Conversation):
+            return prompt.text
+        if self._renderer is None:
+            raise TemplateFailed(
+                "The model has no chat template, so it cannot answer a conversation.",
+                hint="Send a plain prompt to /v1/completions instead.",
+            )
+        return self._renderer.render(mark_images(prompt.messages, marker))
+
+
+def interleave(text: str, marker: str, images: Sequence[bytes]) -> list[str | bytes]:
+    """`text` cut at its markers, an image in place of each. A marker is random for every prompt,
+    so that no message can hold it.
+
+    Raises TemplateFailed when the template did not write every message's content just once.
+    """
+    texts = text.split(marker)
+    if len(texts) != len(images) + 1:
+        raise TemplateFailed(
+            f"The model's chat template made {len(texts) - 1} places for {len(images)} images.",
+            hint="It shows some messages' content never or twice: this model needs another one.",
+        )
+    pieces: list[str | bytes] = [texts[0]]
+    for image, following in zip(images, texts[1:], strict=True):
+        pieces += (image, following)
+    return pieces
+
+
+def _common_beginning(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return [token for token, _ in pairs]
