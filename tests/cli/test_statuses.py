@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lmrun.cli.commands.statuses import render_status
+from lmrun.cli.commands.statuses import render_status, render_usage
 from lmrun.cli.terminal import _ANSI
-from lmrun.reconcile.status import ProfileStatus, Status
+from lmrun.engines.base import EngineUsage
+from lmrun.reconcile.status import MemoryStatus, ProfileStatus, Status
 from tests.support.control import condition, instance, model, status
 
 
@@ -70,3 +71,29 @@ def test_a_server_without_a_profile_says_so() -> None:
         "server   not listening (pid 4242)",
         "profile  none applied",
     ]
+
+
+def test_what_an_instance_holds_is_one_line() -> None:
+    usage = EngineUsage(
+        kv_tokens=16_384,
+        kv_tokens_used=120,
+        prefix_cache_bytes=12_000_000,
+        prefix_cache_limit=2**30,
+        prefix_cache_entries=3,
+        prefilled_tokens=300,
+        cached_tokens=1200,
+        generated_tokens=45,
+        drafted_tokens=10,
+        accepted_tokens=7,
+    )
+    memory = MemoryStatus(200_000_000, 110_000_000, 100_000_000, 0.05)
+    found = model("m", instance(usage=usage, memory=memory))
+    assert show(status(found))[-1] == (
+        "assistant: 210 MB of memory (+5% against the estimate); KV 120 of 16384 tokens; "
+        "3 parked prefixes, 12 MB of 1.07 GB; 300 prefilled, 1200 cached, 45 generated tokens; "
+        "7 of 10 guesses accepted"
+    )
+
+
+def test_an_instance_of_which_nothing_is_known_has_no_line() -> None:
+    assert render_usage(instance("big", "loading")) == ""

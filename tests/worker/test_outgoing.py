@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, WireError
 from lmrun.worker.outgoing import Outgoing
 
@@ -78,3 +79,12 @@ def test_nothing_of_a_cancelled_sequence_goes_out() -> None:
     outgoing = with_tokens(2)
     outgoing.drop(1)
     assert outgoing.take(0.0, active=0, waiting=0).sequences == ()
+
+
+def test_usage_goes_out_at_most_once_a_second() -> None:
+    outgoing, usage = Outgoing(0.0), EngineUsage(kv_tokens=8)
+    assert outgoing.is_usage_due(0.0)
+    assert outgoing.take(0.0, active=0, waiting=0, usage=usage).usage == usage
+    assert not outgoing.is_usage_due(0.9)
+    assert outgoing.take(0.9, active=0, waiting=0).usage is None
+    assert outgoing.is_usage_due(1.0)

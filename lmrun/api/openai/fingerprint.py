@@ -9,18 +9,36 @@ from lmrun.engines.base import ModelInfo
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 
+_DECIDING = {
+    "context_length",
+    "gpu",
+    "offload_kv_cache_to_gpu",
+    "num_experts",
+    "rope_frequency_base",
+    "rope_frequency_scale",
+    "adapters",
+}
+"""Load settings on which strict answers depend; it fixes or does without the others."""
+
+_Files = tuple[tuple[str, int, int], ...]
+
 
 def make_fingerprint(spec: InstanceSpec, info: ModelInfo | None) -> str | None:
-    """Engine, its version, and a digest of the model file's identity and the load config.
+    """Engine, its version, and a digest of all that the promise of `deterministic: strict` rests
+    on: build and machine as the engine tells them, the files, the template, the load config.
 
-    None while the model is not loaded.
+    Paths are not in it: the same files elsewhere give the same text. None while the model is not
+    loaded.
     """
     if info is None:
         return None
-    return _format(info.engine, info.engine_version, spec.size, spec.mtime_ns, spec.load)
+    attached = ((name, file.size, file.mtime_ns) for name, file in spec.attached.items())
+    files = (("model", spec.size, spec.mtime_ns), *attached)
+    digest = _digest(info.fingerprint, info.chat_template, files, spec.load)
+    return f"{info.engine}-{info.engine_version}-{digest}"
 
 
 @lru_cache(maxsize=256)
-def _format(engine: str, version: str, size: int, mtime_ns: int, load: LoadConfig) -> str:
-    identity = f"{size} {mtime_ns} {load.model_dump_json()}"
-    return f"{engine}-{version}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+def _digest(engine: str, template: str | None, files: _Files, load: LoadConfig) -> str:
+    parts = (engine, template, files, load.model_dump_json(include=_DECIDING))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]

@@ -36,11 +36,22 @@ class ScriptedEngine:
     ) -> LoadedModel:
         """Load a script: what its `load` section says happens here."""
         script = read_script(path)
+        _require_nothing_attached(attachments)
         context_length = _choose_context_length(config, script)
         _spend_time(script.load.seconds, on_progress)
         memory = _hold_memory(script.load.memory_bytes)
         _fail_as_scripted(script.load, path)
         return ScriptedModel(script, context_length, config.max_parallel_predictions, memory)
+
+
+def _require_nothing_attached(attachments: Attachments) -> None:
+    for name in ("adapters", "mmproj", "draft_model"):
+        if getattr(attachments, name):
+            raise SettingRefused(
+                f"load.{name}: a script has no use for it.",
+                param=f"load.{name}",
+                hint="Leave it out.",
+            )
 
 
 def _choose_context_length(config: LoadConfig, script: Script) -> int:
