@@ -59,14 +59,14 @@ class StepLoop:
 
         Raises EngineError when the model is unusable.
         """
+        self._drain()
         while not self._is_closing:
-            self._drain()
+            self._flush()
             if self._is_stepping:
-                self._flush()
                 self._step()
             else:
-                self._flush()
                 self._sleep()
+            self._drain()
 
     @property
     def _is_stepping(self) -> bool:

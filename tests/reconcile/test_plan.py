@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.catalog.catalog import LocatedModel
 from lmrun.errors import SourceMissing
 from lmrun.profile.schema import ModelConfig, ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
@@ -208,3 +209,35 @@ def test_a_changed_secret_is_told_without_being_shown() -> None:
     assert change.field == "server.api_keys"
     assert str(change.new).endswith("(a secret in it changed)")
     assert "new" not in str(change.new).replace("(a secret in it changed)", "")
+
+
+ADAPTED = spec(
+    load=LoadConfig.model_validate({"adapters": [{"source": "file:a.gguf"}]}),
+    adapters=(LocatedModel(Path("/a.gguf"), 1, 1),),
+)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        LocatedModel(Path("/a.gguf"), 2, 1),
+        LocatedModel(Path("/a.gguf"), 1, 2),
+        LocatedModel(Path("/b.gguf"), 1, 1),
+    ],
+    ids=["size", "time", "path"],
+)
+def test_a_changed_adapter_file_is_a_reload(file: LocatedModel) -> None:
+    (action,) = plan([model(replace(ADAPTED, adapters=(file,)))], [ready(ADAPTED)])
+    assert action.kind == "Reload"
+    assert [change.field for change in action.changes] == ["models.a.load.adapters[0]"]
+
+
+def test_another_scale_of_an_adapter_is_a_reload_by_its_setting() -> None:
+    scaled = LoadConfig.model_validate({"adapters": [{"source": "file:a.gguf", "scale": 0.5}]})
+    (action,) = plan([model(replace(ADAPTED, load=scaled))], [ready(ADAPTED)])
+    assert (action.kind, action.changes[0].field) == ("Reload", "models.a.load.adapters")
+
+
+def test_other_prompts_to_prewarm_are_an_update() -> None:
+    (action,) = plan([model(spec(prewarm=("new",)))], [ready(spec(prewarm=("old",)))])
+    assert (action.kind, action.changes[0].field) == ("Update", "models.a.prewarm")

@@ -1,0 +1,54 @@
+"""Adapters, drafts and kept prefixes on their way to a worker, and what it holds back to status."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from tests.support.profiles import ask, write_profile
+from tests.support.server import Server, eventually
+from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_lora import write_tiny_lora
+
+LOAD: dict[str, Any] = {
+    "context_length": 512,
+    "seed": 7,
+    "adapters": [{"source": "file:./tuned.gguf", "name": "tuned", "scale": 0.5}],
+    "draft_model": "file:./draft.gguf",
+    "prefix_cache": {"ram": "8MiB", "persist": True},
+}
+PRESETS = {"short": {"system_prompt": "Be brief.", "prediction": {"max_tokens": 4}}}
+
+
+def profile_of(folder: Path, **load: Any) -> Path:
+    model = {
+        "source": "file:./m.gguf",
+        "load": LOAD | load,
+        "preset": "short",
+        "prewarm": ["short"],
+        "deterministic": "strict",
+    }
+    return write_profile(folder / "p.yaml", {"a": model}, presets=PRESETS, port=0)
+
+
+def test_files_reach_the_worker_and_what_it_holds_reaches_status(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path / "m.gguf")
+    write_tiny_llama(tmp_path / "draft.gguf", seed=2)
+    write_tiny_lora(tmp_path / "tuned.gguf")
+    with Server(tmp_path) as server:
+        assert server.apply(profile_of(tmp_path)).converged
+        assert ask(server.address, "Hello") == ask(server.address, "Hello")
+
+        held = eventually(lambda: (it := server.instance("a")) and it.usage and it)
+        assert held.usage is not None and held.usage.kv_tokens >= 4 * 512
+        assert held.usage.prefix_cache_limit == 8 * 2**20
+        assert held.memory.estimated_bytes is not None and held.memory.estimated_bytes > 0
+        (folder,) = (server.home.prefixes).iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+        write_tiny_lora(tmp_path / "tuned.gguf", architecture="qwen2")
+        server.apply(profile_of(tmp_path))
+        ready = server.model("a").conditions[-1]
+        assert (ready.type, ready.reason) == ("Ready", "SettingRefused")
+        assert "load.adapters" in ready.message and "qwen2" in ready.message
