@@ -56,6 +56,7 @@ class House:
             queue_limit=self._queue_limit,
             on_change=self._on_change,
             explain_absence=self._explain_absence,
+            find_file=self._find_file,
             prefixes=PrefixStore(home),
         )
         app = build_app(self.pool, self._door, public_routes(self))
@@ -91,6 +92,9 @@ class House:
 
     def _explain_absence(self, name: str) -> LmrunError | None:
         return self.reconciler.explain_absence(name)
+
+    def _find_file(self, name: str) -> Path | None:
+        return self.reconciler.find_file(name)
 
     def _queue_limit(self) -> int:
         return (self.listener.config or ServerConfig()).limits.queue

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from lmrun.errors import EngineError, LmrunError, ModelNotReady
 from lmrun.profile.loader import LoadedProfile
@@ -103,6 +104,12 @@ class Reconciler:
         if failure is not None:
             return ModelNotReady(f"Model {name!r} cannot be loaded: {failure.error}")
         return ModelNotReady(f"Model {name!r} is not loaded yet.", retry_after_s=1)
+
+    def find_file(self, name: str) -> Path | None:
+        """The file of the declared model `name`, if it is on this machine."""
+        models = self.desired.models if self.desired else ()
+        model = next((it for it in models if name in (it.key, it.identifier)), None)
+        return model.spec.path if model is not None and model.spec is not None else None
 
     async def plan_for(self, loaded: LoadedProfile) -> Plan:
         """What applying `loaded` would do now. Looks at files, changes nothing."""

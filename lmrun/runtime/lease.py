@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 from lmrun.chat.events import Event
 from lmrun.chat.messages import Conversation, Message, Prompt
+from lmrun.errors import InvalidParameter
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.supervisor import Supervisor
 from lmrun.settings.prediction import PredictionConfig
 
 
 class Lease:
-    """Held for one request. `instance` is the one that was chosen."""
+    """Held for one request. `instance` is the one that was chosen. `find_file`: where a declared
+    model's file is, None when there is none."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(
+        self, supervisor: Supervisor, find_file: Callable[[str], Path | None] = lambda name: None
+    ) -> None:
         self._supervisor = supervisor
+        self._find_file = find_file
         self.instance: Instance = supervisor.instance
 
     def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
         """The events of a generation; what `prediction` leaves open is the instance's default.
 
-        Closing the iterator cancels it. Raises ModelNotReady when the instance is gone by now;
-        the iterator raises EngineCrashed, EngineHung, TemplateFailed, ContextOverflow and the
+        Closing the iterator cancels it. Raises ModelNotReady when the instance is gone by now, and
+        InvalidParameter for a draft model that nobody declared; the iterator raises EngineCrashed, EngineHung, TemplateFailed, ContextOverflow and the
         like, whatever ended the sequence.
         """
         spec = self.instance.spec
+        prediction = spec.prediction.overlay(prediction)
         return self._supervisor.generate(
-            with_system_prompt(prompt, spec.system_prompt), spec.prediction.overlay(prediction)
+            with_system_prompt(prompt, spec.system_prompt),
+            prediction,
+            self._find_draft_model(prediction.draft_model),
         )
+
+    def _find_draft_model(self, name: str | None) -> str | None:
+        if name is None:
+            return None
+        path = self._find_file(name)
+        if path is None:
+            raise InvalidParameter(
+                f"draft_model: there is no declared model {name!r} whose file is here.",
+                param="draft_model",
+                hint="Declare it in the profile; with `state: absent` it is used for drafts only.",
+            )
+        return str(path)
 
 
 def with_system_prompt(prompt: Prompt, system_prompt: str | None) -> Prompt:

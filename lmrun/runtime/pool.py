@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from lmrun.engines.base import CacheStore
 from lmrun.errors import LmrunError, ModelNotFound, QueueFull
@@ -35,10 +36,12 @@ class Pool:
         queue_limit: Callable[[], int],
         on_change: Callable[[], None],
         explain_absence: Callable[[str], LmrunError | None] = lambda name: None,
+        find_file: Callable[[str], Path | None] = lambda name: None,
         timings: Timings | None = None,
         prefixes: PrefixStore | None = None,
     ) -> None:
         self._explain_absence = explain_absence
+        self._find_file = find_file
         self._cores = cores
         self._queue_limit = queue_limit
         self._prefixes = prefixes
@@ -98,7 +101,7 @@ class Pool:
             await supervisor.until_settled()
             if supervisor.instance.state != "ready":
                 raise supervisor.not_ready()
-            yield Lease(supervisor)
+            yield Lease(supervisor, self._find_file)
         finally:
             supervisor.instance.in_flight -= 1
 

@@ -84,7 +84,7 @@ class Streams:
         return len(self._open)
 
     async def generate(
-        self, prompt: Prompt, prediction: PredictionConfig
+        self, prompt: Prompt, prediction: PredictionConfig, draft_model: str | None = None
     ) -> AsyncGenerator[Event, None]:
         """The events of a new sequence. Closing this iterator is the one way to cancel it.
 
@@ -92,7 +92,8 @@ class Streams:
         prompt that cannot be sent.
         """
         sequence = next(self._ids)
-        stream = self._start(sequence, prompt, prediction)
+        config = prediction.model_dump(exclude_unset=True)
+        stream = self._start(Generate(sequence, prompt, config, draft_model))
         try:
             while True:
                 event = await stream.next()
@@ -118,10 +119,10 @@ class Streams:
             stream.fail(make_error())
             self._end(sequence)
 
-    def _start(self, sequence: int, prompt: Prompt, prediction: PredictionConfig) -> _Stream:
+    def _start(self, frame: Generate) -> _Stream:
         if self._refusal is not None:
             raise self._refusal()
-        frame = Generate(sequence, prompt, prediction.model_dump(exclude_unset=True))
+        sequence = frame.id
         stream = self._open[sequence] = _Stream()
         if len(self._open) == 1:
             self._on_activity()

@@ -115,11 +115,14 @@ class Supervisor:
         while self._is_replacing or self.instance.state == "loading":
             await self._changed.wait()
 
-    def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
-        """Run a sequence. Raises ModelNotReady when no worker can take it now."""
+    def generate(
+        self, prompt: Prompt, prediction: PredictionConfig, draft_model: str | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """Run a sequence; `draft_model`: a file. Raises ModelNotReady when no worker can take it
+        now."""
         if self._session is None or self.instance.state != "ready":
             raise self.not_ready()
-        return self._session.streams.generate(prompt, prediction)
+        return self._session.streams.generate(prompt, prediction, draft_model)
 
     def set_threads(self, threads: int) -> None:
         """Grant CPU threads; 0 while it needs none."""
