@@ -28,8 +28,8 @@ class Lease:
         """The events of a generation; what `prediction` leaves open is the instance's default.
 
         Closing the iterator cancels it. Raises ModelNotReady when the instance is gone by now, and
-        InvalidParameter for a draft model that nobody declared; the iterator raises EngineCrashed, EngineHung, TemplateFailed, ContextOverflow and the
-        like, whatever ended the sequence.
+        InvalidParameter for a draft model that nobody declared; the iterator raises EngineCrashed,
+        EngineHung, TemplateFailed, ContextOverflow and the like, whatever ended the sequence.
         """
         spec = self.instance.spec
         prediction = spec.prediction.overlay(prediction)
