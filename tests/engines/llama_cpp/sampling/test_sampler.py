@@ -212,7 +212,7 @@ def test_who_asks_for_no_scores_has_none(bench: Bench) -> None:
         assert not sampler.wants_scores
 
 
-@pytest.mark.parametrize("breaker", ["x" * 41, "é" * 21, "a\0b"])
+@pytest.mark.parametrize("breaker", ["é" * 21, "a\0b"])
 def test_a_sequence_breaker_that_would_be_cut_is_refused(bench: Bench, breaker: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         make_sampler(bench, dry_multiplier=1.0, dry_sequence_breakers=[breaker])
