@@ -49,14 +49,17 @@ class Advancer:
             self._produce(sequence, sequence.row, events)
             return
         base, matched, drafts = sequence.computed, 0, sequence.drafts
+        sequence.drafts = []
+        self._count(sequence, drafted=len(drafts))
         while self._produce(sequence, sequence.row + matched, events):
             while matched < len(drafts) and sequence.matches(base + matched, drafts[matched]):
                 matched += 1
+                self._count(sequence, accepted=1)
             sequence.computed = base + matched
             if sequence.pending:
                 break
-        self._note_drafts(sequence, len(drafts), matched)
-        sequence.drafts = []
+        if sequence.drafter is not None:
+            sequence.drafter.observe(len(drafts), matched)
         if matched < len(drafts) and sequence.is_live:
             self._memory.cut(sequence.slot, sequence.computed)
 
@@ -105,10 +108,8 @@ class Advancer:
             return False
         return True
 
-    def _note_drafts(self, sequence: Sequence, drafted: int, accepted: int) -> None:
+    def _count(self, sequence: Sequence, *, drafted: int = 0, accepted: int = 0) -> None:
         sequence.drafted += drafted
         sequence.accepted += accepted
         self._counters.drafted += drafted
         self._counters.accepted += accepted
-        if sequence.drafter is not None and drafted:
-            sequence.drafter.observe(drafted, accepted)
