@@ -222,6 +222,21 @@ WRONG = {
         M + "    preset: ters\npresets: {terse: {}}\n",
         "main.yaml:5:13: models.m.preset: no preset has this name; did you mean `terse`?",
     ),
+    "unknown preset to prewarm": (
+        M + "    prewarm: [terse, ters]\npresets: {terse: {}}\n",
+        "main.yaml:5:22: models.m.prewarm[1]: no preset has this name; did you mean `terse`?",
+    ),
+    "two adapters of one name": (
+        M + "    load: {adapters: [{source: file:a.gguf}, {source: file:b/a.gguf}]}\n",
+        "main.yaml:5:22: models.m.load.adapters: two adapters are called `a`; "
+        "give them different names",
+    ),
+    "adapter from nowhere": (
+        M + "    load: {adapters: [{source: a.gguf}]}\n",
+        "main.yaml:5:32: models.m.load.adapters[0].source: is no source that lmrun understands. "
+        "A source is `file:./model.gguf` (relative to the profile) or "
+        "`package:NAME==VERSION/path/in/package.gguf`.",
+    ),
     "preset without presets": (
         M + "    preset: terse\n",
         "main.yaml:5:13: models.m.preset: no preset has this name; this profile has no `presets`",

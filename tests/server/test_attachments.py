@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from lmrun.reconcile.status import InstanceStatus
 from tests.support.profiles import ask, write_profile
 from tests.support.server import Server, eventually
 from tests.support.tiny_llama import write_tiny_llama
@@ -32,6 +33,12 @@ def profile_of(folder: Path, **load: Any) -> Path:
     return write_profile(folder / "p.yaml", {"a": model}, presets=PRESETS, port=0)
 
 
+def find_usage(server: Server) -> InstanceStatus | None:
+    """The instance, once its engine has said what it holds."""
+    instance = server.instance("a")
+    return instance if instance is not None and instance.usage is not None else None
+
+
 def test_files_reach_the_worker_and_what_it_holds_reaches_status(tmp_path: Path) -> None:
     write_tiny_llama(tmp_path / "m.gguf")
     write_tiny_llama(tmp_path / "draft.gguf", seed=2)
@@ -40,7 +47,7 @@ def test_files_reach_the_worker_and_what_it_holds_reaches_status(tmp_path: Path)
         assert server.apply(profile_of(tmp_path)).converged
         assert ask(server.address, "Hello") == ask(server.address, "Hello")
 
-        held = eventually(lambda: (it := server.instance("a")) and it.usage and it)
+        held = eventually(lambda: find_usage(server))
         assert held.usage is not None and held.usage.kv_tokens >= 4 * 512
         assert held.usage.prefix_cache_limit == 8 * 2**20
         assert held.memory.estimated_bytes is not None and held.memory.estimated_bytes > 0

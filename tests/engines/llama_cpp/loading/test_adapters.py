@@ -11,12 +11,15 @@ import gguf
 import numpy as np
 import pytest
 
+from lmrun.catalog.gguf_header import read_header
 from lmrun.engines.base import AdapterFile, Attachments
 from lmrun.engines.llama_cpp.loading.adapters import set_adapters
 from lmrun.engines.llama_cpp.loading.native import NativeModel, load_native
+from lmrun.engines.registry import get_engine
 from lmrun.errors import ModelInvalid, SettingRefused
 from lmrun.settings.load import LoadConfig
 from tests.engines.llama_cpp.bare import read_logits
+from tests.support.bert import bert_path
 from tests.support.engines import Subject, spec
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_lora import EMBEDDING, RANK, write_tiny_lora
@@ -146,3 +149,32 @@ def test_a_cut_adapter_is_refused(tiny: Subject, tmp_path: Path, keep: float) ->
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
     with pytest.raises(ModelInvalid, match=r"cut\.gguf"), open_with(tiny.path, path):
         pass
+
+
+def test_an_embedding_model_always_uses_its_adapters(tmp_path: Path) -> None:
+    vectors = []
+    for strength in (None, 0.0, 3.0):
+        path = tmp_path / f"lora{strength}.gguf"
+        files = () if strength is None else (_write_for_bert(path, strength),)
+        given = Attachments(adapters=tuple(AdapterFile("a", str(file)) for file in files))
+        model = get_engine("llama_cpp").load(
+            bert_path(),
+            LoadConfig(),
+            threads=1,
+            on_progress=lambda fraction: None,
+            attachments=given,
+        )
+        vectors.append(model.embed([[101, 2023, 102]])[0])
+        model.close()
+    assert vectors[0] == vectors[1] != vectors[2]
+
+
+def _write_for_bert(path: Path, strength: float) -> Path:
+    header = read_header(bert_path())
+    return write_tiny_lora(
+        path,
+        strength=strength,
+        architecture=header.architecture,
+        width=header.embedding_length,
+        layers=header.block_count,
+    )

@@ -240,7 +240,11 @@ def test_locking_where_it_cannot_be_done_is_refused() -> None:
 
 def test_a_batch_over_unshared_caches_gives_each_sequence_its_own_text(tiny: Subject) -> None:
     greedy: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0, "max_tokens": 12}
-    chosen = {"flash_attention": False, "max_parallel_predictions": 3, "context_length": 256}
+    chosen: dict[str, Any] = {
+        "flash_attention": False,
+        "max_parallel_predictions": 3,
+        "context_length": 256,
+    }
     with closing(tiny.load(unified_kv_cache=False, **chosen)) as model:
         alone = {n: generate(model, spec(n, prompt_length=9 * n, **greedy)) for n in (1, 2, 3)}
         for sequence in alone:
@@ -323,7 +327,7 @@ def test_a_cache_on_the_gpu_is_refused_without_one() -> None:
 @pytest.mark.parametrize("lacking", ["kv_tokens", "mmproj", "draft_model"])
 def test_an_embedding_model_refuses_what_only_a_text_model_can_have(lacking: str) -> None:
     given = {"kv_tokens": 4096} if lacking == "kv_tokens" else {}
-    files = {} if lacking == "kv_tokens" else {lacking: "a.gguf"}
+    files: dict[str, Any] = {} if lacking == "kv_tokens" else {lacking: "a.gguf"}
     with pytest.raises(SettingRefused) as refused:
         settings.require_generation(config(**given), Attachments(**files))
     assert refused.value.param == f"load.{lacking}"
