@@ -1,4 +1,4 @@
-"""Images over a real port, with OpenAI's client: one model sees, the other says that it does not."""
+"""Images over a real port, with OpenAI's client: one model sees, another says it does not."""
 
 from __future__ import annotations
 

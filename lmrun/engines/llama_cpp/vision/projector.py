@@ -48,6 +48,16 @@ _RANGES: dict[str, tuple[int, int]] = {
     "clip.vision.patch_size": (1, 8192),
 }
 """The keys that every vision encoder must have, as uint32 in these ranges."""
+_NEEDED = {
+    kind: ("v.patch_embd.weight", "v.position_embd.weight", *more)
+    for kind, more in {
+        "mlp": ("mm.0.weight",),
+        "idefics3": ("mm.model.fc.weight",),
+        "gemma3": ("mm.input_projection.weight", "mm.soft_emb_norm.weight"),
+    }.items()
+}
+"""Tensors of common kinds that llama.cpp uses without asking whether they are there."""
+_ATTENTION = ("attn_q", "attn_k", "attn_v")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +84,33 @@ def read_projector(path: Path) -> Projector:
         for key, (low, high) in _RANGES.items():
             _require_number(raw, key, low, high)
         check_tensors(raw)
+        _require_tensors(raw)
         head = hashlib.sha256(window.data[: raw.data_start])
     stat = path.stat()
     head.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-    kind = _read(raw, "clip.projector_type") or _read(raw, "clip.vision.projector_type")
-    return Projector(path, str(kind or ""), head.digest())
+    return Projector(path, _find_kind(raw), head.digest())
 
 
 def refuse(path: Path, reason: str) -> SettingRefused:
     """The error for a projector that does not serve, for whoever raises it."""
     return SettingRefused(f"{PARAM}: {path} cannot be used: {reason}.", param=PARAM, hint=HINT)
+
+
+def _find_kind(raw: RawGguf) -> str:
+    kind = _read(raw, "clip.projector_type") or _read(raw, "clip.vision.projector_type")
+    return str(kind or "")
+
+
+def _require_tensors(raw: RawGguf) -> None:
+    names = {tensor.name for tensor in raw.tensors}
+    needed = list(_NEEDED.get(_find_kind(raw), ()))
+    for name in names:
+        block, found, _ = name.partition("attn_out.weight")
+        if found and f"{block}attn_qkv.weight" not in names:
+            needed += [f"{block}{part}.weight" for part in _ATTENTION]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        raw.window.fail(f"the tensor {min(missing)} is missing")
 
 
 def _read(raw: RawGguf, key: str) -> object:

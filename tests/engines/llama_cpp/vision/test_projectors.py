@@ -123,6 +123,17 @@ def test_impossible_values_are_refused(
         open_at(eye, path)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["v.patch_embd.weight", "v.position_embd.weight", "mm.0.weight", "v.blk.1.attn_k.weight"],
+)
+def test_a_missing_tensor_is_refused(eye: TinyEye, tmp_path: Path, name: str) -> None:
+    path = write_tiny_projector(tmp_path / "p.gguf")
+    path.write_bytes(path.read_bytes().replace(name.encode(), b"x" + name.encode()[1:]))
+    with pytest.raises(ModelInvalid, match=f"the tensor {name} is missing"):
+        open_at(eye, path)
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
