@@ -1,4 +1,4 @@
-"""LoRA adapters for the tiny models, made from a seed, and damaged ones. It knows nothing of lmrun."""
+"""LoRA adapters for the tiny models, made from a seed. It knows nothing of lmrun."""
 
 from __future__ import annotations
 
