@@ -222,7 +222,11 @@ class Lane:
         self._counters.prefilled += part.taken
         self._report(sequence, events)
         if sequence.wants_prompt_scores and not sequence.is_resuming:
-            self._score(part, events)
+            try:
+                self._score(part, events)
+            except EngineError as error:
+                self._fail(sequence, error, events)
+                return
         self._prefilling.remove(sequence)
         if sequence.pending:
             self._prefilling.append(sequence)
@@ -243,7 +247,10 @@ class Lane:
             events.append(PromptProcessed(sequence.id, sequence.computed, sequence.cached))
 
     def _score(self, part: Slice, events: list[StepEvent]) -> None:
-        """Log probabilities of the tokens that follow those of the slice in the prompt."""
+        """Log probabilities of the tokens that follow those of the slice in the prompt.
+
+        Raises EngineError when the logits hold something that is no number.
+        """
         sequence, scored = part.sequence, []
         for back in range(part.taken, 0, -1):
             position = sequence.computed - back + 1
@@ -256,8 +263,7 @@ class Lane:
         try:
             self._advancer.advance(sequence, events)
         except EngineError as error:
-            self._drop(sequence, park=False)
-            events.append(SequenceFailed(sequence.id, error.message))
+            self._fail(sequence, error, events)
             return
         if sequence.is_full and sequence.is_live:
             self._shift(sequence)
@@ -279,17 +285,21 @@ class Lane:
             return
         image = sequence.next_image()
         assert image is not None
+        self._context.use_adapters(sequence.namespace)
         try:
             image.handle.decode(
                 self._context.pointer, sequence.slot, sequence.computed, self._shape.capacity
             )
         except EngineError as error:
-            self._drop(sequence, park=False)
-            events.append(SequenceFailed(sequence.id, error.message))
+            self._fail(sequence, error, events)
             return
         sequence.computed += image.length
         self._counters.prefilled += image.length
         self._report(sequence, events)
+
+    def _fail(self, sequence: Sequence, error: EngineError, events: list[StepEvent]) -> None:
+        self._drop(sequence, park=False)
+        events.append(SequenceFailed(sequence.id, error.message))
 
     def _finish(self, sequence: Sequence, reason: FinishReason, events: list[StepEvent]) -> None:
         stats = SequenceStats(
