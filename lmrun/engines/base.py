@@ -18,6 +18,7 @@ from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import StructuredOutput
 
 ModelType = Literal["llm", "embedding", "vlm"]
+Pooling = Literal["mean", "cls", "last", "rank"]
 FinishReason = Literal["eosFound", "maxPredictedTokensReached", "contextLengthReached"]
 
 
@@ -26,6 +27,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
     `context_length`: tokens one sequence may hold. `max_sequences`: how many generate at once.
     `bos_token`, `eos_token`: their text, for templates. `embedding_length`: size of a vector.
+    `pooling`: how an embedding model makes one vector of a text, `rank` if it scores documents
+    instead; None for other types.
     """
 
     engine: str
@@ -42,6 +45,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     accepts_images: bool = False
     adapters: tuple[str, ...] = ()
     fingerprint: str = ""
+    pooling: Pooling | None = None
 
 
 class AdapterFile(msgspec.Struct, frozen=True):
@@ -275,12 +279,29 @@ class LoadedModel(Protocol):
         Raises EngineError only when the whole model is unusable; the worker then exits.
         """
 
-    def embed(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One unit-length vector of `info.embedding_length` per input (each a list of token ids).
+    def embed(
+        self, inputs: Sequence[Sequence[int]], dimensions: int | None = None
+    ) -> list[list[float]]:
+        """One unit-length vector per input, each a list of token ids.
 
-        Raises UnsupportedParameter when the model is no embedding model, ContextOverflow when an
-        input is longer than the context, InvalidParameter when one is empty or holds an id
-        outside the vocabulary.
+        `dimensions`: the first so many numbers, at unit length again; good vectors if the model was
+        trained that way (Matryoshka, arXiv:2205.13147). Default: `info.embedding_length`.
+        Raises UnsupportedParameter when the model is no embedding model or a reranker,
+        ContextOverflow when an input is longer than the context, InvalidParameter when one is
+        empty or holds an id outside the vocabulary, and for more dimensions than there are.
+        """
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]:
+        """The token ids of a query and a document, as `score` takes them. Callable from any thread.
+
+        Raises UnsupportedParameter when the model is no reranker, InvalidParameter for a lone
+        surrogate.
+        """
+
+    def score(self, pairs: Sequence[Sequence[int]]) -> list[float]:
+        """How well each document fits its query: higher is better, the model's own scale.
+
+        Raises what `embed` raises, and UnsupportedParameter when the model is no reranker.
         """
 
     def usage(self) -> EngineUsage:

@@ -26,7 +26,7 @@ class LlamaCppEngine:
     ) -> LoadedModel:
         """Load `path`. `config.threads` bounds `threads`, now and later."""
         _require_package()
-        from lmrun.engines.llama_cpp.embeddings import EmbeddingModel
+        from lmrun.engines.llama_cpp.embedding.model import EmbeddingModel
         from lmrun.engines.llama_cpp.loading.native import load_native
         from lmrun.engines.llama_cpp.model import GenerationModel
 

@@ -163,12 +163,20 @@ class ScriptedModel:
                 self._play(due, events)
         return events
 
-    def embed(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
+    def embed(
+        self, inputs: Sequence[Sequence[int]], dimensions: int | None = None
+    ) -> list[list[float]]:
         raise UnsupportedParameter(
             "A scripted model gives no embeddings.",
             param="model",
             hint="Name an embedding model.",
         )
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]:
+        raise UnsupportedParameter("A scripted model scores no documents.", param="model")
+
+    def score(self, pairs: Sequence[Sequence[int]]) -> list[float]:
+        raise UnsupportedParameter("A scripted model scores no documents.", param="model")
 
     def usage(self) -> EngineUsage:
         return EngineUsage()

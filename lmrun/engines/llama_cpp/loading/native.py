@@ -17,7 +17,8 @@ from lmrun.catalog.memory import choose_chunk
 from lmrun.engines.base import NO_ATTACHMENTS, Attachments, ModelInfo
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.loading import settings
-from lmrun.engines.llama_cpp.loading.adapters import Adapter, load_adapters
+from lmrun.engines.llama_cpp.loading.adapter_files import read_shapes
+from lmrun.engines.llama_cpp.loading.adapters import Adapter, load_adapters, set_adapters
 from lmrun.engines.llama_cpp.loading.context import make_context
 from lmrun.engines.llama_cpp.loading.fingerprint import digest_engine
 from lmrun.engines.llama_cpp.loading.shape import ContextShape, shape_embedding, shape_generation
@@ -27,7 +28,9 @@ from lmrun.errors import LoadFailed, SettingRefused
 from lmrun.settings.load import LoadConfig
 
 MOST_EMBEDDED_AT_ONCE = 64
-_POOLING_RANK = "4"
+_SCORE_TENSOR = "cls.output.weight"
+# Their two labels are "yes" and "no", and llama.cpp makes probabilities of them.
+_YES_AND_NO = ("qwen3", "qwen3vl")
 _MOST_PADDING = 128
 
 
@@ -121,6 +124,9 @@ def load_native(
         shape = _choose_shape(weights, config)
         adapters = load_adapters(weights, attachments.adapters)
         context = make_context(weights, config, shape, threads)
+        if weights.embeds:
+            # Its requests name no adapters: those of the load config are always on.
+            set_adapters(context, adapters, {name: it.scale for name, it in adapters.items()})
     except BaseException:
         weights.free()
         raise
@@ -165,13 +171,22 @@ def _require_supported(weights: Weights) -> None:
         kind = "an encoder-decoder model"
     elif native.llama_model_is_diffusion(weights.model):
         kind = "a diffusion model"
-    elif weights.read("{arch}.pooling_type") == _POOLING_RANK:
-        kind = "a reranker"
+    elif weights.pooling == "rank":
+        kind = _find_fault(weights)
     if kind is not None:
         raise LoadFailed(
             f"{weights.path}: this is {kind}, which lmrun cannot run.",
-            hint="Text models that continue a prompt and embedding models can be run.",
+            hint="Text models that continue a prompt, embedding models and rerankers can be run.",
         )
+
+
+def _find_fault(weights: Weights) -> str | None:
+    """Why a reranker's first output is no score, if so: llama.cpp would read it all the same."""
+    outputs: int = native.llama_model_n_cls_out(weights.model)
+    if outputs > 1 and weights.architecture not in _YES_AND_NO:
+        return f"a classifier with {outputs} labels"
+    _, shapes = read_shapes(weights.path)
+    return None if _SCORE_TENSOR in shapes else "a reranker without a score in its output"
 
 
 def _describe(
@@ -191,5 +206,6 @@ def _describe(
         bos_token=vocabulary.bos_text,
         eos_token=vocabulary.eos_text,
         adapters=adapters,
+        pooling=weights.pooling,
         fingerprint=digest_engine(shape.context_length),
     )

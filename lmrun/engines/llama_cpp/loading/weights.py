@@ -11,6 +11,7 @@ from typing import Any
 
 from llama_cpp import llama_cpp as native
 
+from lmrun.engines.base import Pooling
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.loading import gpus, settings
 from lmrun.engines.llama_cpp.loading.shape import ModelFacts
@@ -21,6 +22,7 @@ _META_BYTES = 256
 # llama.cpp names a RoPE type for these too, and never uses it.
 _LEARNED_POSITIONS = ("bert", "starcoder")
 _POOLING_NONE = "0"
+_POOLINGS: dict[str, Pooling] = {"1": "mean", "2": "cls", "3": "last", "4": "rank"}
 _OVERRIDE_INT = 0
 
 
@@ -52,6 +54,13 @@ class Weights:
     def pools(self) -> bool:
         """Its file says how the outputs of a text become one vector."""
         return self.read("{arch}.pooling_type") not in (None, _POOLING_NONE)
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the outputs of a text become one vector; the mean where the file does not say."""
+        if not self.embeds:
+            return None
+        return _POOLINGS.get(self.read("{arch}.pooling_type") or _POOLING_NONE, "mean")
 
     def facts(self) -> ModelFacts:
         scaled_from = self.read("{arch}.rope.scaling.original_context_length")

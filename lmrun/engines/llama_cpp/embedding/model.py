@@ -1,4 +1,4 @@
-"""Embedding models: batches of inputs to vectors. It generates nothing."""
+"""Embedding models and rerankers: batches of inputs to vectors or scores. It generates nothing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as native
+from numpy.typing import NDArray
 
 from lmrun.engines.base import EngineUsage, ImageSpan, ModelInfo, SequenceSpec, StepEvent
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
+from lmrun.engines.llama_cpp.embedding.pairs import PairTokenizer
 from lmrun.engines.llama_cpp.loading.native import NativeModel
 from lmrun.errors import ContextOverflow, EngineError, InvalidParameter, UnsupportedParameter
 from lmrun.settings.structured import StructuredOutput
 
 
 class EmbeddingModel:
-    """A loaded model that embeds. No sequence is ever active."""
+    """A loaded model that embeds, or scores pairs when its `pooling` is rank. No sequence is ever
+    active."""
 
     active = 0
     waiting = 0
@@ -26,6 +29,8 @@ class EmbeddingModel:
         self._native = model
         self._most_threads = most_threads
         self._batch = Batch(model.shape.chunk)
+        self._pairs = PairTokenizer(model.model, model.vocabulary)
+        self._width = 1 if self._ranks else model.info.embedding_length
 
     @property
     def info(self) -> ModelInfo:
@@ -63,14 +68,29 @@ class EmbeddingModel:
     def step(self) -> list[StepEvent]:
         return []
 
-    def embed(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        for tokens in inputs:
-            self._require_fitting(tokens)
-        shape = self._native.shape
-        vectors: list[list[float]] = []
-        for begin, end in pack([len(tokens) for tokens in inputs], shape.chunk, shape.sequences):
-            vectors += self._embed_together(inputs[begin:end])
+    def embed(
+        self, inputs: Sequence[Sequence[int]], dimensions: int | None = None
+    ) -> list[list[float]]:
+        if self._ranks:
+            raise UnsupportedParameter(
+                "This is a reranker: it scores documents and gives no embeddings.",
+                param="model",
+                hint="Name an embedding model.",
+            )
+        self._require_dimensions(dimensions)
+        rows = self._compute(inputs)[:, :dimensions].astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        vectors: list[list[float]] = (rows / np.where(lengths, lengths, 1)).tolist()
         return vectors
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]:
+        self._require_ranking()
+        return self._pairs.tokenize(query, document)
+
+    def score(self, pairs: Sequence[Sequence[int]]) -> list[float]:
+        self._require_ranking()
+        scores: list[float] = self._compute(pairs)[:, 0].tolist()
+        return scores
 
     def usage(self) -> EngineUsage:
         return EngineUsage()
@@ -84,6 +104,27 @@ class EmbeddingModel:
     def close(self) -> None:
         self._native.close()
 
+    @property
+    def _ranks(self) -> bool:
+        return self.info.pooling == "rank"
+
+    def _require_ranking(self) -> None:
+        if not self._ranks:
+            raise UnsupportedParameter(
+                "This is no reranker: it does not score documents.",
+                param="model",
+                hint="Name a reranker, or compare embeddings.",
+            )
+
+    def _require_dimensions(self, dimensions: int | None) -> None:
+        most = self.info.embedding_length
+        if dimensions is not None and not 1 <= dimensions <= most:
+            raise InvalidParameter(
+                f"dimensions: {dimensions} is not within the {most} that this model has.",
+                param="dimensions",
+                hint=f"Give 1 to {most}.",
+            )
+
     def _require_fitting(self, tokens: Sequence[int]) -> None:
         if not tokens:
             raise InvalidParameter("input: it holds no token.", param="input")
@@ -95,8 +136,19 @@ class EmbeddingModel:
             )
         self._native.vocabulary.require_known(tokens, "input")
 
-    def _embed_together(self, inputs: Sequence[Sequence[int]]) -> list[list[float]]:
-        """The vectors of inputs that fit one batch."""
+    def _compute(self, inputs: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """What the model says of each input, a row each. No batch is longer than a physical one:
+        llama.cpp ends the process for an encoder's."""
+        for tokens in inputs:
+            self._require_fitting(tokens)
+        shape = self._native.shape
+        rows = np.empty((len(inputs), self._width), dtype=np.float32)
+        for begin, end in pack([len(tokens) for tokens in inputs], shape.chunk, shape.sequences):
+            self._compute_together(inputs[begin:end], rows[begin:end])
+        return rows
+
+    def _compute_together(self, inputs: Sequence[Sequence[int]], rows: NDArray[np.float32]) -> None:
+        """Fill `rows` for inputs that fit one batch."""
         self._batch.clear()
         for slot, tokens in enumerate(inputs):
             self._batch.add_slice(np.asarray(tokens, dtype=np.int32), 0, slot, output="all")
@@ -107,14 +159,9 @@ class EmbeddingModel:
         code: int = compute(context, self._batch.native)
         if code:
             raise EngineError(f"llama.cpp failed ({code}): {native_log.read_reason()}")
-        return [self._read_vector(slot) for slot in range(len(inputs))]
-
-    def _read_vector(self, slot: int) -> list[float]:
-        pointer = native.llama_get_embeddings_seq(self._native.context, slot)
-        vector = np.ctypeslib.as_array(pointer, (self.info.embedding_length,)).astype(np.float64)
-        length = float(np.linalg.norm(vector))
-        unit: list[float] = (vector / length if length else vector).tolist()
-        return unit
+        for slot in range(len(inputs)):
+            pointer = native.llama_get_embeddings_seq(context, slot)
+            rows[slot] = np.ctypeslib.as_array(pointer, (self._width,))
 
 
 def pack(lengths: Sequence[int], room: int, most: int) -> Iterator[tuple[int, int]]:
