@@ -76,7 +76,7 @@ class GenerationModel:
         self._exact: Lane | None = None
         self._compiler = ConstraintCompiler(model.vocabulary)
         self._drafting = Drafting(model, config, self._threads, attachments.draft_model)
-        self._vision = _open_vision(attachments.mmproj, model, self._threads)
+        self._vision = _open_vision(attachments.mmproj, model, config, self._threads)
 
     @cached_property
     def info(self) -> ModelInfo:
@@ -225,15 +225,18 @@ class GenerationModel:
         require_known_tokens(spec, self._native.vocabulary)
 
 
-def _open_vision(path: str | None, model: NativeModel, threads: int) -> Vision | None:
+def _open_vision(
+    path: str | None, model: NativeModel, config: LoadConfig, threads: int
+) -> Vision | None:
     if path is None:
         return None
+    on_cpu = config.gpu is not None and config.gpu.ratio in ("off", 0)
     return open_vision(
         model.model,
         Path(path),
         threads=threads,
         batch_tokens=model.shape.capacity,
-        use_gpu=model.asynchronous,
+        use_gpu=model.asynchronous and not on_cpu,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lmrun.engines.base import SequenceSpec
 from lmrun.engines.llama_cpp.loading.adapters import Adapter
+from lmrun.engines.llama_cpp.loading.context import STRICT_ROWS
 from lmrun.engines.llama_cpp.scheduling.sequence import Namespace
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter
@@ -55,6 +56,7 @@ def require_compatible(spec: SequenceSpec) -> None:
         )
     if prediction.deterministic == "strict":
         _refuse_speculation(prediction)
+        _refuse_wide_images(spec)
 
 
 def choose_adapters(prediction: PredictionConfig, loaded: Mapping[str, Adapter]) -> Namespace:
@@ -79,6 +81,17 @@ def _refuse_speculation(prediction: PredictionConfig) -> None:
                 f"{name}: strict determinism excludes speculation.",
                 param=name,
                 hint="Leave one of the two out.",
+            )
+
+
+def _refuse_wide_images(spec: SequenceSpec) -> None:
+    for image in spec.images:
+        if not image.handle.causal and image.handle.tokens > STRICT_ROWS:
+            raise UnsupportedParameter(
+                f"deterministic: this model's images take {image.handle.tokens} tokens at once, "
+                f"strict determinism computes {STRICT_ROWS} at a time.",
+                param="deterministic",
+                hint="Leave it out for prompts with images.",
             )
 
 

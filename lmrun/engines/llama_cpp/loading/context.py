@@ -19,6 +19,8 @@ from lmrun.settings.load import LoadConfig
 
 STRICT_CHUNK = 16
 """Prompt tokens of one strict decode, on every machine; as many more rows for forced tokens."""
+STRICT_ROWS = 2 * STRICT_CHUNK + 1
+"""Rows of one strict decode at most."""
 
 
 def make_context(weights: Weights, config: LoadConfig, shape: ContextShape, threads: int) -> int:
