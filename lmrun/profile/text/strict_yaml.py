@@ -65,7 +65,7 @@ def parse_yaml(text: str, file: str) -> Parsed:
     except _Stop:
         return Parsed(None, tuple(builder.problems))
     except yaml.MarkedYAMLError as error:
-        message, line, column = explain(error, text)
+        message, line, column = explain(error, text, MAX_DEPTH)
         builder.problems.append(Problem(file, line, column, "", message))
         return Parsed(None, tuple(builder.problems))
     return builder.finish()

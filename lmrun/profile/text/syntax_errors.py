@@ -55,9 +55,15 @@ _MEANINGS = (
 )
 
 
-def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[str, int, int]:
+def explain(error: yaml.MarkedYAMLError, text: str, most_levels: int) -> tuple[str, int, int]:
     """What is wrong, and the line and column (from 1) to point at."""
     problem, mark = error.problem or "unreadable", error.problem_mark
+    if "maximum nesting depth" in problem:
+        # Newer releases have a limit of their own, beyond ours and found ahead of it.
+        index = _find_level(text, most_levels + 1)
+        before = text[:index]
+        line, column = before.count("\n") + 1, index - before.rfind("\n")
+        return f"nested deeper than {most_levels} levels", line, column
     if "cannot start any token" in problem and mark:
         message = _explain_character(text[mark.index : mark.index + 1])
     else:
@@ -67,6 +73,16 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> tuple[str, int, int]:
         )
         mark = (error.context_mark if is_early else None) or mark
     return (message, mark.line + 1, mark.column + 1) if mark else (message, 1, 1)
+
+
+def _find_level(text: str, level: int) -> int:
+    """Where the bracket that opens this level stands. The mapping around counts as one."""
+    depth = 1
+    for index, character in enumerate(text):
+        depth += (character in "[{") - (character in "]}")
+        if depth == level:
+            return index
+    return 0
 
 
 def _explain_character(character: str) -> str:
