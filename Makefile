@@ -6,13 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test check bench schemas
+.PHONY: help venv demo test check bench soak exactness schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
 	@echo 'make test     run every check and every test'
 	@echo 'make check    formatting, lint, types, layers, generated files'
 	@echo 'make bench    measure against bare llama.cpp'
+	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'
+	@echo 'make exactness  200 strict requests in every situation, on the real model'
 	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
@@ -66,6 +68,13 @@ test: check
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+# Longer runs of what `make test` does with smaller counts.
+soak: $(VENV)/.installed-dev
+	LMRUN_SOAK_MINUTES=10 $(BIN)/python -m pytest -s tests/runtime/test_soak.py
+
+exactness: $(VENV)/.installed-dev
+	LMRUN_EXACT_REQUESTS=200 $(BIN)/python -m pytest tests/engines/llama_cpp/scheduling/test_strict.py
 
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas
