@@ -226,6 +226,10 @@ class LoadedModel(Protocol):
         Raises InvalidParameter for a lone surrogate, which is no text.
         """
 
+    def count_at_least(self, text: str) -> int:
+        """A lower bound of how many tokens `text` has, found at once: tokenising megabytes takes
+        seconds. Callable from any thread."""
+
     def prepare_prompt(
         self, pieces: Sequence[str | bytes], *, add_special: bool
     ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:

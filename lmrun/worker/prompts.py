@@ -12,11 +12,19 @@ from typing import Any, Protocol
 
 from lmrun.chat.messages import Conversation, Message, Prompt, mark_images
 from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
-from lmrun.errors import InvalidParameter, TemplateFailed, UnsupportedParameter
+from lmrun.errors import (
+    ContextOverflow,
+    InvalidParameter,
+    TemplateFailed,
+    UnsupportedParameter,
+)
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import StructuredOutput
 from lmrun.worker.frames import Generate
 from lmrun.worker.rendering.client import TemplateRenderer
+
+_LONG_CHARACTERS_PER_TOKEN = 8
+"""A text with fewer is tokenised without a look: it may fit, and does not take long."""
 
 
 class Tokenizer(Protocol):
@@ -27,9 +35,13 @@ class Tokenizer(Protocol):
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
 
+    def count_at_least(self, text: str) -> int: ...
+
     def prepare_prompt(
         self, pieces: Sequence[str | bytes], *, add_special: bool
     ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]: ...
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]: ...
 
     def make_constraint(self, structured: StructuredOutput) -> Any: ...
 
@@ -55,11 +67,12 @@ class PromptMaker:
             constraint = self._model.make_constraint(prediction.structured)
         if generate.draft_model is not None:
             self._model.prepare_draft_model(generate.draft_model)
-        tokens, spans = self._read(generate.prompt)
+        policy = prediction.context_overflow_policy
+        tokens, spans = self._read(generate.prompt, must_fit=policy == "stopAtLimit")
         if not tokens:
             raise InvalidParameter("The prompt is empty.", param="prompt")
         keep = 0
-        if prediction.context_overflow_policy == "truncateMiddle":
+        if policy == "truncateMiddle":
             keep = self._count_kept(generate.prompt, tokens)
         return SequenceSpec(
             id=generate.id,
@@ -83,10 +96,14 @@ class PromptMaker:
             raise TemplateFailed("The model's chat template does not begin with a system prompt.")
         return SequenceSpec(id, tuple(shared), PredictionConfig(max_tokens=0))
 
-    def _read(self, prompt: Prompt) -> tuple[Sequence[int], tuple[ImageSpan, ...]]:
+    def _read(
+        self, prompt: Prompt, *, must_fit: bool = False
+    ) -> tuple[Sequence[int], tuple[ImageSpan, ...]]:
         images = prompt.images if isinstance(prompt, Conversation) else ()
         marker = f"image-{secrets.token_hex(16)}" if images else ""
         text = self._make_text(prompt, marker)
+        if must_fit:
+            self._require_room(text)
         # A template writes the BOS token itself; where it does not, the tokenizer adds it.
         bos = self._model.info.bos_token
         add_special = not (bos and text.startswith(bos))
@@ -94,6 +111,21 @@ class PromptMaker:
             pieces = interleave(text, marker, images)
             return self._model.prepare_prompt(pieces, add_special=add_special)
         return self._model.tokenize(text, add_special=add_special, parse_special=True), ()
+
+    def _require_room(self, text: str) -> None:
+        """Raises ContextOverflow for a text that is far too long, before it is tokenised: other
+        prompts wait meanwhile."""
+        room = self._model.info.context_length
+        if len(text) < _LONG_CHARACTERS_PER_TOKEN * room:
+            return
+        tokens = self._model.count_at_least(text)
+        if tokens >= room:
+            raise ContextOverflow(
+                f"The prompt has at least {tokens} tokens and leaves no room for an answer in a "
+                f"context of {room}.",
+                param="prompt",
+                hint="Shorten it, or raise the model's context_length.",
+            )
 
     def _count_kept(self, prompt: Prompt, tokens: Sequence[int]) -> int:
         """Tokens of the system prompt and the first user message, at the prompt's beginning."""

@@ -97,6 +97,9 @@ class GenerationModel:
             text, add_special=add_special, parse_special=parse_special
         )
 
+    def count_at_least(self, text: str) -> int:
+        return self._native.vocabulary.count_at_least(text)
+
     def prepare_prompt(
         self, pieces: Several[str | bytes], *, add_special: bool
     ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:

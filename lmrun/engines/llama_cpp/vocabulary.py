@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import cached_property
 
 from llama_cpp import llama_cpp as native
 
@@ -11,6 +12,7 @@ from lmrun.errors import InvalidParameter
 
 _NONE = -1
 _PIECE_BYTES = 64
+_LOSSLESS = (native.LLAMA_VOCAB_TYPE_BPE, native.LLAMA_VOCAB_TYPE_SPM)
 _UNREAD = b"\xff unread"
 
 
@@ -53,6 +55,19 @@ class Vocabulary:
             if count >= 0:
                 return tokens[:count]
             room = -count
+
+    def count_at_least(self, text: str) -> int:
+        """As many tokens as if all were the longest one; 0 for the kinds of vocabularies that
+        shorten a text first."""
+        if native.llama_vocab_type(self._vocab) not in _LOSSLESS:
+            return 0
+        return len(text.encode(errors="replace")) // self._longest_bytes
+
+    @cached_property
+    def _longest_bytes(self) -> int:
+        """Of a token's text as the vocabulary has it, which is never shorter than what it says."""
+        texts = (native.llama_vocab_get_text(self._vocab, token) for token in range(self.size))
+        return max(map(len, texts))
 
     def detokenize(self, tokens: Sequence[int]) -> bytes:
         """The bytes of `tokens`, special ones rendered."""

@@ -102,6 +102,9 @@ class ScriptedModel:
         """One token per UTF-8 byte: there are no special tokens to add or to parse."""
         return self._vocabulary.tokenize(text)
 
+    def count_at_least(self, text: str) -> int:
+        return len(text)
+
     def prepare_prompt(
         self, pieces: Sequence[str | bytes], *, add_special: bool
     ) -> tuple[tuple[int, ...], tuple[ImageSpan, ...]]:
