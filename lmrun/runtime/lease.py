@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from lmrun.chat.events import Event
 from lmrun.chat.messages import Conversation, Message, Prompt
 from lmrun.errors import InvalidParameter
+from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
+from lmrun.runtime.streams import Input
 from lmrun.runtime.supervisor import Supervisor
 from lmrun.settings.prediction import PredictionConfig
 
@@ -50,6 +52,22 @@ class Lease:
                 hint="Declare it in the profile; with `state: absent` it is used for drafts only.",
             )
         return str(path)
+
+    async def embed(self, inputs: Sequence[Input], dimensions: int | None = None) -> Vectors:
+        """A unit-length vector of each input, a text or token ids; `dimensions`: a shorter one.
+
+        Cancelling this cancels the work. Raises ModelNotReady when the instance is gone by now,
+        ContextOverflow and InvalidParameter whose `param` says which input is wrong (`input[3]`),
+        UnsupportedParameter when the model is no embedding model, and EngineCrashed and the like.
+        """
+        return await self._supervisor.embed(inputs, dimensions)
+
+    async def score(self, query: str, documents: Sequence[str]) -> Scores:
+        """How well each document fits `query`, by a reranker: higher is better.
+
+        Raises what `embed` raises, with `documents[3]` as `param`.
+        """
+        return await self._supervisor.score(query, documents)
 
 
 def with_system_prompt(prompt: Prompt, system_prompt: str | None) -> Prompt:

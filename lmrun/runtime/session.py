@@ -135,6 +135,8 @@ class WorkerSession:
         match frame:
             case Step():
                 self._take_step(frame)
+            case frames.Embedded():
+                self.streams.deliver_vectors(frame)
             case frames.LoadProgress(fraction):
                 self._listeners.on_progress(fraction)
             case frames.Loaded(info):
@@ -144,7 +146,8 @@ class WorkerSession:
 
     def _take_step(self, step: Step) -> None:
         if self._watchdog is not None:
-            self._watchdog.beat(is_busy=step.active + step.waiting > 0)
+            is_busy = step.active + step.waiting > 0
+            self._watchdog.beat(is_busy=is_busy, patience_s=step.patience_s)
         self._listeners.on_step(step.active, step.waiting, step.usage)
         self.streams.deliver(step)
 

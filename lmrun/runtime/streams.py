@@ -1,73 +1,33 @@
-"""The streams of one worker: from its frames to an iterator of events per sequence.
+"""The streams of one worker: from its frames to an iterator of events per sequence, or to vectors.
 
 They know no process: frames are handed in, and `send` takes what goes out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
-from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress
+from lmrun.chat.events import ChatEnd, Event
 from lmrun.chat.messages import Prompt
 from lmrun.errors import BodyTooLarge, InvalidParameter, LmrunError
+from lmrun.runtime.answers.events import EventStream
+from lmrun.runtime.answers.vectors import Scores, Vectors, VectorStream
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.worker.frames import Cancel, Generate, SequenceEvents, Step, ToWorker
+from lmrun.worker.frames import (
+    Cancel,
+    Embed,
+    Embedded,
+    Generate,
+    Score,
+    SequenceEvents,
+    Step,
+    ToWorker,
+)
 from lmrun.worker.wire_errors import from_wire
 
-MAX_BACKLOG = 256
-
-
-class _Stream:
-    """Events of one sequence, between the frames and whoever reads them at their own pace."""
-
-    __slots__ = ("_backlog", "_failure", "_waiter")
-
-    def __init__(self) -> None:
-        self._backlog: deque[Event] = deque()
-        self._failure: LmrunError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    def push(self, events: Iterable[Event]) -> None:
-        self._backlog.extend(events)
-        if len(self._backlog) > MAX_BACKLOG:
-            self._backlog = deque(compact(self._backlog))
-        self._wake()
-
-    def fail(self, error: LmrunError) -> None:
-        self._failure = error
-        self._wake()
-
-    async def next(self) -> Event:
-        """The next event; what came before a failure comes first."""
-        while not self._backlog:
-            if self._failure is not None:
-                raise self._failure
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._backlog.popleft()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-def compact(events: Iterable[Event]) -> list[Event]:
-    """The same said in fewer events: a reader that lags gets longer pieces, not more of them."""
-    shorter: list[Event] = []
-    for kind, group in itertools.groupby(events, type):
-        if kind is MessageDelta:
-            deltas = [event for event in group if isinstance(event, MessageDelta)]
-            text = "".join(delta.text for delta in deltas)
-            logprobs = tuple(token for delta in deltas for token in delta.logprobs)
-            shorter.append(MessageDelta(text, logprobs))
-        elif kind is PromptProgress:
-            shorter.append(list(group)[-1])
-        else:
-            shorter.extend(group)
-    return shorter
+Input = str | Sequence[int]
+"""What is embedded: a text, or token ids."""
 
 
 class Streams:
@@ -76,7 +36,7 @@ class Streams:
     def __init__(self, send: Callable[[ToWorker], None], on_activity: Callable[[], None]) -> None:
         self._send = send
         self._on_activity = on_activity
-        self._open: dict[int, _Stream] = {}
+        self._open: dict[int, EventStream | VectorStream] = {}
         self._ids = itertools.count(1)
         self._refusal: Callable[[], LmrunError] | None = None
 
@@ -91,9 +51,9 @@ class Streams:
         Raises the error that ended the sequence, and BodyTooLarge or InvalidParameter for a
         prompt that cannot be sent.
         """
-        sequence = next(self._ids)
+        sequence, stream = next(self._ids), EventStream()
         config = prediction.model_dump(exclude_unset=True)
-        stream = self._start(Generate(sequence, prompt, config, draft_model))
+        self._start(Generate(sequence, prompt, config, draft_model), stream)
         try:
             while True:
                 event = await stream.next()
@@ -101,9 +61,22 @@ class Streams:
                 if isinstance(event, ChatEnd):
                     return
         finally:
-            if sequence in self._open:
-                self._send(Cancel(sequence))
-                self._end(sequence)
+            self._cancel(sequence)
+
+    async def embed(self, inputs: Sequence[Input], dimensions: int | None = None) -> Vectors:
+        """A vector of each input. Cancelling this cancels it.
+
+        Raises the error that ended it, and BodyTooLarge or InvalidParameter for what cannot be
+        sent; `param` names the input, as `input[3]`.
+        """
+        given = tuple(each if isinstance(each, str) else tuple(each) for each in inputs)
+        return await self._ask(Embed(next(self._ids), given, dimensions), len(given))
+
+    async def score(self, query: str, documents: Sequence[str]) -> Scores:
+        """How well each document fits `query`. Cancelling and errors are those of `embed`."""
+        frame = Score(next(self._ids), query, tuple(documents))
+        found = await self._ask(frame, len(frame.documents))
+        return Scores(tuple(found.read(n)[0] for n in range(found.count)), found.prompt_tokens)
 
     def deliver(self, step: Step) -> None:
         """Hand out the events of a frame. Sequences that were cancelled are passed over."""
@@ -112,6 +85,14 @@ class Streams:
             if stream is not None:
                 self._hand_out(stream, part)
 
+    def deliver_vectors(self, part: Embedded) -> None:
+        """Hand out a part of an answer, unless nobody waits for it any more."""
+        stream = self._open.get(part.id)
+        if isinstance(stream, VectorStream):
+            stream.push(part)
+            if part.is_last:
+                self._end(part.id)
+
     def close(self, make_error: Callable[[], LmrunError]) -> None:
         """End every stream, each with an error of its own, and refuse new ones with it."""
         self._refusal = make_error
@@ -119,27 +100,40 @@ class Streams:
             stream.fail(make_error())
             self._end(sequence)
 
-    def _start(self, frame: Generate) -> _Stream:
+    async def _ask(self, frame: Embed | Score, count: int) -> Vectors:
+        stream = VectorStream(count)
+        self._start(frame, stream)
+        try:
+            return await stream.whole()
+        finally:
+            self._cancel(frame.id)
+
+    def _start(self, frame: Generate | Embed | Score, stream: EventStream | VectorStream) -> None:
         if self._refusal is not None:
             raise self._refusal()
-        sequence = frame.id
-        stream = self._open[sequence] = _Stream()
+        self._open[frame.id] = stream
         if len(self._open) == 1:
             self._on_activity()
+        what = "prompt" if isinstance(frame, Generate) else "input"
         try:
             self._send(frame)
         except UnicodeEncodeError:
-            self._end(sequence)
+            self._end(frame.id)
             raise InvalidParameter(
-                "The prompt holds half a surrogate pair, which is no character."
+                f"The {what} holds half a surrogate pair, which is no character."
             ) from None
         except ValueError as error:
-            self._end(sequence)
-            raise BodyTooLarge(f"The prompt is too long: {error}.") from None
-        return stream
+            self._end(frame.id)
+            raise BodyTooLarge(f"The {what} is too long: {error}.") from None
 
-    def _hand_out(self, stream: _Stream, part: SequenceEvents) -> None:
-        if part.events:
+    def _cancel(self, sequence: int) -> None:
+        """What has not ended yet."""
+        if sequence in self._open:
+            self._send(Cancel(sequence))
+            self._end(sequence)
+
+    def _hand_out(self, stream: EventStream | VectorStream, part: SequenceEvents) -> None:
+        if part.events and isinstance(stream, EventStream):
             stream.push(part.events)
         if part.error is not None:
             stream.fail(from_wire(part.error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 from lmrun.chat.events import Event
@@ -22,10 +22,12 @@ from lmrun.errors import (
     ModelNotReady,
     SettingRefused,
 )
+from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.crashes import CrashHistory
 from lmrun.runtime.instance import Instance, State
 from lmrun.runtime.session import Listeners, WorkerSession
 from lmrun.runtime.spec import InstanceSpec
+from lmrun.runtime.streams import Input, Streams
 from lmrun.runtime.timings import Timings
 from lmrun.settings.prediction import PredictionConfig
 
@@ -120,9 +122,15 @@ class Supervisor:
     ) -> AsyncGenerator[Event, None]:
         """Run a sequence; `draft_model`: a file. Raises ModelNotReady when no worker can take it
         now."""
-        if self._session is None or self.instance.state != "ready":
-            raise self.not_ready()
-        return self._session.streams.generate(prompt, prediction, draft_model)
+        return self._ready_streams().generate(prompt, prediction, draft_model)
+
+    async def embed(self, inputs: Sequence[Input], dimensions: int | None = None) -> Vectors:
+        """A vector of each input. Raises ModelNotReady when no worker can take it now."""
+        return await self._ready_streams().embed(inputs, dimensions)
+
+    async def score(self, query: str, documents: Sequence[str]) -> Scores:
+        """How well each document fits. Raises ModelNotReady when no worker can take it now."""
+        return await self._ready_streams().score(query, documents)
 
     def set_threads(self, threads: int) -> None:
         """Grant CPU threads; 0 while it needs none."""
@@ -144,6 +152,11 @@ class Supervisor:
             case _:
                 message = f"Model {name!r} is being loaded."
                 return ModelNotReady(message, retry_after_s=RETRY_LOADING_S)
+
+    def _ready_streams(self) -> Streams:
+        if self._session is None or self.instance.state != "ready":
+            raise self.not_ready()
+        return self._session.streams
 
     async def _end(self) -> None:
         """Stop it, in a task of its own: who waits may be cancelled, the end goes on."""

@@ -19,11 +19,13 @@ from lmrun.worker import hygiene
 from lmrun.worker.connection import Connection
 from lmrun.worker.frames import (
     Cancel,
+    Embed,
     Generate,
     Load,
     Loaded,
     LoadFailed,
     LoadProgress,
+    Score,
     ToWorker,
 )
 from lmrun.worker.loading import load_model
@@ -93,7 +95,7 @@ class _Reader:
         match frame:
             case Load():
                 os._exit(_complain("a second Load"))
-            case Generate():
+            case Generate() | Embed() | Score():
                 self._inbox.put(Accepted(frame.id))
                 self._require_preparer().submit(frame)
             case Cancel():

@@ -57,8 +57,24 @@ class Generate(msgspec.Struct, frozen=True, tag="generate"):
     draft_model: str | None = None
 
 
+class Embed(msgspec.Struct, frozen=True, tag="embed"):
+    """Make a vector of each input, a text or token ids. `dimensions`: how long, if not whole."""
+
+    id: int
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+
+
+class Score(msgspec.Struct, frozen=True, tag="score"):
+    """Say how well each document fits the query."""
+
+    id: int
+    query: str
+    documents: tuple[str, ...]
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Drop a sequence. No frame about it follows the next Step."""
+    """Drop a sequence, or an `Embed` or `Score`. No frame about it follows the next Step."""
 
     id: int
 
@@ -98,17 +114,32 @@ class SequenceEvents(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True, tag="step"):
     """The events of all sequences after one step. An empty one is the idle heartbeat.
 
-    `usage`: now and then, what the engine holds.
+    `usage`: now and then, what the engine holds. `patience_s`: how long the next one may be in
+    coming, at worst; 0 is as usual.
     """
 
     sequences: tuple[SequenceEvents, ...]
     active: int
     waiting: int
     usage: EngineUsage | None = None
+    patience_s: float = 0.0
 
 
-ToWorker = Load | Generate | Cancel | Threads | Close
-FromWorker = LoadProgress | Loaded | LoadFailed | Step
+class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
+    """A part of the answer to `Embed` or `Score`, in the inputs' order.
+
+    `values`: float32, little-endian, one vector after the other; of a `Score` one number per
+    document. `tokens`: of the inputs in this part. An error comes in a Step instead.
+    """
+
+    id: int
+    values: bytes
+    tokens: int
+    is_last: bool
+
+
+ToWorker = Load | Generate | Embed | Score | Cancel | Threads | Close
+FromWorker = LoadProgress | Loaded | LoadFailed | Step | Embedded
 
 _encoder = msgspec.msgpack.Encoder()
 

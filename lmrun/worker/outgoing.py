@@ -78,7 +78,13 @@ class Outgoing:
         return now - self._usage_sent_at >= HEARTBEAT_S
 
     def take(
-        self, now: float, *, active: int, waiting: int, usage: EngineUsage | None = None
+        self,
+        now: float,
+        *,
+        active: int,
+        waiting: int,
+        usage: EngineUsage | None = None,
+        patience_s: float = 0.0,
     ) -> Step:
         """The frame with everything that waits."""
         if usage is not None:
@@ -89,4 +95,4 @@ class Outgoing:
         ]
         self._events, self._errors, self._tokens = {}, {}, 0
         self._sent_at, self._is_urgent = now, False
-        return Step(sequences=tuple(sequences), active=active, waiting=waiting, usage=usage)
+        return Step(tuple(sequences), active, waiting, usage, patience_s)

@@ -13,7 +13,9 @@ from queue import SimpleQueue
 
 from lmrun.engines.base import ModelInfo, SequenceSpec
 from lmrun.errors import LmrunError
-from lmrun.worker.frames import Generate, WireError
+from lmrun.worker.embedding.inputs import make_job
+from lmrun.worker.embedding.jobs import Job
+from lmrun.worker.frames import Embed, Generate, Score, WireError
 from lmrun.worker.prompts import PromptMaker, Tokenizer
 from lmrun.worker.rendering.client import TemplateRenderer
 from lmrun.worker.rendering.exchange import Template
@@ -51,14 +53,15 @@ class Preparer:
     def __init__(
         self,
         model: Tokenizer,
-        deliver: Callable[[Prepared | Prewarmed | Unprepared], None],
+        deliver: Callable[[Prepared | Prewarmed | Job | Unprepared], None],
         prewarm: tuple[str, ...] = (),
     ) -> None:
+        self._model = model
         self._deliver = deliver
         self._renderer = make_renderer(model.info)
         self._prompts = PromptMaker(model, self._renderer)
         self._prewarm = prewarm
-        self._queue: SimpleQueue[Generate | None] = SimpleQueue()
+        self._queue: SimpleQueue[Generate | Embed | Score | None] = SimpleQueue()
         self._wanted: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="preparer", daemon=True)
 
@@ -66,10 +69,10 @@ class Preparer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, generate: Generate) -> None:
-        """Queue a sequence. Callable from any thread."""
-        self._wanted.add(generate.id)
-        self._queue.put(generate)
+    def submit(self, wanted: Generate | Embed | Score) -> None:
+        """Queue a request. Callable from any thread."""
+        self._wanted.add(wanted.id)
+        self._queue.put(wanted)
 
     def cancel(self, sequence: int) -> None:
         """Do not begin with a sequence that still waits. Callable from any thread."""
@@ -87,18 +90,20 @@ class Preparer:
             self._renderer.start()
         for number, system_prompt in enumerate(self._prewarm, start=1):
             self._prepare_prewarm(-number, system_prompt)
-        while (generate := self._queue.get()) is not None:
-            if generate.id in self._wanted:
-                self._wanted.discard(generate.id)
-                self._deliver(self._prepare(generate))
+        while (wanted := self._queue.get()) is not None:
+            if wanted.id in self._wanted:
+                self._wanted.discard(wanted.id)
+                self._deliver(self._prepare(wanted))
         if self._renderer is not None:
             self._renderer.close()
 
-    def _prepare(self, generate: Generate) -> Prepared | Unprepared:
+    def _prepare(self, wanted: Generate | Embed | Score) -> Prepared | Job | Unprepared:
         try:
-            return Prepared(self._prompts.make_spec(generate))
+            if isinstance(wanted, Generate):
+                return Prepared(self._prompts.make_spec(wanted))
+            return make_job(self._model, wanted)
         except LmrunError as error:
-            return Unprepared(generate.id, to_wire(error))
+            return Unprepared(wanted.id, to_wire(error))
 
     def _prepare_prewarm(self, id: int, system_prompt: str) -> None:
         """The log is the only one to tell: no request is behind it."""

@@ -24,10 +24,14 @@ from lmrun.engines.base import (
 )
 from lmrun.errors import EngineError, LmrunError
 from lmrun.worker.assembly.generation import Echo, Generation
-from lmrun.worker.frames import Cancel, Close, Step, Threads
+from lmrun.worker.embedding.jobs import Failure, Job, Jobs
+from lmrun.worker.frames import Cancel, Close, Embedded, Step, Threads
 from lmrun.worker.outgoing import Outgoing
 from lmrun.worker.preparer import Prepared, Prewarmed, Unprepared
 from lmrun.worker.wire_errors import to_wire
+
+_LONG_S = 1.0
+"""A heartbeat's time: whoever waits longer for the next frame is told so before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +41,24 @@ class Accepted:
     id: int
 
 
-Command = Accepted | Prepared | Prewarmed | Unprepared | Cancel | Threads | Close
+Command = Accepted | Prepared | Prewarmed | Job | Unprepared | Cancel | Threads | Close
 
 
 class StepLoop:
     """Runs until `Close`. `send` is called from the thread that calls `run`."""
 
     def __init__(
-        self, model: LoadedModel, inbox: SimpleQueue[Command], send: Callable[[Step], None]
+        self,
+        model: LoadedModel,
+        inbox: SimpleQueue[Command],
+        send: Callable[[Step | Embedded], None],
     ) -> None:
         self._model = model
         self._inbox = inbox
         self._send = send
         self._preparing: set[int] = set()
         self._running: dict[int, Generation] = {}
+        self._jobs = Jobs(model)
         self._outgoing = Outgoing(time.monotonic())
         self._is_closing = False
 
@@ -64,6 +72,8 @@ class StepLoop:
             self._flush()
             if self._is_stepping:
                 self._step()
+            elif self._jobs:
+                self._run_jobs()
             else:
                 self._sleep()
             self._drain()
@@ -92,16 +102,32 @@ class StepLoop:
 
     def _flush(self) -> None:
         now = time.monotonic()
+        patience_s = self._jobs.patience_s
+        if patience_s > _LONG_S:
+            self._outgoing.hurry()
         if self._outgoing.is_due(now):
+            active = self._model.active + len(self._jobs)
             waiting = self._model.waiting + len(self._preparing)
             usage = self._model.usage() if self._outgoing.is_usage_due(now) else None
             self._send(
-                self._outgoing.take(now, active=self._model.active, waiting=waiting, usage=usage)
+                self._outgoing.take(
+                    now, active=active, waiting=waiting, usage=usage, patience_s=patience_s
+                )
             )
 
     def _step(self) -> None:
         for event in self._model.step():
             self._take(event)
+
+    def _run_jobs(self) -> None:
+        for answer in self._jobs.run_turn():
+            match answer:
+                case Failure(id, error):
+                    self._outgoing.fail(id, to_wire(error))
+                case Embedded():
+                    self._send(answer)
+                    if answer.is_last:
+                        self._outgoing.hurry()
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -112,6 +138,8 @@ class StepLoop:
                 self._add(spec)
             case Prewarmed(spec):
                 self._prewarm(spec)
+            case Job():
+                self._add_job(command)
             case Unprepared(id, error):
                 if id in self._preparing:
                     self._preparing.discard(id)
@@ -139,6 +167,15 @@ class StepLoop:
             has_logprobs=spec.prediction.logprobs is not None,
         )
 
+    def _add_job(self, job: Job) -> None:
+        if job.id not in self._preparing:
+            return  # cancelled in the meantime
+        self._preparing.discard(job.id)
+        try:
+            self._jobs.add(job)
+        except LmrunError as error:
+            self._outgoing.fail(job.id, to_wire(error))
+
     def _make_echo(self, prompt: tuple[int, ...]) -> Echo:
         # An image's places in a prompt are negative numbers: there is no text in them.
         tokens = [token for token in prompt if token >= 0]
@@ -153,6 +190,7 @@ class StepLoop:
 
     def _cancel(self, sequence: int) -> None:
         self._preparing.discard(sequence)
+        self._jobs.drop(sequence)
         if self._running.pop(sequence, None) is not None:
             self._model.cancel(sequence)
         self._outgoing.drop(sequence)

@@ -10,7 +10,8 @@ import pytest
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
 from lmrun.chat.messages import RawPrompt
 from lmrun.errors import BodyTooLarge, EngineCrashed, InvalidParameter, TemplateFailed
-from lmrun.runtime.streams import MAX_BACKLOG, Streams, compact
+from lmrun.runtime.answers.events import MAX_BACKLOG, compact
+from lmrun.runtime.streams import Streams
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.worker.frames import (
     MAX_BYTES_TO_WORKER,

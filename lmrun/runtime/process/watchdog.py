@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lmrun.runtime.timings import Timings
 
 _TICKS = 8
+_MOST_PATIENCE_S = 600.0
 
 
 class Watchdog:
@@ -26,15 +27,19 @@ class Watchdog:
         self._longest_step_s = 0.0
         self._last_beat = self._loop.time()
         self._was_busy = False
+        self._patience_s = 0.0
         self._timer = self._loop.call_later(self._tick_s, self._tick)
 
-    def beat(self, *, is_busy: bool) -> None:
-        """A frame came. `is_busy`: sequences are being processed, so the next gap is a step."""
+    def beat(self, *, is_busy: bool, patience_s: float = 0.0) -> None:
+        """A frame came. `is_busy`: sequences are being processed, so the next gap is a step.
+        `patience_s`: how long the next frame may be in coming, as the worker says; 10 minutes at
+        most."""
         now = self._loop.time()
         if self._was_busy:
             self._longest_step_s = max(self._longest_step_s, now - self._last_beat)
         self._last_beat = now
         self._was_busy = is_busy
+        self._patience_s = min(patience_s, _MOST_PATIENCE_S)
         self._silent_ticks = 0
 
     def stop(self) -> None:
@@ -45,7 +50,7 @@ class Watchdog:
         self._silent_ticks += 1
         silent_s = self._silent_ticks * self._tick_s
         steps_s = self._timings.heartbeat_steps * self._longest_step_s
-        if silent_s >= max(self._timings.heartbeat_timeout_s, steps_s):
+        if silent_s >= max(self._timings.heartbeat_timeout_s, steps_s, self._patience_s):
             self._on_hung(silent_s)
         else:
             self._timer = self._loop.call_later(self._tick_s, self._tick)

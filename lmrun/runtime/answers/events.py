@@ -1,0 +1,65 @@
+"""The events of one sequence on their way to whoever reads them at their own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Iterable
+
+from lmrun.chat.events import Event, MessageDelta, PromptProgress
+from lmrun.errors import LmrunError
+
+MAX_BACKLOG = 256
+
+
+class EventStream:
+    """Between the frames and a reader: a backlog that stays short."""
+
+    __slots__ = ("_backlog", "_failure", "_waiter")
+
+    def __init__(self) -> None:
+        self._backlog: deque[Event] = deque()
+        self._failure: LmrunError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def push(self, events: Iterable[Event]) -> None:
+        """Take the next events."""
+        self._backlog.extend(events)
+        if len(self._backlog) > MAX_BACKLOG:
+            self._backlog = deque(compact(self._backlog))
+        self._wake()
+
+    def fail(self, error: LmrunError) -> None:
+        """End it with an error."""
+        self._failure = error
+        self._wake()
+
+    async def next(self) -> Event:
+        """The next event; what came before a failure comes first."""
+        while not self._backlog:
+            if self._failure is not None:
+                raise self._failure
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._backlog.popleft()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def compact(events: Iterable[Event]) -> list[Event]:
+    """The same said in fewer events: a reader that lags gets longer pieces, not more of them."""
+    shorter: list[Event] = []
+    for kind, group in itertools.groupby(events, type):
+        if kind is MessageDelta:
+            deltas = [event for event in group if isinstance(event, MessageDelta)]
+            text = "".join(delta.text for delta in deltas)
+            logprobs = tuple(token for delta in deltas for token in delta.logprobs)
+            shorter.append(MessageDelta(text, logprobs))
+        elif kind is PromptProgress:
+            shorter.append(list(group)[-1])
+        else:
+            shorter.extend(group)
+    return shorter

@@ -1,0 +1,65 @@
+"""From texts to the token ids that an embedding model or a reranker takes. It computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lmrun.engines.base import ModelInfo
+from lmrun.errors import ContextOverflow, InvalidParameter
+from lmrun.worker.embedding.jobs import Job
+from lmrun.worker.frames import Embed, Score
+
+
+class Tokenizer(Protocol):
+    """The part of a loaded model that may be used from any thread."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]: ...
+
+
+def make_job(model: Tokenizer, wanted: Embed | Score) -> Job:
+    """What is to be computed, each input fit for the model.
+
+    Texts get the special tokens that the model wants; token ids are taken as they are. Raises
+    InvalidParameter and ContextOverflow, whose `param` says which input is wrong, and what
+    `tokenize_pair` raises.
+    """
+    if isinstance(wanted, Score):
+        pairs = [model.tokenize_pair(wanted.query, text) for text in wanted.documents]
+        _require_fitting(model.info, pairs, "documents")
+        return Job(wanted.id, tuple(map(tuple, pairs)), scores=True)
+    inputs = [
+        model.tokenize(text, add_special=True, parse_special=False)
+        if isinstance(text, str)
+        else text
+        for text in wanted.inputs
+    ]
+    _require_fitting(model.info, inputs, "input")
+    return Job(wanted.id, tuple(map(tuple, inputs)), dimensions=wanted.dimensions)
+
+
+def _require_fitting(info: ModelInfo, inputs: Sequence[Sequence[int]], name: str) -> None:
+    if not inputs:
+        raise InvalidParameter(f"{name}: it is empty.", param=name)
+    for index, tokens in enumerate(inputs):
+        where = f"{name}[{index}]"
+        if not tokens:
+            raise InvalidParameter(f"{where}: it holds no token.", param=where)
+        if len(tokens) > info.context_length:
+            raise ContextOverflow(
+                f"{where}: it has {len(tokens)} tokens, the model takes {info.context_length}.",
+                param=where,
+                hint="Split it into shorter ones.",
+            )
+        wrong = next((token for token in tokens if not 0 <= token < info.vocab_size), None)
+        if wrong is not None:
+            raise InvalidParameter(
+                f"{where}: the vocabulary has no token {wrong}.",
+                param=where,
+                hint=f"Token ids go from 0 to {info.vocab_size - 1}.",
+            )
