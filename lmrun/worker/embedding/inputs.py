@@ -19,6 +19,8 @@ class Tokenizer(Protocol):
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
 
+    def count_at_least(self, text: str) -> int: ...
+
     def tokenize_pair(self, query: str, document: str) -> list[int]: ...
 
 
@@ -30,9 +32,14 @@ def make_job(model: Tokenizer, wanted: Embed | Score) -> Job:
     `tokenize_pair` raises.
     """
     if isinstance(wanted, Score):
+        for index, text in enumerate(wanted.documents):
+            _require_room(model, wanted.query + text, f"documents[{index}]")
         pairs = [model.tokenize_pair(wanted.query, text) for text in wanted.documents]
         _require_fitting(model.info, pairs, "documents")
         return Job(wanted.id, tuple(map(tuple, pairs)), scores=True)
+    for index, text in enumerate(wanted.inputs):
+        if isinstance(text, str):
+            _require_room(model, text, f"input[{index}]")
     inputs = [
         model.tokenize(text, add_special=True, parse_special=False)
         if isinstance(text, str)
@@ -43,6 +50,24 @@ def make_job(model: Tokenizer, wanted: Embed | Score) -> Job:
     return Job(wanted.id, tuple(map(tuple, inputs)), dimensions=wanted.dimensions)
 
 
+def _require_room(model: Tokenizer, text: str, where: str) -> None:
+    """Raises ContextOverflow for a text that is far too long, before it is tokenised: other
+    requests wait meanwhile."""
+    if len(text) <= model.info.context_length:
+        return
+    tokens = model.count_at_least(text)
+    if tokens > model.info.context_length:
+        raise _make_overflow(where, f"at least {tokens}", model.info)
+
+
+def _make_overflow(where: str, tokens: str, info: ModelInfo) -> ContextOverflow:
+    return ContextOverflow(
+        f"{where}: it has {tokens} tokens, the model takes {info.context_length}.",
+        param=where,
+        hint="Split it into shorter ones.",
+    )
+
+
 def _require_fitting(info: ModelInfo, inputs: Sequence[Sequence[int]], name: str) -> None:
     if not inputs:
         raise InvalidParameter(f"{name}: it is empty.", param=name)
@@ -51,11 +76,7 @@ def _require_fitting(info: ModelInfo, inputs: Sequence[Sequence[int]], name: str
         if not tokens:
             raise InvalidParameter(f"{where}: it holds no token.", param=where)
         if len(tokens) > info.context_length:
-            raise ContextOverflow(
-                f"{where}: it has {len(tokens)} tokens, the model takes {info.context_length}.",
-                param=where,
-                hint="Split it into shorter ones.",
-            )
+            raise _make_overflow(where, str(len(tokens)), info)
         wrong = next((token for token in tokens if not 0 <= token < info.vocab_size), None)
         if wrong is not None:
             raise InvalidParameter(

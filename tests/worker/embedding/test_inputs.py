@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import pytest
 
-from lmrun.engines.base import LoadedModel
+from lmrun.engines.base import LoadedModel, ModelInfo
 from lmrun.errors import ContextOverflow, InvalidParameter, RequestError
 from lmrun.worker.embedding.inputs import make_job
 from lmrun.worker.frames import Embed, Score
@@ -66,3 +66,31 @@ def test_a_wrong_input_is_named(
     with pytest.raises(error) as refused:
         make_job(model, wanted)
     assert refused.value.param == param and param in refused.value.message
+
+
+class Endless:
+    """A model of which no text may be tokenised."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = info
+
+    def count_at_least(self, text: str) -> int:
+        return len(text)
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        raise AssertionError("tokenised")
+
+    def tokenize_pair(self, query: str, document: str) -> list[int]:
+        raise AssertionError("tokenised")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "param"),
+    [(Embed(1, ((5,), "x" * 99)), "input[1]"), (Score(1, "x" * 40, ("x" * 40,)), "documents[0]")],
+)
+def test_what_is_far_too_long_is_not_even_tokenised(
+    model: LoadedModel, wanted: Any, param: str
+) -> None:
+    with pytest.raises(ContextOverflow, match="at least") as refused:
+        make_job(Endless(model.info), wanted)
+    assert refused.value.param == param
