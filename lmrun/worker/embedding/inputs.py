@@ -37,14 +37,14 @@ def make_job(model: Tokenizer, wanted: Embed | Score) -> Job:
         pairs = [model.tokenize_pair(wanted.query, text) for text in wanted.documents]
         _require_fitting(model.info, pairs, "documents")
         return Job(wanted.id, tuple(map(tuple, pairs)), scores=True)
-    for index, text in enumerate(wanted.inputs):
-        if isinstance(text, str):
-            _require_room(model, text, f"input[{index}]")
+    for index, given in enumerate(wanted.inputs):
+        if isinstance(given, str):
+            _require_room(model, given, f"input[{index}]")
     inputs = [
-        model.tokenize(text, add_special=True, parse_special=False)
-        if isinstance(text, str)
-        else text
-        for text in wanted.inputs
+        model.tokenize(given, add_special=True, parse_special=False)
+        if isinstance(given, str)
+        else given
+        for given in wanted.inputs
     ]
     _require_fitting(model.info, inputs, "input")
     return Job(wanted.id, tuple(map(tuple, inputs)), dimensions=wanted.dimensions)
