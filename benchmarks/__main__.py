@@ -1,26 +1,68 @@
-"""Every benchmark, one after the other: `python -m benchmarks [engine|serving]`."""
+"""`python -m benchmarks [scenario…]`: lmrun beside a bare loop and its peers, as one table."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import subprocess
-import sys
+from pathlib import Path
+from typing import Any
 
-from benchmarks.model import find_model
+from benchmarks.conditions import describe, read_conditions
+from benchmarks.contenders.base import PEERS
+from benchmarks.model import CACHE, find_model
+from benchmarks.results import Result
+from benchmarks.run import run
+from benchmarks.scenarios.index import SCENARIOS
+from benchmarks.table import insert, render_json, render_lines, render_markdown
 
-SCENARIOS = ("engine", "serving")
+RESULTS = CACHE / "results"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 
 def main() -> None:
-    names = sys.argv[1:] or SCENARIOS
-    unknown = [name for name in names if name not in SCENARIOS]
-    if unknown:
-        raise SystemExit(f"No benchmark {unknown[0]!r}; there are: {', '.join(SCENARIOS)}.")
-    model = asyncio.run(find_model())
-    for name in names:
-        print(f"{name}, {model.name}", flush=True)
-        # A process of its own each: what one leaves in memory must not slow the next.
-        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", str(model)], check=True)
+    options = parse_arguments()
+    if options.list:
+        print("\n".join(f"{name:<20}{it.title}" for name, it in SCENARIOS.items()))
+        return
+    asyncio.run(measure(options))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "scenario", nargs="*", choices=[[], *SCENARIOS], help="default: all of --list"
+    )
+    parser.add_argument("--list", action="store_true", help="name the scenarios and end")
+    parser.add_argument("--repeats", type=int, default=7, help="default: 7; long scenarios do less")
+    parser.add_argument("--no-peers", action="store_true", help="only lmrun and the bare loop")
+    parser.add_argument("--model", type=Path, help="a GGUF file with SmolLM2's vocabulary")
+    parser.add_argument(
+        "--write-docs", action="store_true", help=f"put the table into docs/{DOCUMENT.name}"
+    )
+    return parser.parse_args()
+
+
+async def measure(options: argparse.Namespace) -> None:
+    model = options.model or await find_model()
+    conditions = read_conditions(model, options.repeats)
+    print(describe(conditions), flush=True)
+    left_out = PEERS if options.no_peers else ()
+    results = []
+    for name in options.scenario or SCENARIOS:
+        results.append(await run(SCENARIOS[name], model, options.repeats, left_out))
+        print(render_lines(results[-1]), flush=True)
+    write(results, conditions, is_documented=options.write_docs)
+
+
+def write(results: list[Result], conditions: dict[str, Any], *, is_documented: bool) -> None:
+    table = render_markdown(results, describe(conditions))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "last.md").write_text(table)
+    (RESULTS / "last.json").write_text(render_json(results, conditions))
+    print(f"written: {RESULTS}/last.md and last.json")
+    if is_documented:
+        DOCUMENT.write_text(insert(DOCUMENT.read_text(), table))
+        print(f"written: {DOCUMENT}")
 
 
 if __name__ == "__main__":

@@ -1,50 +1,56 @@
-"""The client side of the serving benchmark, in a process of its own so that it shares no loop.
+"""Requests over raw HTTP, all at once, the bytes kept with the time they came.
 
-Reads one JSON document per line: `{"address": …, "bodies": [completion request, …]}`; sends all
-requests at once and answers with one line: per request the seconds from sending to every chunk
-of text.
-Raw HTTP over asyncio's streams: a client library would cost more than what is measured.
+A client library would cost more than what is measured, and so would reading while measuring.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.answers import Answer, Arrival, read_answer
 
-async def time_chunks(address: str, body: dict[str, Any]) -> list[float]:
-    """Seconds from sending the request to each chunk that carries text."""
+TIMEOUT_S = 300.0
+
+
+class _Recorder(asyncio.Protocol):
+    """Keeps what comes until the other side closes."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.arrivals.append((time.perf_counter(), data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+
+
+async def post(address: str, path: str, body: Mapping[str, Any]) -> Answer:
+    """Send one request and read its stream to the end. Raises Refused for an error."""
     url = urlsplit(address)
-    reader, writer = await asyncio.open_connection(url.hostname, url.port)
-    content = json.dumps({**body, "stream": True}).encode()
+    content = json.dumps(body).encode()
     head = (
-        f"POST /v1/completions HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
-    begun = time.perf_counter()
-    writer.write(head.encode() + content)
-    times = []
+    assert url.hostname and url.port
+    loop = asyncio.get_running_loop()
+    transport, recorder = await loop.create_connection(_Recorder, url.hostname, url.port)
+    sent_at = time.perf_counter()
+    transport.write(head.encode() + content)
     try:
-        async for line in reader:
-            if b'"text":"' in line and b'"text":""' not in line:
-                times.append(time.perf_counter() - begun)
-            elif b'"error"' in line:
-                raise RuntimeError(line.decode())
+        await asyncio.wait_for(recorder.ended, TIMEOUT_S)
     finally:
-        writer.close()
-    return times
-
-
-async def main() -> None:
-    for line in sys.stdin:
-        job = json.loads(line)
-        runs = [time_chunks(job["address"], body) for body in job["bodies"]]
-        print(json.dumps(await asyncio.gather(*runs)), flush=True)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+        transport.close()
+    return read_answer(sent_at, [(at - sent_at, data) for at, data in recorder.arrivals])

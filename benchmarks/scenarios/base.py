@@ -1,0 +1,68 @@
+"""What a scenario is: what runs, what is measured, which bars there are. It knows no contender."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.answers import Answer
+from benchmarks.contenders.base import TITLES, Contender, Setup
+from benchmarks.results import Bar, Figure, Values
+
+
+class Arena:
+    """The contenders of a running scenario, those that are left out not among them."""
+
+    def __init__(self, contenders: Sequence[Contender]) -> None:
+        self._contenders = {contender.name: contender for contender in contenders}
+
+    def in_turn(self, repeat: int) -> list[Contender]:
+        """All of them; every other repeat goes backwards, for being first or last may matter."""
+        contenders = list(self._contenders.values())
+        return contenders if repeat % 2 == 0 else contenders[::-1]
+
+    def get(self, name: str) -> Any:
+        """The contender of that name. Raises KeyError when it does not take part."""
+        return self._contenders[name]
+
+
+Measure = Callable[[Arena, int], Awaitable[Values]]
+"""One repeat, given its number: every contender once. Raises Refused for what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One line of the issue's table. `most_repeats` bounds what takes long."""
+
+    name: str
+    title: str
+    setup: Setup
+    contenders: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    bars: tuple[Bar, ...]
+    measure: Measure
+    most_repeats: int = 100
+
+
+def per_contender(
+    names: Sequence[str], key: str, title: str, unit: str, *, prefill: bool = True
+) -> tuple[Figure, ...]:
+    """The same figure of each contender; their keys are `name.key`."""
+    return tuple(
+        Figure(f"{name}.{key}", f"{TITLES[name]}, {title}", unit, prefill) for name in names
+    )
+
+
+def last_s(answers: Sequence[Answer]) -> float:
+    """Seconds from sending until all of the text was there."""
+    return max(answer.times[-1] for answer in answers)
+
+
+def decode_rate(answer: Answer) -> float:
+    """Tokens per second after the first; later ones may share a piece of text."""
+    return (answer.completion_tokens - 1) / (answer.times[-1] - answer.times[0])
+
+
+def merge(*parts: Mapping[str, float]) -> Values:
+    return {key: value for part in parts for key, value in part.items()}

@@ -1,0 +1,78 @@
+"""Plain generation: one stream, 8 and 16 of them, each with a short prompt of its own."""
+
+from __future__ import annotations
+
+from benchmarks.contenders.base import (
+    BARE,
+    LLAMA_CPP_SERVER,
+    LLAMA_SERVER,
+    LMRUN,
+    Request,
+    Setup,
+)
+from benchmarks.prompts import make_short_prompt
+from benchmarks.results import Bar, Values
+from benchmarks.scenarios.base import Arena, Measure, Scenario, decode_rate, last_s, per_contender
+
+TOKENS = 64
+CONTEXT_LENGTH = 1024
+EVERYONE = (BARE, LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
+
+
+async def measure_single(arena: Arena, repeat: int) -> Values:
+    values: dict[str, float] = {}
+    for contender in arena.in_turn(repeat):
+        request = Request(make_short_prompt(f"single {repeat}"), TOKENS)
+        (answer,) = await contender.generate(request)
+        values[f"{contender.name}.decode"] = decode_rate(answer)
+        values[f"{contender.name}.wall"] = TOKENS / answer.times[-1]
+    return values
+
+
+def measure_together(streams: int) -> Measure:
+    async def measure(arena: Arena, repeat: int) -> Values:
+        values: dict[str, float] = {}
+        for contender in arena.in_turn(repeat):
+            prompts = [make_short_prompt(f"{number} of {repeat}") for number in range(streams)]
+            answers = await contender.generate(*(Request(prompt, TOKENS) for prompt in prompts))
+            values[f"{contender.name}.wall"] = streams * TOKENS / last_s(answers)
+        return values
+
+    return measure
+
+
+def make_together(streams: int) -> Scenario:
+    return Scenario(
+        name=f"streams_{streams}",
+        title=f"{streams} streams, distinct short prompts, {TOKENS} tokens each",
+        setup=Setup(context_length=CONTEXT_LENGTH, parallel=streams),
+        contenders=EVERYONE,
+        figures=per_contender(EVERYONE, "wall", "all together", "tok/s"),
+        bars=(
+            Bar("lmrun.wall", "bare.wall"),
+            Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
+            Bar("lmrun.wall", "llama_cpp_server.wall", at_least=2.5),
+        ),
+        measure=measure_together(streams),
+    )
+
+
+SINGLE_STREAM = Scenario(
+    name="single_stream",
+    title=f"1 stream, {TOKENS} tokens",
+    setup=Setup(context_length=CONTEXT_LENGTH, parallel=1),
+    contenders=EVERYONE,
+    figures=(
+        *per_contender(EVERYONE, "decode", "decoding", "tok/s", prefill=False),
+        *per_contender(EVERYONE, "wall", "whole answer", "tok/s"),
+    ),
+    bars=(
+        Bar("lmrun.decode", "bare.decode", at_least=0.97),
+        Bar("lmrun.decode", "llama_server.decode", at_least=1.0),
+        Bar("lmrun.wall", "bare.wall", at_least=0.97),
+        Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
+        Bar("lmrun.wall", "llama_cpp_server.wall"),
+    ),
+    measure=measure_single,
+)
+STREAMS_8, STREAMS_16 = make_together(8), make_together(16)
