@@ -12,7 +12,7 @@ help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
 	@echo 'make test     run every check and every test'
 	@echo 'make check    formatting, lint, types, layers, generated files'
-	@echo 'make bench    measure against bare llama.cpp'
+	@echo 'make bench    measure against bare llama.cpp and its servers (SCENARIOS=…)'
 	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'
 	@echo 'make exactness  200 strict requests in every situation, on the real model'
 	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
@@ -67,7 +67,7 @@ test: check
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(SCENARIOS)
 
 # Longer runs of what `make test` does with smaller counts.
 soak: $(VENV)/.installed-dev

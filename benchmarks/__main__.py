@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,21 @@ def main() -> None:
     if options.list:
         print("\n".join(f"{name:<20}{it.title}" for name, it in SCENARIOS.items()))
         return
-    asyncio.run(measure(options))
+    with one_at_a_time():
+        asyncio.run(measure(options))
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Waits until no other benchmark of this checkout runs: two would measure each other."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another benchmark is running; waiting for its end.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -56,7 +73,6 @@ async def measure(options: argparse.Namespace) -> None:
 
 def write(results: list[Result], conditions: dict[str, Any], *, is_documented: bool) -> None:
     table = render_markdown(results, describe(conditions))
-    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "last.md").write_text(table)
     (RESULTS / "last.json").write_text(render_json(results, conditions))
     print(f"written: {RESULTS}/last.md and last.json")
