@@ -31,19 +31,20 @@ from lmrun.settings.structured import (
     StructuredOutput,
 )
 
-LIMITS = {
-    "max_items_in_row": 2000,
+_LIMITS = {
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 200_000,
-    "step_max_items": 100_000,
     "max_lexer_states": 50_000,
     "max_grammar_size": 500_000,
     "verbose_errors": False,
 }
-"""llguidance's own limits: a grammar costs at most about 0.1 s to compile, 15 ms per step and
-100 MB; what would cost more ends with an error."""
+SCHEMA_LIMITS = {**_LIMITS, "max_items_in_row": 20_000, "step_max_items": 100_000}
+GRAMMAR_LIMITS = {**_LIMITS, "max_items_in_row": 1000, "step_max_items": 50_000}
+"""llguidance's own limits, measured so that no step takes longer than about 50 ms. An object with
+many optional properties has wide rows, but never ambiguous ones, unlike a client's own grammar."""
 
 _MAX_REASON_CHARACTERS = 300
+_MOST_CHECKED_TOKENS = 1000
 _COMPACT = {"whitespace_flexible": False}
 
 
@@ -115,7 +116,8 @@ def _make_constraint(
         grammar = make_grammar(llguidance.LLMatcher)
     except ValueError as error:
         raise _cannot(str(error)) from None
-    limits = llguidance.LLParserLimits(**LIMITS)
+    is_schema = isinstance(structured, JsonOutput)
+    limits = llguidance.LLParserLimits(**(SCHEMA_LIMITS if is_schema else GRAMMAR_LIMITS))
     matcher = llguidance.LLMatcher(tokens.tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
         raise _cannot(matcher.get_error())
@@ -142,12 +144,15 @@ def _make_trigger(triggers: tuple[str, ...], matcher: Any, tokens: ConstraintTok
 
 
 def _require_satisfiable(matcher: Any, tokens: ConstraintTokens) -> None:
-    """The first mask: a grammar that allows nothing at its beginning is refused at once."""
-    first = Constraint(matcher.deep_copy(), tokens)
+    """As far as the first choice: what allows nothing there, or too much, is refused at once."""
+    constraint = Constraint(matcher.deep_copy(), tokens)
     try:
-        first.apply(np.zeros(tokens.size, dtype=np.float32))
+        for token in constraint.forced(_MOST_CHECKED_TOKENS):
+            constraint.accept(token)
+        if not constraint.must_end:
+            constraint.apply(np.zeros(tokens.size, dtype=np.float32))
     except ConstraintFailed as error:
-        raise refuse(f"nothing satisfies it: {error.message}") from None
+        raise refuse(f"nothing can satisfy it: {error.message}") from None
 
 
 def _encode(text: str) -> bytes:
@@ -159,6 +164,8 @@ def _encode(text: str) -> bytes:
 
 def _cannot(reason: str) -> Exception:
     """llguidance's own words, without the excerpts that follow them."""
+    if "panic" in reason:
+        return refuse("it is too large to be enforced")
     lines = [
         line.strip() for line in reason.splitlines() if line.strip() and not line.startswith("<")
     ]

@@ -17,6 +17,8 @@ from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens
 from lmrun.engines.llama_cpp.constraints.triggers import Trigger
 
 _BITS_PER_WORD = 32
+_SOUND = frozenset({"NotStopped", "EndOfSentence", "NoExtension"})
+"""llguidance's reasons to stop that mean a complete text; a limit that was hit is none of them."""
 
 
 class Constraint:
@@ -117,6 +119,9 @@ class Constraint:
             raise ConstraintFailed("The grammar did not take a token it had allowed.")
 
     def _require_sound(self) -> None:
+        reason = self._matcher.stop_reason()
         if self._matcher.is_error():
             reason = self._matcher.get_error().partition("\n")[0]
-            raise ConstraintFailed(f"The grammar cannot be followed any further: {reason}.")
+        elif reason in _SOUND:
+            return
+        raise ConstraintFailed(f"The grammar cannot be followed any further: {reason}.")

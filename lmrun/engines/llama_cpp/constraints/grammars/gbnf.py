@@ -13,6 +13,7 @@ from lmrun.engines.llama_cpp.constraints.refusals import refuse
 
 MAX_RULES = 5000
 MAX_NESTING = 200
+MAX_ITEMS = 20_000
 MAX_REPETITIONS = 2000
 ROOT = "root"
 
@@ -59,6 +60,7 @@ class _Reader:
     open_rules: list[str] = field(default_factory=list)
     last: list[Item] = field(default_factory=list)
     groups: int = 0
+    items: int = 0
     line: int = 1
 
     def error(self, message: str) -> Exception:
@@ -120,6 +122,9 @@ def _end_rule(reader: _Reader) -> None:
 def _read_token(kind: str, token: str, reader: _Reader) -> None:
     if not reader.open_rules:
         raise reader.error(f"must begin with a rule such as `root ::= …`, not with `{token[:20]}`")
+    reader.items += len(token) if kind == "text" else 1
+    if reader.items > MAX_ITEMS:
+        raise reader.error(f"has more than {MAX_ITEMS} names, characters and sets")
     if kind == "name":
         reader.last.append(Item(token))
     elif kind == "text":

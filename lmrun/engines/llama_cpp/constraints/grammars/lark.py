@@ -17,6 +17,7 @@ from lmrun.engines.llama_cpp.constraints.refusals import refuse
 
 MAX_RULES = 5000
 MAX_NESTING = 200
+MAX_SYMBOLS = 20_000
 MAX_REGEX_CHARACTERS = 8192
 
 _TOKEN = re.compile(
@@ -38,6 +39,7 @@ _COMMANDS = {"%json", "%llguidance", "%regex", "%ignore", "%import", "%if", "%ov
 @dataclass(slots=True)
 class _Scan:
     rules: int = 0
+    symbols: int = 0
     depth: int = 0
     line: int = 1
 
@@ -68,24 +70,35 @@ def check_lark(text: str, clean_json: Callable[[Any], Any]) -> str:
 
 
 def _read_token(kind: str, token: str, text: str, end: int, scan: _Scan) -> None:
-    if kind == "rule" and _DEFINITION.match(text, end):
-        scan.rules += 1
-        if scan.rules > MAX_RULES:
-            raise scan.error(f"has more than {MAX_RULES} rules")
-    elif kind == "rule" and _OPTION.match(text, end - len(token)):
-        raise scan.error(f"uses the option `{token}`, which cannot be honoured")
+    if kind in ("rule", "text", "regex"):
+        scan.symbols += 1
+        if scan.symbols > MAX_SYMBOLS:
+            raise scan.error(f"has more than {MAX_SYMBOLS} names, texts and expressions")
+    if kind == "rule":
+        _read_name(token, text, end, scan)
     elif kind == "regex":
         _check_regex(token, scan)
     elif kind == "special":
         raise scan.error(f"names the token {token[:60]}; only text can be asked for")
-    elif kind == "open":
-        scan.depth += 1
-        if scan.depth > MAX_NESTING:
-            raise scan.error(f"is nested deeper than {MAX_NESTING}")
-    elif kind == "close":
-        scan.depth -= 1
-        if scan.depth < 0:
-            raise scan.error(f"closes a `{token}` that is not open")
+    elif kind in ("open", "close"):
+        _nest(kind, token, scan)
+
+
+def _read_name(token: str, text: str, end: int, scan: _Scan) -> None:
+    if _DEFINITION.match(text, end):
+        scan.rules += 1
+        if scan.rules > MAX_RULES:
+            raise scan.error(f"has more than {MAX_RULES} rules")
+    elif _OPTION.match(text, end - len(token)):
+        raise scan.error(f"uses the option `{token}`, which cannot be honoured")
+
+
+def _nest(kind: str, token: str, scan: _Scan) -> None:
+    scan.depth += 1 if kind == "open" else -1
+    if scan.depth > MAX_NESTING:
+        raise scan.error(f"is nested deeper than {MAX_NESTING}")
+    if scan.depth < 0:
+        raise scan.error(f"closes a `{token}` that is not open")
 
 
 def _check_regex(token: str, scan: _Scan) -> None:

@@ -14,11 +14,16 @@ from typing import Any
 from lmrun.engines.llama_cpp.constraints.schemas.keywords import TYPES
 from lmrun.engines.llama_cpp.constraints.schemas.references import References
 
+MAX_OPTIONS = 200
+"""Every two are compared."""
+
 Schema = dict[str, Any] | bool
 
 
 def is_disjoint(options: Sequence[Schema], references: References) -> bool:
     """Whether every two of `options` exclude each other."""
+    if len(options) > MAX_OPTIONS:
+        return False
     resolved = [references.resolve(option) for option in options]
     return all(_exclude(left, right, references) for left, right in combinations(resolved, 2))
 

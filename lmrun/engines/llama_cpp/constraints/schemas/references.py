@@ -28,6 +28,11 @@ class References:
         return schema
 
 
+def escape(name: str) -> str:
+    """A part of a JSON pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def require_progress(references: References) -> None:
     """Raises InvalidParameter when a schema refers to itself without a value in between."""
     done: set[str] = set()
@@ -100,8 +105,7 @@ def _needs_of_object(path: str, schema: dict[str, Any]) -> Iterator[list[str]]:
     properties = schema.get("properties", {})
     for name in schema.get("required", ()):
         if name in properties:
-            escaped = name.replace("~", "~0").replace("/", "~1")
-            yield [f"{path}/properties/{escaped}"]
+            yield [f"{path}/properties/{escape(name)}"]
 
 
 def _needs_of_array(path: str, schema: dict[str, Any]) -> Iterator[list[str]]:

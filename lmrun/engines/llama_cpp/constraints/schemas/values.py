@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 from lmrun.engines.llama_cpp.constraints.patterns import check_pattern
@@ -124,6 +125,12 @@ def check(keyword: str, value: Any, at: str) -> Any:
             f"`format` {show(value)} cannot be enforced", at=at, hint=f"Known are {known}."
         )
     return value
+
+
+def count_steps(number: float) -> int:
+    """The digits of a `multipleOf` as a whole number: 25 for 0.25."""
+    _, digits, exponent = Decimal(str(number)).as_tuple()
+    return int("".join(map(str, digits))) * 10 ** max(int(exponent), 0)
 
 
 def show(value: Any) -> str:
