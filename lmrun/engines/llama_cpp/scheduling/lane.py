@@ -34,7 +34,7 @@ from lmrun.engines.llama_cpp.scheduling.placement import Placement
 from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
 from lmrun.engines.llama_cpp.speculation.costs import CostCurve
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
-from lmrun.errors import EngineError
+from lmrun.errors import ContextOverflow, EngineError
 
 # Decode-only steps are all alike; measuring each would cost 35 µs of cold caches.
 _OBSERVED_EVERY = 4
@@ -63,6 +63,7 @@ class Lane:
         self._following: list[Sequence] = []
         self._prefilling: deque[Sequence] = deque()
         self._streaming: list[Sequence] = []
+        self._shifted: list[Sequence] = []
         self._known: dict[int, Sequence] = {}
         self._namespaces: Counter[Namespace] = Counter()
         self._admitted = 0
@@ -87,7 +88,18 @@ class Lane:
         return sequence in self._known
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence, first come first served."""
+        """Queue a sequence, first come first served.
+
+        Raises ContextOverflow for one that the KV pool could never hold, which is closed then.
+        """
+        if sequence.reserved > self._shape.pool:
+            sequence.close()
+            raise ContextOverflow(
+                f"The prompt and its answer may need {sequence.reserved} tokens of the KV cache, "
+                f"which has {self._shape.pool}.",
+                param="prompt",
+                hint="Set a smaller max_tokens, send smaller images, or raise load.kv_tokens.",
+            )
         self._known[sequence.id] = sequence
         self._waiting.append(sequence)
 
@@ -115,12 +127,14 @@ class Lane:
         self._compute_image(events)
 
     def drop_all(self) -> None:
-        """Drop every sequence."""
-        for sequence in list(self._known.values()):
-            self._drop(sequence)
+        """Drop every sequence, the youngest first: nobody is left who would take over."""
+        for sequence in reversed(list(self._known.values())):
+            self._drop(sequence, park=False)
 
     def _admit(self) -> None:
         """Whoever comes next waits for room; nobody overtakes, so nobody starves."""
+        while self._shifted:
+            self._place(self._shifted.pop(0))
         while self._waiting and self._free_slots and self._waiting[0].reserved <= self._free_tokens:
             sequence = self._waiting.popleft()
             sequence.slot = self._free_slots.pop()
@@ -159,7 +173,7 @@ class Lane:
     ) -> None:
         batch, prompts = self._context.batch, list(prompts)
         batch.clear()
-        self._draft(streams)
+        self._draft(streams, events)
         add_streams(batch, streams, self._shape)
         filled = self._add_prompts(streams, prompts) if prompts else []
         if not batch.size:
@@ -175,20 +189,31 @@ class Lane:
         for part in filled:
             self._proceed(part, events)
 
-    def _draft(self, streams: list[Sequence]) -> None:
-        """Guesses for the streams that speculate, as many as there are rows to verify."""
+    def _draft(self, streams: list[Sequence], events: list[StepEvent]) -> None:
+        """Guesses for the streams that speculate, as many as there are rows to verify.
+
+        A stream whose grammar or draft model breaks over it ends and is none of `streams` any more.
+        """
         room = self._shape.spare
-        for stream in streams:
-            if stream.drafter is None or stream.pending > 1:
-                continue
-            most = min(room, stream.longest_draft, stream.room - 1)
-            if most > 0:
-                drafts = stream.drafter.propose(stream.tokens, most, self._costs, len(streams))
-                constraint = stream.sampler.constraint
-                if drafts and constraint is not None:
-                    del drafts[constraint.count_allowed(drafts) :]
-                stream.drafts = drafts
-                room -= len(drafts)
+        for stream in [each for each in streams if each.drafter is not None]:
+            try:
+                stream.drafts = self._guess(stream, room, len(streams))
+            except EngineError as error:
+                streams.remove(stream)
+                self._fail(stream, error, events)
+            else:
+                room -= len(stream.drafts)
+
+    def _guess(self, stream: Sequence, room: int, rows: int) -> list[int]:
+        """Raises EngineError."""
+        most = min(room, stream.longest_draft, stream.room - 1)
+        if stream.drafter is None or stream.pending > 1 or most <= 0:
+            return []
+        drafts = stream.drafter.propose(stream.tokens, most, self._costs, rows)
+        constraint = stream.sampler.constraint
+        if drafts and constraint is not None:
+            del drafts[constraint.count_allowed(drafts) :]
+        return drafts
 
     def _add_prompts(self, streams: list[Sequence], prompts: list[Sequence]) -> list[Slice]:
         batch, shape = self._context.batch, self._shape
@@ -270,12 +295,16 @@ class Lane:
 
     def _shift(self, sequence: Sequence) -> None:
         """A full context goes on with a part of its tokens, computed again: shifting positions
-        in place would move cells that other sequences share."""
+        in place would move cells that other sequences share.
+
+        It is placed in the next step: until the tokens of this decode are all counted, other
+        sequences hold more than they say.
+        """
         self._streaming.remove(sequence)
         self._release_followers(sequence)
         self._placement.release(sequence, park=True)
         sequence.make_room()
-        self._place(sequence)
+        self._shifted.append(sequence)
 
     def _compute_image(self, events: list[StepEvent]) -> None:
         for sequence in self._prefilling:
@@ -335,7 +364,7 @@ class Lane:
         sequence.close()
 
     def _leave(self, sequence: Sequence) -> None:
-        for place in (self._streaming, self._prefilling, self._following):
+        for place in (self._streaming, self._prefilling, self._following, self._shifted):
             if sequence in place:
                 place.remove(sequence)
                 return

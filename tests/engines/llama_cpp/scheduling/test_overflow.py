@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
 from lmrun.errors import ContextOverflow
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
+from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
 
 GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
 
@@ -97,6 +100,25 @@ def test_a_beginning_that_leaves_no_room_is_refused(tiny: Subject) -> None:
     settings = PredictionConfig(context_overflow_policy="truncateMiddle")
     with closing(tiny.load(context_length=64)) as model, pytest.raises(ContextOverflow, match="60"):
         model.add(SequenceSpec(1, spec(1, prompt_length=100).prompt, settings, keep=60))
+
+
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
+@pytest.mark.parametrize("lengths", [(1, 1, 20), (21, 36, 20), (61, 57, 20)])
+def test_sequences_that_repeat_each_other_overflow_beside_each_other_where_nothing_can_be_cut(
+    write: Callable[[Path], Path], lengths: tuple[int, ...], tmp_path: Path
+) -> None:
+    subject = Subject(write(tmp_path / "variant.gguf"))
+    rolling = PredictionConfig(
+        temperature=0,
+        logit_bias={120: 100.0},
+        max_tokens=160,
+        context_overflow_policy="rollingWindow",
+    )
+    with closing(subject.load(context_length=64)) as model:
+        for number, length in enumerate(lengths):
+            model.add(SequenceSpec(number, (120,) * length, rolling))
+        events = drain(model)
+        assert [tokens_of(events[number]) for number in range(3)] == [[120] * 160] * 3
 
 
 def test_two_that_overflow_share_a_pool_with_a_third(tiny: Subject) -> None:

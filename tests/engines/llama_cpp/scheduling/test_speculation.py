@@ -12,13 +12,17 @@ import pytest
 from lmrun.engines.base import (
     Attachments,
     LoadedModel,
+    SequenceFailed,
     SequenceFinished,
     SequenceSpec,
     SequenceStats,
     StepEvent,
 )
+from lmrun.engines.llama_cpp.constraints.constraint import Constraint
+from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed
 from lmrun.engines.llama_cpp.engine import engine
-from lmrun.errors import InvalidParameter, SettingRefused, UnsupportedParameter
+from lmrun.engines.llama_cpp.speculation.draft_model import ModelDrafter
+from lmrun.errors import EngineError, InvalidParameter, SettingRefused, UnsupportedParameter
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
@@ -164,6 +168,40 @@ def test_a_model_that_cannot_take_back_does_not_speculate(tmp_path: Path) -> Non
     with closing(subject.load()) as model, pytest.raises(UnsupportedParameter) as refused:
         model.add(spec(1, prompt_lookup=True))
     assert refused.value.param == "prompt_lookup"
+
+
+def test_a_grammar_that_breaks_over_a_guess_ends_its_sequence_alone(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(constraint: Constraint, tokens: list[int]) -> int:
+        raise ConstraintFailed("It is too large.")
+
+    monkeypatch.setattr(Constraint, "count_allowed", fail)
+    monkeypatch.setattr(
+        "lmrun.engines.llama_cpp.drafting.PromptLookup", lambda: Guesser([97] * 99, 5, 1000)
+    )
+    regex = {"type": "regex", "regex": "[a-z]{50}"}
+    model.add(spec(1, structured=regex, prompt_lookup=True))
+    model.add(spec(2, max_tokens=30))
+    events = drain(model)
+    assert events[1][-1] == SequenceFailed(1, "It is too large.")
+    assert len(tokens_of(events[2])) == 30
+    assert model.usage().kv_tokens_used == 0
+
+
+def test_a_draft_model_that_fails_ends_its_sequence_alone(
+    tiny: Subject, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> list[int]:
+        raise EngineError("The draft model has no room.")
+
+    monkeypatch.setattr(ModelDrafter, "propose", fail)
+    plain = spec(1, max_tokens=30)
+    model.add(SequenceSpec(1, plain.prompt, plain.prediction, draft_model=str(tiny.path)))
+    model.add(spec(2, max_tokens=30))
+    events = drain(model)
+    assert events[1][-1] == SequenceFailed(1, "The draft model has no room.")
+    assert len(tokens_of(events[2])) == 30
 
 
 def test_guesses_never_exceed_the_limit_or_the_context(

@@ -1,0 +1,60 @@
+"""Sequences wait for room in the KV pool; one that could never have it is refused at once."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+
+from lmrun.engines.base import ImageSpan, SequenceFinished, SequenceSpec
+from lmrun.errors import ContextOverflow
+from lmrun.settings.prediction import PredictionConfig
+from tests.support.engines import Subject, drain, spec, tokens_of
+
+
+def test_nobody_overtakes_who_waits_for_room(tiny: Subject) -> None:
+    with closing(tiny.load(context_length=128, kv_tokens=128)) as model:
+        model.add(spec(1, prompt_length=60, max_tokens=20))
+        model.add(spec(2, prompt_length=60, max_tokens=20))
+        model.add(spec(3, prompt_length=8, max_tokens=4))
+        model.step()
+        assert (model.active, model.waiting) == (1, 2)
+        assert model.usage().kv_tokens_used == 80
+        ended = [
+            number
+            for number, events in drain(model).items()
+            if isinstance(events[-1], SequenceFinished)
+        ]
+        assert ended == [1, 2, 3] and model.usage().kv_tokens_used == 0
+
+
+def test_who_waits_and_is_cancelled_makes_room_for_the_next(tiny: Subject) -> None:
+    with closing(tiny.load(context_length=64, kv_tokens=64)) as model:
+        model.add(spec(1, prompt_length=20, max_tokens=10))
+        model.add(spec(2, prompt_length=50, max_tokens=10))
+        model.add(spec(3, prompt_length=20, max_tokens=10))
+        model.step()
+        model.cancel(2)
+        model.step()
+        assert (model.active, model.waiting) == (2, 0)
+        assert set(drain(model)) == {1, 3}
+
+
+def seeing(sequence: int, cells: int) -> SequenceSpec:
+    """A prompt with an image of four positions that fills `cells` KV cells, as with M-RoPE."""
+    image = ImageSpan(5, 4, SimpleNamespace(tokens=cells, causal=True))
+    prompt = (*range(40, 45), -1, -2, -3, -4, *range(50, 60))
+    return SequenceSpec(sequence, prompt, PredictionConfig(max_tokens=4), images=(image,))
+
+
+@pytest.mark.parametrize("deterministic", ["off", "strict"])
+def test_an_image_that_the_pool_could_never_hold_is_refused_and_holds_up_nobody(
+    tiny: Subject, deterministic: str
+) -> None:
+    with closing(tiny.load(context_length=64, kv_tokens=64)) as model:
+        with pytest.raises(ContextOverflow, match="65"):
+            model.add(seeing(1, cells=65 - 19 + 4 - 4))
+        assert (model.active, model.waiting) == (0, 0)
+        model.add(spec(2, prompt_length=10, max_tokens=3, deterministic=deterministic))
+        assert len(tokens_of(drain(model)[2])) == 3
