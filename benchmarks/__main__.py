@@ -68,17 +68,19 @@ async def measure(options: argparse.Namespace) -> None:
     for name in options.scenario or SCENARIOS:
         results.append(await run(SCENARIOS[name], model, options.repeats, left_out))
         print(render_lines(results[-1]), flush=True)
-    write(results, conditions, is_documented=options.write_docs)
+        table = write(results, conditions)
+    print(f"written: {RESULTS}/last.md and last.json")
+    if options.write_docs:
+        DOCUMENT.write_text(insert(DOCUMENT.read_text(), table))
+        print(f"written: {DOCUMENT}")
 
 
-def write(results: list[Result], conditions: dict[str, Any], *, is_documented: bool) -> None:
+def write(results: list[Result], conditions: dict[str, Any]) -> str:
+    """Leave what is known so far in `RESULTS`. The table."""
     table = render_markdown(results, describe(conditions))
     (RESULTS / "last.md").write_text(table)
     (RESULTS / "last.json").write_text(render_json(results, conditions))
-    print(f"written: {RESULTS}/last.md and last.json")
-    if is_documented:
-        DOCUMENT.write_text(insert(DOCUMENT.read_text(), table))
-        print(f"written: {DOCUMENT}")
+    return table
 
 
 if __name__ == "__main__":

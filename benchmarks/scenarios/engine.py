@@ -40,7 +40,7 @@ async def measure_overhead(arena: Arena, repeat: int) -> Values:
 
 
 def time_outside(engine: Engine, streams: int, repeat: int) -> float:
-    """Seconds per token that a step takes outside llama.cpp: the median of decode-only steps."""
+    """Seconds per token that a step takes outside llama.cpp: the median of all steps."""
     prompts = [make_short_prompt(f"{number} of {repeat}") for number in range(streams)]
     for prompt in prompts:
         engine.add(Request(prompt, TOKENS, fields=DEFAULTS))
@@ -50,8 +50,8 @@ def time_outside(engine: Engine, streams: int, repeat: int) -> float:
             before, began = inside.seconds, time.perf_counter()
             produced = engine.step()
             elapsed = time.perf_counter() - began
-            if len(produced) == streams:
-                seconds.append((elapsed - (inside.seconds - before)) / streams)
+            if produced:
+                seconds.append((elapsed - (inside.seconds - before)) / len(produced))
     return median(seconds)
 
 
