@@ -7,13 +7,16 @@ they are about size, and by the engine where they are about structure.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from lmrun.settings.base import Settings
 
 MAX_SCHEMA_BYTES = 256 * 2**10
+MAX_SCHEMA_DEPTH = 64
 MAX_GRAMMAR_BYTES = 256 * 2**10
 MAX_REGEX_CHARACTERS = 8192
 MAX_CHOICES = 10_000
@@ -31,9 +34,39 @@ class JsonOutput(Settings):
     @field_validator("json_schema")
     @classmethod
     def _is_small(cls, value: dict[str, Any] | bool) -> dict[str, Any] | bool:
+        _require_plain(value)
         if len(json.dumps(value)) > MAX_SCHEMA_BYTES:
-            raise ValueError(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
+            raise PydanticCustomError("plain", f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON")
         return value
+
+
+def _require_plain(value: Any) -> None:
+    """Nothing that JSON or a frame cannot hold; without recursion, level by level."""
+    level = [value]
+    for _ in range(MAX_SCHEMA_DEPTH + 1):
+        inner: list[Any] = []
+        for outer in level:
+            if isinstance(outer, dict):
+                inner += [*outer.keys(), *outer.values()]
+            elif isinstance(outer, list | tuple):
+                inner += outer
+            else:
+                _require_scalar(outer)
+        if not inner:
+            return
+        level = inner
+    raise PydanticCustomError("plain", f"must not be nested deeper than {MAX_SCHEMA_DEPTH}")
+
+
+def _require_scalar(value: Any) -> None:
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise PydanticCustomError(
+            "plain", "must not hold half a surrogate pair, which is no character"
+        )
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise PydanticCustomError("plain", "must not hold whole numbers beyond 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("plain", "must not hold numbers that are not finite")
 
 
 class RegexOutput(Settings):
@@ -59,12 +92,12 @@ class GrammarOutput(Settings):
     type: Literal["gbnf", "lark"] = Field(description="The grammar's notation.")
     grammar: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_BYTES)]
     triggers: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=256)], ...],
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
         Field(max_length=MAX_TRIGGERS, strict=False),
     ] = Field(
         (),
-        description="The grammar begins with the first of these texts that the answer holds; "
-        "before it, anything goes. None: it begins at once.",
+        description="The grammar begins where the first of these texts in the answer begins, and "
+        "reads that text, too; before it, anything goes. None: it begins at once.",
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.chat.messages import (
@@ -17,6 +19,7 @@ from lmrun.chat.messages import (
 )
 from lmrun.errors import BodyTooLarge, InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.structured import JsonOutput
 
 MAX_TEXT_BYTES = 8 * 2**20
 """Of a prompt, in UTF-8: what tokenizers and the frames to a worker are meant for."""
@@ -69,6 +72,8 @@ def to_prediction(request: GenerationRequest) -> PredictionConfig:
             "`max_tokens`: must be at least 1, or -1 for no limit; 0 needs `echo: true`.",
             param="max_tokens",
         )
+    if request.structured is not None:
+        chosen["structured"] = request.structured
     if request.stop is not None:
         chosen["stop_strings"] = request.stop
     if request.seed is not None:
@@ -98,6 +103,8 @@ def _choose_for_chat(request: ChatRequest) -> dict[str, Any]:
         chosen["max_tokens"] = _choose_max_tokens(request.max_tokens, request.max_completion_tokens)
     if request.top_logprobs and not request.logprobs:
         raise InvalidParameter("`top_logprobs` needs `logprobs: true`.", param="top_logprobs")
+    if request.response_format is not None:
+        chosen["structured"] = _choose_structured(request)
     if request.logprobs is not None:
         chosen["logprobs"] = (request.top_logprobs or 0) if request.logprobs else None
     return chosen
@@ -106,6 +113,23 @@ def _choose_for_chat(request: ChatRequest) -> dict[str, Any]:
 def _choose_for_completion(request: CompletionRequest) -> dict[str, Any]:
     values = {"echo": request.echo, "logprobs": request.logprobs}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _choose_structured(request: ChatRequest) -> JsonOutput | None:
+    assert request.response_format is not None
+    if request.structured is not None:
+        raise InvalidParameter(
+            "`response_format` and `structured` are two ways to say what the answer must look "
+            "like; send one.",
+            param="structured",
+        )
+    try:
+        return request.response_format.to_output()
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InvalidParameter(
+            f"`response_format.json_schema.schema`: {reason}.", param="response_format"
+        ) from None
 
 
 def _choose_max_tokens(old: int | None, new: int) -> int:

@@ -50,6 +50,7 @@ class Generation:
     prediction: PredictionConfig
     choices: int
     make_format: Callable[[Instance], Format]
+    structured_param: str = "structured"
 
 
 def make_chat_handler(pool: Pool) -> Handler:
@@ -86,10 +87,17 @@ async def _answer(
         to_prediction(request),
         choices,
         lambda instance: format_type(_make_stamp(prefix, instance), include_usage, choices),
+        _name_structured(request),
     )
     if request.stream:
         return await open_stream(_stream(pool, generation))
     return JsonAnswer(await _fold(pool, generation))
+
+
+def _name_structured(request: GenerationRequest) -> str:
+    """The field that said what the answer must look like."""
+    is_format = isinstance(request, ChatRequest) and request.response_format is not None
+    return "response_format" if is_format else "structured"
 
 
 def _make_stamp(prefix: str, instance: Instance) -> Stamp:
@@ -143,7 +151,7 @@ async def _run(
 ) -> AsyncIterator[tuple[Format, AsyncGenerator[tuple[int, Event], None]]]:
     """A format, and the events of all choices, while the lease is held."""
     prompt = generation.prompt
-    async with _in_terms_of(prompt), pool.acquire(generation.model) as lease:
+    async with _in_terms_of(generation), pool.acquire(generation.model) as lease:
         _require_sight(lease.instance, prompt)
         form = generation.make_format(lease.instance)
         events = generate_choices(lease, prompt, generation.prediction, generation.choices)
@@ -159,20 +167,24 @@ def _join(deltas: Sequence[MessageDelta]) -> MessageDelta:
 
 
 @asynccontextmanager
-async def _in_terms_of(prompt: Prompt) -> AsyncIterator[None]:
-    """Errors about the prompt name the field it came in: for a conversation, `messages`, or the
-    place of the image."""
+async def _in_terms_of(generation: Generation) -> AsyncIterator[None]:
+    """Errors name the field that their subject came in: for a conversation's prompt, `messages`,
+    or the place of the image; for the form of the answer, how it was asked for."""
     try:
         yield
     except RequestError as error:
-        if isinstance(prompt, Conversation) and error.param is not None:
-            error.param = _to_field(prompt, error.param)
+        if error.param is not None:
+            error.param = _to_field(generation, error.param)
         raise
 
 
-def _to_field(prompt: Conversation, param: str) -> str:
+def _to_field(generation: Generation, param: str) -> str:
+    if param == "structured":
+        return generation.structured_param
+    if not isinstance(generation.prompt, Conversation):
+        return param
     if image := _IMAGE.fullmatch(param):
-        return locate_image(prompt, int(image[1]))
+        return locate_image(generation.prompt, int(image[1]))
     return "messages" if param == "prompt" else param
 
 

@@ -20,9 +20,11 @@ from lmrun.api.openai.fields import (
     StopStrings,
     only,
 )
+from lmrun.api.openai.response_format import ResponseFormat
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.settings.base import Settings
 from lmrun.settings.prediction import MAX_TOP_LOGPROBS
+from lmrun.settings.structured import StructuredOutput
 
 MAX_MESSAGES = 4096
 MAX_CHOICES = 8
@@ -51,6 +53,9 @@ class GenerationRequest(SamplingParameters):
     )
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
         None, description="How many choices; with a seed, choice i is generated with seed + i."
+    )
+    structured: StructuredOutput | None = Field(
+        None, description="What the answer must look like: a schema, a regex, choices, a grammar."
     )
     user: str | None = Field(
         None, description="For a provider's abuse detection; here is no provider: no effect."
@@ -133,7 +138,9 @@ class ChatRequest(GenerationRequest):
     function_call: Annotated[Any, only("none", "auto")] = Field(
         None, description="Without functions, both mean that none is called."
     )
-    response_format: Annotated[Any, only({"type": "text"})] = Field(None, description=_LATER)
+    response_format: ResponseFormat | None = Field(
+        None, description="Free text, some JSON object, or JSON that satisfies a schema."
+    )
     modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
     audio: Annotated[Any, only()] = Field(None, description=_LATER)
     prediction: Annotated[Any, only()] = Field(None, description=_LATER)

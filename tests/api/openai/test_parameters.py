@@ -47,8 +47,6 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         (ChatRequest, "parallel_tool_calls", "yes"),
         (ChatRequest, "functions", [{"name": "f"}]),
         (ChatRequest, "function_call", {"name": "f"}),
-        (ChatRequest, "response_format", {"type": "json_object"}),
-        (ChatRequest, "response_format", {"type": "text", "x": 1}),
         (ChatRequest, "modalities", ["text", "audio"]),
         (ChatRequest, "audio", {"voice": "alloy"}),
         (ChatRequest, "prediction", {"type": "content", "content": "x"}),

@@ -14,4 +14,5 @@ class ConstraintFailed(EngineError):
 def refuse(message: str, *, at: str = "", hint: str | None = None) -> InvalidParameter:
     """The error for what cannot be enforced. `at`: where, such as `#/properties/a` or `line 3`."""
     where = f" (at {at})" if at else ""
-    return InvalidParameter(f"structured: {message}{where}.", param="structured", hint=hint)
+    text = f"{message[:1].upper()}{message[1:]}{where}."
+    return InvalidParameter(text, param="structured", hint=hint)

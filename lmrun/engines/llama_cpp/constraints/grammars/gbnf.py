@@ -14,6 +14,7 @@ from lmrun.engines.llama_cpp.constraints.refusals import refuse
 MAX_RULES = 5000
 MAX_NESTING = 200
 MAX_ITEMS = 20_000
+MAX_ALTERNATIVES = 1000
 MAX_REPETITIONS = 2000
 ROOT = "root"
 
@@ -142,7 +143,10 @@ def _read_token(kind: str, token: str, reader: _Reader) -> None:
 def _read_structure(kind: str, reader: _Reader) -> None:
     if kind == "bar":
         reader.last = []
-        reader.rules[reader.open_rules[-1]].append(reader.last)
+        alternatives = reader.rules[reader.open_rules[-1]]
+        alternatives.append(reader.last)
+        if len(alternatives) > MAX_ALTERNATIVES:
+            raise reader.error(f"has more than {MAX_ALTERNATIVES} alternatives in one place")
     elif kind == "open":
         reader.groups += 1
         name = f"{reader.open_rules[0]}.{reader.groups}"

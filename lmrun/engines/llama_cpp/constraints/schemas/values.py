@@ -14,16 +14,16 @@ from typing import Any
 from lmrun.engines.llama_cpp.constraints.patterns import check_pattern
 from lmrun.engines.llama_cpp.constraints.refusals import refuse
 from lmrun.engines.llama_cpp.constraints.schemas import keywords
+from lmrun.settings.structured import MAX_SCHEMA_DEPTH
 
-MAX_DEPTH = 64
 MAX_EXACT_INTEGER = 2**53
 """llguidance computes with doubles: whole numbers beyond it are rounded."""
 
 
 def require_shallow(value: Any, at: str) -> None:
-    """Raises InvalidParameter when `value` is nested deeper than MAX_DEPTH."""
+    """Raises InvalidParameter when `value` is nested deeper than MAX_SCHEMA_DEPTH."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_SCHEMA_DEPTH + 1):
         level = [
             inner
             for outer in level
@@ -32,7 +32,7 @@ def require_shallow(value: Any, at: str) -> None:
         ]
         if not level:
             return
-    raise refuse(f"the schema is nested deeper than {MAX_DEPTH}", at=at)
+    raise refuse(f"the schema is nested deeper than {MAX_SCHEMA_DEPTH}", at=at)
 
 
 def require_list(value: Any, at: str) -> list[Any]:
@@ -130,7 +130,7 @@ def check(keyword: str, value: Any, at: str) -> Any:
 def count_steps(number: float) -> int:
     """The digits of a `multipleOf` as a whole number: 25 for 0.25."""
     _, digits, exponent = Decimal(str(number)).as_tuple()
-    return int("".join(map(str, digits))) * 10 ** max(int(exponent), 0)
+    return int("".join(map(str, digits)) + "0" * max(int(exponent), 0))
 
 
 def show(value: Any) -> str:
