@@ -8,13 +8,14 @@ suffice: what a decode-only step takes, and what one more prompt token adds to i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MIXED_STEP_RATIO = 3.0
 AIM_RATIO = 2.5
 FIRST_SLICE = 16
 SHORTEST_EXACT = 8
+GATHERED_CHUNKS = 16
 _RISE = 1.1
 _WEIGHT = 0.3
 _LEAST_SHARE = 0.02
@@ -55,6 +56,18 @@ def choose_slice(pace: Pace, rows: int, most: int) -> int:
         return min(FIRST_SLICE, most)
     affordable = math.floor((AIM_RATIO - 1) * decode_s / pace.token_s)
     return max(1, min(affordable, 2 * pace.largest, most))
+
+
+def may_gather(generated: Iterable[int], remaining: int, chunk: int, held: int) -> bool:
+    """Whether streams should wait for the prompts that came together with them.
+
+    A decode of many rows costs less per row than several of few, and so does a slice that is not
+    cut to fit beside streams. So as long as no stream has got further than its first token
+    (`generated`: of each), and `remaining` prompt tokens are not too many, all begin together.
+    `held`: steps for which they have waited already.
+    """
+    is_short = remaining <= GATHERED_CHUNKS * chunk and held < GATHERED_CHUNKS
+    return is_short and all(tokens <= 1 for tokens in generated)
 
 
 def share(remaining: Sequence[int], budget: int) -> list[int]:

@@ -12,6 +12,7 @@ from lmrun.engines.llama_cpp.slices import (
     SHORTEST_EXACT,
     Pace,
     choose_slice,
+    may_gather,
     observe,
     share,
 )
@@ -108,3 +109,19 @@ def test_no_prompt_is_cut_where_results_would_depend_on_the_cut(length: int, bud
         parts.append(taken)
         rest -= taken
     assert len(parts) == 1 or min(parts) >= SHORTEST_EXACT
+
+
+@pytest.mark.parametrize(
+    ("generated", "remaining", "held", "gathers"),
+    [
+        ([1, 1], 100, 0, True),
+        ([1, 2], 100, 0, False),
+        ([1], 16 * 32, 15, True),
+        ([1], 16 * 32 + 1, 0, False),
+        ([1], 100, 16, False),
+    ],
+)
+def test_streams_that_have_just_begun_wait_for_short_prompts_a_while(
+    generated: list[int], remaining: int, held: int, gathers: bool
+) -> None:
+    assert may_gather(generated, remaining, chunk=32, held=held) is gathers

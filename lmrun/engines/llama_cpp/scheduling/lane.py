@@ -70,6 +70,7 @@ class Lane:
         self._pace = slices.Pace()
         self._costs = CostCurve()
         self._steps = 0
+        self._held = 0
 
     @property
     def active(self) -> int:
@@ -115,12 +116,14 @@ class Lane:
         self._settle()
         if not self._prefilling and not self._streaming:
             return
+        self._held = self._held + 1 if self._is_gathering() else 0
+        streaming = [] if self._held else self._streaming.copy()
         if len(self._namespaces) == 1:
-            self._decode(self._streaming.copy(), self._prefilling, events)
+            self._decode(streaming, self._prefilling, events)
         else:
             for namespace in list(self._namespaces):
                 self._decode(
-                    [each for each in self._streaming if each.namespace == namespace],
+                    [each for each in streaming if each.namespace == namespace],
                     [each for each in self._prefilling if each.namespace == namespace],
                     events,
                 )
@@ -189,6 +192,14 @@ class Lane:
         for part in filled:
             self._proceed(part, events)
 
+    def _is_gathering(self) -> bool:
+        """Whether streams that have just begun wait for the prompts that came with them."""
+        if not self._prefilling or not self._streaming:
+            return False
+        remaining = sum(prompt.pending for prompt in self._prefilling)
+        generated = (stream.generated for stream in self._streaming)
+        return slices.may_gather(generated, remaining, self._shape.chunk, self._held)
+
     def _draft(self, streams: list[Sequence], events: list[StepEvent]) -> None:
         """Guesses for the streams that speculate, as many as there are rows to verify.
 
@@ -218,7 +229,7 @@ class Lane:
     def _add_prompts(self, streams: list[Sequence], prompts: list[Sequence]) -> list[Slice]:
         batch, shape = self._context.batch, self._shape
         budget = shape.chunk
-        if self._streaming:
+        if self._streaming and not self._held:
             budget = slices.choose_slice(self._pace, len(self._streaming), shape.chunk)
         drafts = sum(len(stream.drafts) for stream in streams)
         outputs = shape.outputs - len(streams) - drafts - len(prompts)
