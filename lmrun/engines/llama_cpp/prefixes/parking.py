@@ -15,6 +15,9 @@ from lmrun.engines.llama_cpp.prefixes.tree import Match, PrefixTree, Segment, To
 SHORTEST = 16
 """Tokens below which computing again is cheaper than keeping."""
 
+SAVING_S = 2.0
+"""Most seconds that a model's end waits for prefixes to be written."""
+
 Source = State | Callable[[], State | None]
 """A state, or where to get it; None then means that it is lost."""
 
@@ -70,6 +73,7 @@ class Parking:
         for number, (segment, end) in enumerate(parked.pieces()):
             target = slot if number == 0 else self._scratch
             if not self._restore_piece(segment, end, target):
+                self._memory.clear(target)
                 self._memory.clear(slot)
                 return False
             if target != slot:
@@ -82,24 +86,29 @@ class Parking:
         """Begin to write a prefix that was used again, if none is being written. Whether it did."""
         if self._files is None or self._files.is_writing:
             return False
-        return self._save_next(self._files, least_hits=1)
+        for namespace, segment in self._tree:
+            if segment.hits and segment not in self._saved:
+                self._save(self._files, namespace, segment)
+                return True
+        return False
 
     def close(self) -> None:
-        """Write what has no file yet, and wait for it."""
-        if self._files is not None:
-            while self._save_next(self._files, least_hits=0):
-                pass
-            self._files.close()
+        """Write what has no file yet, as much of it as SAVING_S allows.
 
-    def _save_next(self, files: PrefixFiles, least_hits: int) -> bool:
-        for namespace, segment in self._tree:
-            if segment in self._saved or segment.hits < least_hits:
-                continue
-            assert segment.payload is not None and not callable(segment.payload)
-            path = files.save(namespace, segment.all_tokens(), segment.begin, segment.payload)
-            self._saved[segment] = path
-            return True
-        return False
+        What was used most comes first, so that beginnings come before what builds on them.
+        """
+        if self._files is None:
+            return
+        for namespace, segment in sorted(self._tree, key=_heat, reverse=True):
+            if segment not in self._saved:
+                self._save(self._files, namespace, segment)
+        self._files.close(SAVING_S)
+
+    def _save(self, files: PrefixFiles, namespace: Hashable, segment: Segment[Source]) -> None:
+        assert segment.payload is not None and not callable(segment.payload)
+        self._saved[segment] = files.save(
+            namespace, segment.all_tokens(), segment.begin, segment.payload
+        )
 
     def _adopt(self, stored: StoredPrefix) -> None:
         """Know a stored prefix, if what comes before it is known."""
@@ -162,3 +171,8 @@ class Parking:
         for each in reversed(branch):
             self._tree.remove(each)
             self._delete_file(each)
+
+
+def _heat(entry: tuple[Hashable, Segment[Source]]) -> tuple[int, int]:
+    _, segment = entry
+    return segment.hits, segment.used
