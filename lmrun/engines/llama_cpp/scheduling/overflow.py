@@ -34,8 +34,12 @@ def fit_prompt(prompt: Tokens, context_length: int, keep: int, answer: int) -> T
 
 
 def shift(tokens: Tokens, context_length: int, keep: int) -> Tokens:
-    """What a full sequence goes on with: its first `keep` tokens and its newest ones."""
-    keep = min(keep, context_length // 2)
+    """What a full sequence goes on with: its first `keep` tokens and its newest ones.
+
+    All of `keep` stays: `fit_prompt` has left at least a quarter of the context beside it, wherever
+    an answer may become long enough to be shifted.
+    """
+    keep = min(keep, context_length - 2)
     return join_ends(tokens, keep, keep + max(1, int((context_length - keep) * _FILLED)))
 
 

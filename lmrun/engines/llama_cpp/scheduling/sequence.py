@@ -53,7 +53,8 @@ class Sequence:
         self.drafter = drafter
         self._most_drafts = spec.prediction.max_draft_tokens
         self._context_length = context_length
-        self._keep = spec.keep if spec.prediction.context_overflow_policy == "truncateMiddle" else 0
+        keeps = spec.prediction.context_overflow_policy == "truncateMiddle"
+        self._keep = min(spec.keep, len(spec.prompt)) if keeps else 0
         wanted = spec.prediction.max_tokens
         prompt = np.array(spec.prompt, dtype=np.int32)
         self.dropped = 0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrun.engines.base import PromptProcessed, SequenceFinished, SequenceSpec
-from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
+from lmrun.engines.llama_cpp.scheduling.overflow import Tokens, fit_prompt, shift
 from lmrun.errors import ContextOverflow
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
@@ -44,13 +44,13 @@ def test_a_fitted_prompt_keeps_its_beginning_and_its_end(
     assert len(fitted) == length or len(fitted) >= context - context // 4 - 1
 
 
-@given(context=st.integers(8, 128), extra=st.integers(0, 20), keep=st.integers(0, 200))
+@given(context=st.integers(8, 128), extra=st.integers(0, 20), keep=st.integers(0, 126))
 def test_a_shifted_sequence_keeps_its_beginning_and_its_newest_tokens(
     context: int, extra: int, keep: int
 ) -> None:
     tokens = np.arange(context + extra, dtype=np.int32)
     left = shift(tokens, context, keep)
-    kept = min(keep, context // 2)
+    kept = min(keep, context - 2)
     assert left[:kept].tolist() == list(range(kept))
     assert left[-1] == tokens[-1]
     assert kept < len(left) < context
@@ -119,6 +119,27 @@ def test_sequences_that_repeat_each_other_overflow_beside_each_other_where_nothi
             model.add(SequenceSpec(number, (120,) * length, rolling))
         events = drain(model)
         assert [tokens_of(events[number]) for number in range(3)] == [[120] * 160] * 3
+
+
+@pytest.mark.parametrize("keep", [0, 20, 47, 48, 1000])
+def test_what_is_kept_stays_however_much_it_is(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    left: list[list[int]] = []
+
+    def note(tokens: Tokens, context_length: int, keep: int) -> Tokens:
+        left.append(shift(tokens, context_length, keep).tolist())
+        return np.array(left[-1], dtype=np.int32)
+
+    monkeypatch.setattr("lmrun.engines.llama_cpp.scheduling.sequence.shift", note)
+    wanted = spec(
+        1, prompt_length=48, context_overflow_policy="truncateMiddle", max_tokens=100, **GREEDY
+    )
+    with closing(tiny.load(context_length=64)) as model:
+        model.add(SequenceSpec(1, wanted.prompt, wanted.prediction, keep=keep))
+        assert len(tokens_of(drain(model)[1])) == 100
+    kept = min(keep, 48)
+    assert left and all(tuple(tokens[:kept]) == wanted.prompt[:kept] for tokens in left)
 
 
 def test_two_that_overflow_share_a_pool_with_a_third(tiny: Subject) -> None:
