@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test check bench soak exactness schemas
+.PHONY: help venv demo test check bench soak exactness storm schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench    measure against bare llama.cpp and its servers (SCENARIOS=…)'
 	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'
 	@echo 'make exactness  200 strict requests in every situation, on the real model'
+	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
@@ -75,6 +76,9 @@ soak: $(VENV)/.installed-dev
 
 exactness: $(VENV)/.installed-dev
 	LMRUN_EXACT_REQUESTS=200 $(BIN)/python -m pytest tests/engines/llama_cpp/scheduling/test_strict.py
+
+storm: $(VENV)/.installed-dev
+	LMRUN_STORMS=300 $(BIN)/python -m pytest -s tests/engines/llama_cpp/scheduling/test_storm.py
 
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas

@@ -184,7 +184,7 @@ class Lane:
         self._context.use_adapters((streams or prompts)[0].namespace)
         seconds = self._context.decode()
         if seconds is None:
-            events.append(self._refuse())
+            events.append(self._refuse(prompts or streams))
             return
         self._observe(streams, seconds, has_prompts=bool(filled))
         for stream in streams:
@@ -351,9 +351,9 @@ class Lane:
         self._drop(sequence)
         events.append(SequenceFinished(sequence.id, reason, stats))
 
-    def _refuse(self) -> SequenceFailed:
+    def _refuse(self, decoded: list[Sequence]) -> SequenceFailed:
         """llama.cpp computed nothing. Without a KV cell left, the youngest sequence goes."""
-        youngest = max(self._prefilling or self._streaming, key=lambda each: each.order)
+        youngest = max(decoded, key=lambda each: each.order)
         self._drop(youngest, park=False)
         return SequenceFailed(youngest.id, "The KV cache has no room for this sequence.")
 

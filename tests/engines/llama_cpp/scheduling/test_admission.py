@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from lmrun.engines.base import ImageSpan, SequenceFinished, SequenceSpec
+from lmrun.engines.base import (
+    AdapterFile,
+    Attachments,
+    ImageSpan,
+    SequenceFailed,
+    SequenceFinished,
+    SequenceSpec,
+)
+from lmrun.engines.llama_cpp.context import Context
+from lmrun.engines.llama_cpp.engine import engine
 from lmrun.errors import ContextOverflow
+from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, spec, tokens_of
+from tests.support.tiny_lora import write_tiny_lora
 
 
 def test_nobody_overtakes_who_waits_for_room(tiny: Subject) -> None:
@@ -58,3 +70,29 @@ def test_an_image_that_the_pool_could_never_hold_is_refused_and_holds_up_nobody(
         assert (model.active, model.waiting) == (0, 0)
         model.add(spec(2, prompt_length=10, max_tokens=3, deterministic=deterministic))
         assert len(tokens_of(drain(model)[2])) == 3
+
+
+def test_a_decode_that_finds_no_room_ends_the_youngest_of_its_own_sequences(
+    tiny: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = AdapterFile("it", str(write_tiny_lora(tmp_path / "it.gguf")))
+    model = engine.load(
+        tiny.path,
+        LoadConfig(context_length=128, max_parallel_predictions=4),
+        threads=1,
+        on_progress=lambda fraction: None,
+        attachments=Attachments(adapters=(adapter,)),
+    )
+    with closing(model):
+        for number in range(4):
+            adapters: dict[str, float] | None = {} if number % 2 else None
+            model.add(spec(number, prompt_length=20, max_tokens=20, adapters=adapters))
+        for _ in range(8):
+            model.step()
+        with monkeypatch.context() as patched:
+            patched.setattr(Context, "decode", lambda context: None)
+            refused = model.step()
+        assert [event.sequence for event in refused] == [2, 3]
+        assert all(isinstance(event, SequenceFailed) for event in refused)
+        events = drain(model)
+        assert set(events) == {0, 1} and model.usage().kv_tokens_used == 0
