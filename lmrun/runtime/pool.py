@@ -6,12 +6,13 @@ It decides nothing about what should be loaded and knows no HTTP.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from lmrun.engines.base import CacheStore
-from lmrun.errors import LmrunError, ModelNotFound, QueueFull
+from lmrun.errors import LmrunError, ModelNotFound, QueueFull, StoreError
 from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.lease import Lease
@@ -19,6 +20,8 @@ from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.supervisor import Supervisor, Surroundings
 from lmrun.runtime.timings import Timings
 from lmrun.store.prefixes import PrefixStore
+
+logger = logging.getLogger(__name__)
 
 _READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped": 4}
 
@@ -146,11 +149,18 @@ class Pool:
         )
 
     def _open_cache(self, spec: InstanceSpec) -> CacheStore | None:
-        """Where the instance's worker keeps prefixes, when its profile wants that."""
+        """Where the instance's worker keeps prefixes, when its profile wants that.
+
+        Nowhere, where that cannot be had: it costs time then, but no model.
+        """
         if self._prefixes is None or not spec.load.prefix_cache.persist:
             return None
-        folder = self._prefixes.open(f"{spec.identifier}\n{spec.path}")
-        return CacheStore(str(folder), self._prefixes.read_key(), spec.identity)
+        try:
+            folder = self._prefixes.open(f"{spec.identifier}\n{spec.path}")
+            return CacheStore(str(folder), self._prefixes.read_key(), spec.identity)
+        except StoreError as error:
+            logger.warning("%s keeps no prefixes: %s", spec.identifier, error)
+            return None
 
     def _share_cores(self) -> None:
         demands = {name: _demand(each) for name, each in self._supervisors.items()}

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 class Surroundings:
     """What an instance is given by whoever keeps all of them. `on_change`: its state or its
     progress has changed. `on_activity`: it began or ceased to need CPU cores. `open_cache`: where
-    its worker keeps prefixes, if anywhere; raises StoreError."""
+    its worker keeps prefixes, if anywhere."""
 
     timings: Timings
     on_change: Callable[[], None]

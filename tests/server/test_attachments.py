@@ -59,3 +59,14 @@ def test_files_reach_the_worker_and_what_it_holds_reaches_status(tmp_path: Path)
         ready = server.model("a").conditions[-1]
         assert (ready.type, ready.reason) == ("Ready", "SettingRefused")
         assert "load.adapters" in ready.message and "qwen2" in ready.message
+
+
+def test_a_model_whose_prefixes_have_nowhere_to_stay_loads_all_the_same(tmp_path: Path) -> None:
+    write_tiny_llama(tmp_path / "m.gguf")
+    load = {"context_length": 512, "prefix_cache": {"persist": True}}
+    model = {"source": "file:./m.gguf", "load": load}
+    with Server(tmp_path) as server:
+        server.home.prefixes.parent.mkdir(exist_ok=True)
+        server.home.prefixes.write_text("in the way")
+        assert server.apply(write_profile(tmp_path / "p.yaml", {"a": model}, port=0)).converged
+        assert ask(server.address, "Hello")
