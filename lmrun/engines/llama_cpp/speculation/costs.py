@@ -9,7 +9,8 @@ from __future__ import annotations
 import bisect
 
 _MEMORY = 512
-_RISE = 1.1
+_FALL, _RISE = 0.5, 1.1
+_SHARED = 0.9
 _LARGEST = 512
 _GUESSED_SHARE = 0.5
 
@@ -27,16 +28,19 @@ class CostCurve:
         """A decode of `tokens` tokens took `seconds`; every token had its logits computed.
 
         A known size follows downwards at once by half of the way, upwards slowly: a decode that
-        was disturbed teaches little. Sizes not seen for 512 decodes are forgotten, for they may
-        have been disturbed, or the context was another length.
+        was disturbed teaches little. Most of the change goes to all sizes, since a busy machine or
+        a longer context slows them all, and large ones are seen rarely. Sizes not seen for 512
+        decodes are forgotten: they may have been disturbed.
         """
         if tokens > _LARGEST:
             return
         self._clock += 1
         place = bisect.bisect_left(self._sizes, tokens)
         if place < len(self._sizes) and self._sizes[place] == tokens:
-            known = self._seconds[place]
-            self._seconds[place] = min(known + 0.5 * (seconds - known), known * _RISE)
+            change = min(1 + _FALL * (seconds / self._seconds[place] - 1), _RISE)
+            shared = change**_SHARED
+            self._seconds = [known * shared for known in self._seconds]
+            self._seconds[place] *= change / shared
             self._seen_at[place] = self._clock
         else:
             self._sizes.insert(place, tokens)

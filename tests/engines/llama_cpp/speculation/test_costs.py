@@ -36,9 +36,27 @@ def test_between_known_sizes_lies_a_line_and_beyond_them_a_low_guess(
 def test_a_known_size_falls_by_half_of_the_way_and_rises_slowly() -> None:
     curve = make_curve({2: 8.0})
     curve.observe(2, 4.0)
-    assert curve.read(2, 1) == [6.0]
+    assert curve.read(2, 1) == pytest.approx([6.0])
     curve.observe(2, 600.0)
     assert curve.read(2, 1) == pytest.approx([6.6])
+
+
+def test_what_slows_one_size_down_slows_all() -> None:
+    curve = make_curve({1: 4.0, 9: 20.0})
+    for _ in range(40):
+        curve.observe(1, 40.0)
+    one, nine = curve.read(1, 9)[0], curve.read(9, 1)[0]
+    assert one == pytest.approx(40, rel=0.05) and nine / one == pytest.approx(5, rel=0.25)
+
+
+def test_one_disturbed_decode_changes_little() -> None:
+    curve = make_curve({1: 4.0, 9: 20.0})
+    curve.observe(1, 4000.0)
+    assert curve.read(1, 1)[0] <= 4.4 and curve.read(9, 1)[0] <= 22
+    for _ in range(10):
+        curve.observe(1, 4.0)
+    assert curve.read(1, 1)[0] == pytest.approx(4, rel=0.02)
+    assert curve.read(9, 1)[0] == pytest.approx(20, rel=0.02)
 
 
 def test_what_was_not_seen_for_long_is_forgotten() -> None:
