@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lmrun.engines.base import FinishReason, StepEvent, TokenLogprob, TokenProduced
 from lmrun.engines.llama_cpp.context import Context
+from lmrun.engines.llama_cpp.sampling.sampler import Constraint
 from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 
@@ -67,11 +68,9 @@ class Advancer:
         """One token out of the logits of `row`. Whether the sequence goes on."""
         sampler = sequence.sampler
         token = sampler.sample(self._outputs, row)
-        if sampler.wants_scores:
-            score = sampler.score(self._outputs, row, token)
-            return self._take(sequence, token, score, events)
-        return self._take(sequence, token, None, events) and (
-            sampler.constraint is None or self._take_forced(sequence, events)
+        score = sampler.score(self._outputs, row, token) if sampler.wants_scores else None
+        return self._take(sequence, token, score, events) and (
+            sampler.constraint is None or self._follow_grammar(sequence, sampler.constraint, events)
         )
 
     def _take(
@@ -95,14 +94,18 @@ class Advancer:
         sequence.sampler.accept(token)
         return True
 
-    def _take_forced(self, sequence: Sequence, events: list[StepEvent]) -> bool:
-        """What the grammar leaves no choice about needs no decode of its own."""
-        constraint = sequence.sampler.constraint
-        assert constraint is not None
-        for token in constraint.forced(sequence.limit - sequence.generated):
-            sequence.forced += 1
-            if not self._take(sequence, token, None, events):
-                return False
+    def _follow_grammar(
+        self, sequence: Sequence, constraint: Constraint, events: list[StepEvent]
+    ) -> bool:
+        """What the grammar leaves no choice about needs no decode of its own, nor does its end.
+
+        Tokens whose log probabilities are wanted do.
+        """
+        if not sequence.sampler.wants_scores:
+            for token in constraint.forced(sequence.limit - sequence.generated):
+                sequence.forced += 1
+                if not self._take(sequence, token, None, events):
+                    return False
         if constraint.must_end:
             self._finish(sequence, "eosFound", events)
             return False

@@ -12,6 +12,7 @@ from lmrun.engines.base import FinishReason, ImageSpan, SequenceSpec
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
 from lmrun.engines.llama_cpp.speculation.base import Drafter
+from lmrun.errors import UnsupportedParameter
 
 NO_SLOT = -1
 _ENDLESS = 2**62
@@ -41,7 +42,8 @@ class Sequence:
         namespace: Namespace = (),
         drafter: Drafter | None = None,
     ) -> None:
-        """Raises ContextOverflow when the beginning that must stay leaves no room."""
+        """Raises ContextOverflow when the beginning that must stay leaves no room,
+        UnsupportedParameter for log probabilities of a prompt that is not processed whole."""
         self.id = spec.id
         self.sampler = sampler
         self.namespace = namespace
@@ -59,9 +61,7 @@ class Sequence:
         prompt = np.array(spec.prompt, dtype=np.int32)
         self.dropped = 0
         if self.is_shifting:
-            fitted = fit_prompt(prompt, context_length, self._keep, wanted)
-            self.dropped = len(prompt) - len(fitted)
-            prompt = fitted
+            prompt = self._fit(prompt, wanted)
         self.prompt_length = len(prompt)
         self.limit, self.limit_reason = self._choose_limit(wanted)
         self.reserved = min(self.prompt_length + self.limit, context_length)
@@ -153,6 +153,18 @@ class Sequence:
         self.sampler.close()
         if self.drafter is not None:
             self.drafter.close()
+
+    def _fit(self, prompt: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
+        fitted = fit_prompt(prompt, self._context_length, self._keep, wanted)
+        self.dropped = len(prompt) - len(fitted)
+        if self.dropped and self.wants_prompt_scores:
+            raise UnsupportedParameter(
+                f"echo: {self.dropped} tokens of the prompt are dropped to fit the context, so "
+                "they have no log probabilities.",
+                param="echo",
+                hint="Leave out echo or logprobs, or shorten the prompt.",
+            )
+        return fitted
 
     def _choose_limit(self, wanted: int) -> tuple[int, FinishReason]:
         if self.is_shifting:

@@ -76,6 +76,16 @@ def test_more_forced_tokens_than_a_batch_holds(tiny: Subject) -> None:
             assert re.fullmatch(regex, text_of(model, tokens_of(events[number])))
 
 
+@pytest.mark.parametrize("logprobs", [None, 0])
+def test_an_answer_that_is_complete_needs_no_decode_to_end(
+    tiny: Subject, logprobs: int | None
+) -> None:
+    with closing(tiny.load()) as model:
+        model.add(constrained(1, "[ab]", logprobs=logprobs))
+        events = model.step()
+        assert len(tokens_of(events)) == 1 and isinstance(events[-1], SequenceFinished)
+
+
 def test_every_token_of_a_constrained_answer_has_its_logprob(tiny: Subject) -> None:
     with closing(tiny.load()) as model:
         model.add(constrained(1, logprobs=1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lmrun.engines.base import PromptProcessed, SequenceFinished, SequenceSpec
 from lmrun.engines.llama_cpp.scheduling.overflow import Tokens, fit_prompt, shift
-from lmrun.errors import ContextOverflow
+from lmrun.errors import ContextOverflow, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
@@ -94,6 +94,16 @@ def test_a_prompt_beyond_the_context_is_shortened(tiny: Subject, policy: str) ->
         assert len(tokens_of(events)) == 10
         finished = events[-1]
         assert isinstance(finished, SequenceFinished) and finished.stats.shifted == 500 - 54
+
+
+def test_a_prompt_that_is_shortened_has_no_log_probabilities(tiny: Subject) -> None:
+    asked = {"context_overflow_policy": "rollingWindow", "echo": True, "logprobs": 1}
+    with closing(tiny.load(context_length=64)) as model:
+        with pytest.raises(UnsupportedParameter, match="52 tokens") as refused:
+            model.add(spec(1, prompt_length=100, max_tokens=-1, **asked))
+        assert refused.value.param == "echo" and model.waiting == 0
+        model.add(spec(1, prompt_length=40, max_tokens=5, **asked))
+        assert len(tokens_of(drain(model)[1])) == 5
 
 
 def test_a_beginning_that_leaves_no_room_is_refused(tiny: Subject) -> None:

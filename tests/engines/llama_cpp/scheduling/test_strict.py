@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lmrun.engines.base import TokenProduced
-from lmrun.errors import UnsupportedParameter
+from lmrun.errors import LoadFailed, UnsupportedParameter
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.exact_answers import (
     answer,
@@ -72,6 +72,23 @@ def test_strict_requests_reuse_nothing(tiny: Subject) -> None:
         model.add(spec(1, prompt_length=100, max_tokens=4, deterministic="strict"))
         events = drain(model)[1]
         assert {getattr(event, "cached", 0) for event in events} == {0}
+
+
+def test_without_memory_for_a_strict_context_only_that_request_fails(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> int:
+        raise LoadFailed("There is no memory for it.")
+
+    strict = spec(1, max_tokens=5, deterministic="strict")
+    with closing(tiny.load()) as model:
+        model.add(spec(2, max_tokens=5))
+        with monkeypatch.context() as patched:
+            patched.setattr("lmrun.engines.llama_cpp.model.make_strict_context", fail)
+            with pytest.raises(LoadFailed):
+                model.add(strict)
+        assert set(drain(model)) == {2}
+        assert len(generate(model, strict)) == 5
 
 
 @pytest.mark.parametrize("name", ["prompt_lookup", "draft_model"])

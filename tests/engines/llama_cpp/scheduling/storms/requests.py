@@ -81,6 +81,7 @@ class Requests:
     def __init__(self, world: World, random: Random) -> None:
         self._world = world
         self._random = random
+        self._sameness = random.choice([0.0, 0.1, 0.7])
         self._known: list[tuple[int, ...]] = []
         self._drawn: list[Request] = []
 
@@ -116,7 +117,7 @@ class Requests:
 
     def _draw_prompt(self) -> tuple[int, ...]:
         random, length = self._random, self._world.context_length
-        if random.random() < 0.1:
+        if random.random() < self._sameness:
             return (_ALWAYS,) * random.randint(1, length)
         if self._known and random.random() < 0.3:
             beginning = random.choice(self._known)
@@ -138,7 +139,7 @@ class Requests:
             "max_tokens": random.choice([0, 1, 2, 7, 20, 20, 40, 150, -1]),
             "seed": random.randrange(100),
         }
-        if random.random() < 0.1:
+        if random.random() < self._sameness:
             # One token for ever: every such sequence begins like every other.
             settings["logit_bias"] = {_ALWAYS: 100.0}
         elif random.random() < 0.15:

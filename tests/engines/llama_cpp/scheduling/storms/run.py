@@ -88,7 +88,7 @@ class Storm:
 
     def _blow(self, model: GenerationModel, watcher: Watcher) -> None:
         left = REQUESTS
-        haste, cancels = self._random.choice([0.05, 0.3, 1.0]), self._random.choice([0, 0, 0.05])
+        haste, cancels = self._random.choice([0.05, 0.3, 1]), self._random.choice([0, 0.03, 0.2])
         for _ in range(MOST_STEPS):
             while left and self._random.random() < haste:
                 left -= 1

@@ -69,12 +69,12 @@ class Worlds:
 
     def draw(self, kind: str, random: Random) -> World:
         """A world of that kind."""
-        length = random.choice([64, 128, 256])
+        length = random.choice([64, 128, 256, 512])
         parallel = random.randint(1, 6)
         settings: dict[str, Any] = {
             "context_length": length,
             "max_parallel_predictions": parallel,
-            "eval_batch_size": random.choice([16, 32, 64]),
+            "eval_batch_size": random.choice([8, 16, 32, 64]),
             "flash_attention": False,
             "unified_kv_cache": kind != "separate",
             "prefix_cache": {"ram": random.choice(["0B", "100kB", "400kB", "50MB"])},
