@@ -87,7 +87,6 @@ class PrefixFiles:
         what = repr((self._identity, namespace, begin)).encode() + tokens.tobytes()
         name = hashlib.blake2b(what, digest_size=16).hexdigest()
         path = self._folder / f"{name}{_ENDING}"
-        self._pending = [future for future in self._pending if not future.done()]
         job = self._writer.submit(self._write, path, namespace, tokens, begin, state)
         self._pending.append(job)
         return path
@@ -98,7 +97,8 @@ class PrefixFiles:
 
     @property
     def is_writing(self) -> bool:
-        return any(not future.done() for future in self._pending)
+        self._pending = [future for future in self._pending if not future.done()]
+        return bool(self._pending)
 
     def close(self, timeout_s: float) -> None:
         """Wait for what is being written, at most `timeout_s`; the rest is given up then.

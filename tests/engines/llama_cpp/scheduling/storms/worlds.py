@@ -69,7 +69,7 @@ class Worlds:
 
     def draw(self, kind: str, random: Random) -> World:
         """A world of that kind."""
-        length = random.choice([64, 128, 256, 512])
+        length = random.choice([256, 512] if kind == "seeing" else [64, 128, 256, 512])
         parallel = random.randint(1, 6)
         settings: dict[str, Any] = {
             "context_length": length,
