@@ -17,6 +17,7 @@ from lmrun.settings.structured import (
     JsonOutput,
     RegexOutput,
 )
+from tests.api.conftest import Served
 from tests.api.openai.bodies import CHAT, COMPLETION, chat, completion, refusal
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -128,3 +129,18 @@ def test_two_ways_to_say_it_are_one_too_many() -> None:
             chat(response_format={"type": "text"}, structured={"type": "regex", "regex": "a"})
         )
     assert caught.value.param == "structured"
+
+
+@pytest.mark.parametrize("name", ["response_format", "structured"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_enforced_is_a_400_that_names_the_field(
+    served: Served, name: str, stream: bool
+) -> None:
+    """The engine says `structured`, whatever the request called it."""
+    value = schema_format({}) if name == "response_format" else {"type": "json"}
+    served.pool.fail_at = "prefill"
+    served.pool.failure = InvalidParameter("It cannot be enforced.", param="structured")
+    body = {**CHAT, "model": "assistant", "stream": stream, name: value}
+    reply = served.port.ask("POST", "/v1/chat/completions", body)
+    assert reply.status == 400
+    assert f'"param":"{name}"' in reply.body.decode()
