@@ -123,9 +123,7 @@ class PrefixTree(Generic[Payload]):
     ) -> Segment[Payload]:
         """A new segment that holds `tokens`, behind `after` or at the beginning."""
         if after is None:
-            parent = self._roots.get(namespace) or Segment(None, 0, tokens[:0], None)
-            self._roots[namespace] = parent
-            begin = 0
+            parent, begin = self._roots.get(namespace) or self._make_root(namespace, tokens), 0
         else:
             parent, begin = after.segment, after.length
         segment = Segment(parent, begin, tokens, payload, size, next(self._clock))
@@ -162,6 +160,12 @@ class PrefixTree(Generic[Payload]):
                 segment = waiting.pop()
                 yield namespace, segment
                 waiting += [child for group in segment.children.values() for child in group]
+
+    def _make_root(self, namespace: Hashable, tokens: Tokens) -> Segment[Payload]:
+        """Namespaces of which nothing is left go: requests choose them, there is no end to them."""
+        self._roots = {name: root for name, root in self._roots.items() if root.children}
+        root = self._roots[namespace] = Segment(None, 0, tokens[:0].copy(), None)
+        return root
 
     def _leaves(self) -> Iterator[Segment[Payload]]:
         return (segment for _, segment in self if segment.is_leaf)

@@ -89,3 +89,11 @@ def test_a_chat_of_thousands_of_turns_is_found() -> None:
     for end in range(1, 5001):
         learn(tree, *ids[:end]) if end % 500 == 0 or end < 1500 else None
     assert length_of(tree.find("", tokens(*ids))) == 5000
+
+
+def test_of_a_namespace_that_holds_nothing_any_more_nothing_stays() -> None:
+    tree: PrefixTree[str] = PrefixTree()
+    for number in range(100):
+        learn(tree, 1, 2, 3, namespace=f"adapter at {number}")
+        tree.evict(6)
+    assert tree.size == 6 and len(tree._roots) <= 3
