@@ -7,18 +7,23 @@ what the two read differently is refused, since the answer would not match for w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lmrun.engines.llama_cpp.constraints.refusals import refuse
 
 MAX_PATTERN_CHARACTERS = 512
 MAX_PATTERN_DEPTH = 20
 MAX_REPETITIONS = 2000
+MAX_NESTED_REPETITIONS = 100_000
+"""What the bounds of repetitions inside of each other multiply to: a million takes a second."""
 
 _TOKEN = re.compile(
     r"\\[\s\S]|\(\?<[=!]|\(\?(?:P?<[A-Za-z_]\w*>|[^)]?)|\[\^?\]?"
     r"|\{\d+(?:,\d*)?\}|[()|*+?^$\]]|[\s\S]"
 )
+_DOT = "\udfff"
+"""No character, so no pattern holds it."""
+_NO_LINE_END = r"[^\n\r\x{2028}\x{2029}]"
 _LOOKAROUND = ("(?=", "(?!", "(?<=", "(?<!")
 _QUANTIFIERS = ("*", "+", "?")
 _AMBIGUOUS_IN_CLASS = ("[", "&&", "--", "~~")
@@ -26,27 +31,46 @@ _AMBIGUOUS_IN_CLASS = ("[", "&&", "--", "~~")
 
 @dataclass(slots=True)
 class _Scan:
-    """Where in a pattern. `atom`: whether what was read last can be repeated."""
+    """Where in a pattern. `atom`: whether what was read last can be repeated.
+
+    `repeated`: how often the bounds of what was read last repeat it, and for each open group and
+    the whole, the most of what is in it.
+    """
 
     at: str
     is_schema: bool
-    depth: int = 0
     position: int = 0
     atom: bool = False
+    repeated: int = 1
+    most_repeated: list[int] = field(default_factory=lambda: [1])
+
+    @property
+    def depth(self) -> int:
+        return len(self.most_repeated) - 1
 
     def error(self, message: str) -> Exception:
-        where = f"{self.at}, character {self.position + 1}" if self.at else f"{self.position + 1}"
+        place = f"character {self.position + 1}"
+        where = f"{self.at}, {place}" if self.at else place
         return refuse(f"the regular expression {message}", at=where)
 
+    def repeat(self, times: int) -> None:
+        self.repeated *= times
+        if self.repeated > MAX_NESTED_REPETITIONS:
+            raise self.error(f"repeats repetitions more than {MAX_NESTED_REPETITIONS} times")
+        self.most_repeated[-1] = max(self.most_repeated[-1], self.repeated)
 
-def check_pattern(pattern: str, at: str) -> None:
-    """A `pattern` of a JSON schema. Raises InvalidParameter."""
+
+def check_pattern(pattern: str, at: str) -> str:
+    """A `pattern` of a JSON schema in the engine's dialect. Raises InvalidParameter.
+
+    ECMAScript's `.` stands for no end of a line, of which it knows four.
+    """
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         raise refuse(
             f"a pattern of {len(pattern)} characters; at most {MAX_PATTERN_CHARACTERS} are taken",
             at=at,
         )
-    _check(pattern, _Scan(at, is_schema=True))
+    return _check(pattern, _Scan(at, is_schema=True)).replace(_DOT, _NO_LINE_END)
 
 
 def check_regex(pattern: str, at: str) -> None:
@@ -54,39 +78,41 @@ def check_regex(pattern: str, at: str) -> None:
     _check(pattern, _Scan(at, is_schema=False))
 
 
-def _check(pattern: str, scan: _Scan) -> None:
+def _check(pattern: str, scan: _Scan) -> str:
+    """The pattern, with _DOT for each `.` that is not escaped and in no class."""
+    parts: list[str] = []
     while scan.position < len(pattern):
         found = _TOKEN.match(pattern, scan.position)
         assert found is not None
         token = found[0]
         if token.startswith("["):
-            scan.position = _skip_class(pattern, scan)
-            scan.atom = True
+            end = _skip_class(pattern, scan)
+            parts.append(pattern[scan.position : end])
+            scan.position, scan.atom, scan.repeated = end, True, 1
             continue
         _read_token(token, scan)
+        parts.append(_DOT if token == "." else token)
         scan.position += len(token)
     if scan.depth:
         raise scan.error("leaves a parenthesis open")
+    return "".join(parts)
 
 
 def _read_token(token: str, scan: _Scan) -> None:
     if token.startswith("("):
         _open_group(token, scan)
     elif token == ")":
-        scan.depth -= 1
-        scan.atom = True
-        if scan.depth < 0:
-            raise scan.error("closes a parenthesis that is not open")
-    elif token.startswith("\\"):
-        scan.atom = _read_escape(token, scan)
+        _close_group(scan)
     elif token in _QUANTIFIERS or (token.startswith("{") and len(token) > 1):
         _read_quantifier(token, scan)
     else:
-        scan.atom = token not in ("|", "^", "$")
+        if token.startswith("\\"):
+            _check_escape(token, scan)
+        scan.atom, scan.repeated = token not in ("|", "^", "$"), 1
 
 
 def _open_group(token: str, scan: _Scan) -> None:
-    scan.depth += 1
+    scan.most_repeated.append(1)
     scan.atom = False
     if scan.depth > MAX_PATTERN_DEPTH:
         raise scan.error(f"is nested deeper than {MAX_PATTERN_DEPTH}")
@@ -96,7 +122,15 @@ def _open_group(token: str, scan: _Scan) -> None:
         raise scan.error("has a group of a kind that ECMAScript has not")
 
 
-def _read_escape(token: str, scan: _Scan) -> bool:
+def _close_group(scan: _Scan) -> None:
+    if not scan.depth:
+        raise scan.error("closes a parenthesis that is not open")
+    scan.repeated = scan.most_repeated.pop()
+    scan.most_repeated[-1] = max(scan.most_repeated[-1], scan.repeated)
+    scan.atom = True
+
+
+def _check_escape(token: str, scan: _Scan) -> None:
     escaped = token[1:]
     if escaped in "123456789k":
         raise scan.error("refers back to a group, which cannot be enforced")
@@ -104,7 +138,6 @@ def _read_escape(token: str, scan: _Scan) -> bool:
         raise scan.error("asks for a word boundary, which cannot be enforced")
     if scan.is_schema and escaped in "AzZGQEhHRXKpP":
         raise scan.error(f"has the escape `{token}`, which is not the same everywhere")
-    return True
 
 
 def _read_quantifier(token: str, scan: _Scan) -> None:
@@ -115,6 +148,7 @@ def _read_quantifier(token: str, scan: _Scan) -> None:
         raise scan.error(f"repeats more than {MAX_REPETITIONS} times")
     if len(bounds) == 2 and bounds[0] > bounds[1]:
         raise scan.error("has a repetition whose least is over its most")
+    scan.repeat(max(1, *bounds) if bounds else 1)
 
 
 def _skip_class(pattern: str, scan: _Scan) -> int:

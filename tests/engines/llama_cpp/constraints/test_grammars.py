@@ -39,6 +39,7 @@ CASES: list[tuple[str, str, list[str], list[str]]] = [
     ("lark", 'start: A "-" b?\nA: /[a-z]{1,3}/\nb: "x"i', ["ab-", "z-X"], ["abcd-"]),
     ("lark", '// c\nstart: %json {"enum": [1, "a"]} // d', ["1", '"a"'], ["2"]),
     ("lark", 'start: list\nlist: "a" | list "," "a"', ["a", "a,a,a"], ["a,"]),
+    ("lark", "start: A\nA: /[a-z]{2}/ & ~/.*x/", ["ab", "xa"], ["ax", "a"]),
     ("lark", "%import common.INT\nstart: INT", ["123"], ["x"]),
     ("lark", '%llguidance {"no_forcing": true}\nstart: "(" /[\\/]+/ ")"', ["(//)"], ["()"]),
 ]

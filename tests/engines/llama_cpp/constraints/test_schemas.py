@@ -53,6 +53,11 @@ CASES: list[tuple[Any, list[str], list[str]]] = [
     ),
     ({"type": "string", "pattern": "b", "maxLength": 6}, ['"abc"', '"b"'], ['"a"']),
     ({"type": "string", "pattern": "^\\d+$"}, ['"12"'], ['"1a"', '"٣"']),
+    (
+        {"type": "string", "pattern": "^.[.]\\.$"},
+        ['"é.."'],
+        ['"\\r.."', '"\\n.."', '"\u2028.."', '"é.x"'],
+    ),
     ({"type": "string", "pattern": "^[^x]$"}, ['"é"', '"\\n"'], ['"x"']),
     (
         {"type": "string", "format": "uuid"},

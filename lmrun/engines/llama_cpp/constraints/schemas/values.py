@@ -118,8 +118,8 @@ def check(keyword: str, value: Any, at: str) -> Any:
     if keyword == "required":
         return [require_text(name, at) for name in require_list(value, at)]
     if keyword == "pattern":
-        check_pattern(require_text(value, at), at)
-    elif require_text(value, at) not in keywords.FORMATS:
+        return check_pattern(require_text(value, at), at)
+    if require_text(value, at) not in keywords.FORMATS:
         known = ", ".join(sorted(keywords.FORMATS))
         raise refuse(
             f"`format` {show(value)} cannot be enforced", at=at, hint=f"Known are {known}."
