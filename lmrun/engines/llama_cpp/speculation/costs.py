@@ -11,6 +11,7 @@ import bisect
 _MEMORY = 512
 _FALL, _RISE = 0.5, 1.1
 _SHARED = 0.9
+_WORST_GAIN = 1.1
 _LARGEST = 512
 _GUESSED_SHARE = 0.5
 
@@ -30,12 +31,16 @@ class CostCurve:
         A known size follows downwards at once by half of the way, upwards slowly: a decode that
         was disturbed teaches little. Most of the change goes to all sizes, since a busy machine or
         a longer context slows them all, and large ones are seen rarely. Sizes not seen for 512
-        decodes are forgotten: they may have been disturbed.
+        decodes are forgotten: they may have been disturbed. A batch takes longer than a smaller
+        one, and hardly longer than its tokens in smaller ones: what says otherwise was disturbed.
         """
         if tokens > _LARGEST:
             return
         self._clock += 1
         place = bisect.bisect_left(self._sizes, tokens)
+        if place:
+            alone = tokens * self._seconds[place - 1] / self._sizes[place - 1]
+            seconds = min(seconds, _WORST_GAIN * alone)
         if place < len(self._sizes) and self._sizes[place] == tokens:
             change = min(1 + _FALL * (seconds / self._seconds[place] - 1), _RISE)
             shared = change**_SHARED
@@ -46,6 +51,8 @@ class CostCurve:
             self._sizes.insert(place, tokens)
             self._seconds.insert(place, seconds)
             self._seen_at.insert(place, self._clock)
+        most = self._seconds[place]
+        self._seconds[:place] = [min(known, most) for known in self._seconds[:place]]
         self._forget_one()
 
     def read(self, first: int, count: int) -> list[float]:

@@ -59,6 +59,11 @@ def test_one_disturbed_decode_changes_little() -> None:
     assert curve.read(9, 1)[0] == pytest.approx(20, rel=0.02)
 
 
+def test_an_impossible_cost_is_not_believed() -> None:
+    assert make_curve({1: 4.0, 2: 90.0}).read(2, 1) == pytest.approx([2 * 4 * 1.1])
+    assert make_curve({1: 90.0, 4: 8.0}).read(1, 1) == [8.0]
+
+
 def test_what_was_not_seen_for_long_is_forgotten() -> None:
     curve = make_curve({9: 1000.0, 1: 4.0})
     for _ in range(512):
