@@ -7,6 +7,7 @@ Also the requests themselves, and what disturbs them, for whoever compares.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -71,7 +72,11 @@ def answer_elsewhere(path: Path, count: int, threads: int) -> list[list[int]]:
     """The answers of a fresh process."""
     command = [sys.executable, "-m", "tests.support.exact_answers"]
     finished = subprocess.run(
-        [*command, str(path), str(count), str(threads)], capture_output=True, check=True
+        [*command, str(path), str(count), str(threads)],
+        capture_output=True,
+        check=True,
+        # As workers have it: threads that spin long are slow beside other work.
+        env={**os.environ, "GOMP_SPINCOUNT": "1000"},
     )
     answers: list[list[int]] = json.loads(finished.stdout)
     return answers

@@ -252,7 +252,7 @@ if before is not None:
 def test_hundreds_of_streams_are_cheap(tmp_path: Path) -> None:
     reply = {"pieces": ["a"], "repeat": 40, "seconds_per_token": 0.01}
     subject = write_script(tmp_path, replies=[reply])
-    with closing(subject.load(max_parallel_predictions=256)) as model:
+    with closing(subject.load(max_parallel_predictions=255)) as model:
         for sequence in range(500):
             model.add(spec(sequence))
         begun = time.process_time()

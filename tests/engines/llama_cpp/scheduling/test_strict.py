@@ -32,10 +32,11 @@ def path(tiny: Subject) -> Path:
     return smollm2_path() if BULK else tiny.path
 
 
-@pytest.mark.timeout(3600 if BULK else 60)
+@pytest.mark.timeout(3600 if BULK else 240)
 def test_the_same_tokens_in_every_situation(path: Path) -> None:
     requests = make_requests(REQUESTS)
-    with closing(load(path, threads=2)) as model:
+    # Two spinning threads beside other work are slow: in the suite only the fresh process has two.
+    with closing(load(path, threads=2 if BULK else 1)) as model:
         alone = answer(model, requests)
         assert answer(model, requests) == alone, "repeated"
         assert answer_disturbed(model, requests) == alone, "beside eight others"
