@@ -9,15 +9,15 @@ from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, Step, WireError
 
 HEARTBEAT_S = 1.0
-COALESCE_S = 0.024
-COALESCE_TOKENS = 16
+COALESCE_S = 0.05
+COALESCE_TOKENS = 64
 SLOW_TOKENS_PER_S = 40
 
 
 class Outgoing:
     """Events that wait for their frame.
 
-    A slow model's frames go out after every step. Above 40 tokens a second what comes within 24 ms
+    A slow model's frames go out after every step. Above 40 tokens a second what comes within 50 ms
     shares a frame, which still looks steady: a frame costs server and client the same whatever it
     holds, and takes it from the cores that decode. A sequence's first text, its
     end and its failure never wait.

@@ -23,15 +23,15 @@ def test_a_slow_model_sends_every_step() -> None:
     assert with_tokens(1).is_due(0.025)
 
 
-def test_a_fast_model_sends_forty_frames_a_second() -> None:
+def test_a_fast_model_sends_twenty_frames_a_second() -> None:
     assert not with_tokens(1).is_due(0.006)
-    assert not with_tokens(2).is_due(0.023)
-    assert with_tokens(2).is_due(0.025)
+    assert not with_tokens(3).is_due(0.049)
+    assert with_tokens(3).is_due(0.051)
 
 
-def test_a_fast_model_waits_for_sixteen_tokens() -> None:
-    assert not with_tokens(15).is_due(0.009)
-    assert with_tokens(16).is_due(0.001)
+def test_a_fast_model_waits_for_sixty_four_tokens() -> None:
+    assert not with_tokens(63).is_due(0.009)
+    assert with_tokens(64).is_due(0.001)
 
 
 def test_the_first_text_of_a_sequence_never_waits() -> None:
