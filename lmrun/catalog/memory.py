@@ -23,7 +23,7 @@ WORKER_BYTES = 64 * 2**20
 _SPARE_ROWS = 64
 _STRICT_ROWS, _STRICT_OUTPUTS = 33, 17
 _CELL_PADDING = 256
-_CHUNK_COST = 4.3e9
+_CHUNK_COST = 8.6e9
 _SMALLEST_CHUNK = 16
 _F32, _F16 = 4, 2
 _BYTES_PER_ELEMENT = {
@@ -127,7 +127,7 @@ def estimate_strict(header: GgufHeader, sizes: Sizes, load: LoadConfig) -> int:
 
 
 def choose_chunk(parameters: int, cores: int, most: int) -> int:
-    """Prompt tokens of one step when nothing streams: bounds a step to some 100 ms on a CPU.
+    """Prompt tokens of one step when nothing streams: bounds a step to some 200 ms on a CPU.
 
     A power of two that depends on the model and the machine, never on measured times: with flash
     attention the same prompt gives other logits in other chunks, so a seed keeps its text.
