@@ -19,7 +19,6 @@ from lmrun.engines.base import (
     SequenceStats,
     StepEvent,
 )
-from lmrun.engines.llama_cpp import slices
 from lmrun.engines.llama_cpp.context import Context
 from lmrun.engines.llama_cpp.prefixes.parking import Parking
 from lmrun.engines.llama_cpp.scheduling.advancing import Advancer, Counters
@@ -30,14 +29,11 @@ from lmrun.engines.llama_cpp.scheduling.filling import (
     add_streams,
     room_before_image,
 )
+from lmrun.engines.llama_cpp.scheduling.pacing import Pacing
 from lmrun.engines.llama_cpp.scheduling.placement import Placement
 from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
-from lmrun.engines.llama_cpp.speculation.costs import CostCurve
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, EngineError
-
-# Decode-only steps are all alike; measuring each would cost 35 µs of cold caches.
-_OBSERVED_EVERY = 4
 
 
 class Lane:
@@ -67,10 +63,7 @@ class Lane:
         self._known: dict[int, Sequence] = {}
         self._namespaces: Counter[Namespace] = Counter()
         self._admitted = 0
-        self._pace = slices.Pace()
-        self._costs = CostCurve()
-        self._steps = 0
-        self._held = 0
+        self._pacing = Pacing(context.shape)
 
     @property
     def active(self) -> int:
@@ -116,17 +109,16 @@ class Lane:
         self._settle()
         if not self._prefilling and not self._streaming:
             return
-        self._held = self._held + 1 if self._is_gathering() else 0
-        streaming = [] if self._held else self._streaming.copy()
+        is_held = self._pacing.holds_back(self._streaming, self._prefilling)
+        streaming = [] if is_held else self._streaming.copy()
+        budget = self._pacing.choose_budget(len(streaming))
         if len(self._namespaces) == 1:
-            self._decode(streaming, self._prefilling, events)
+            self._decode(streaming, list(self._prefilling), budget, events)
         else:
             for namespace in list(self._namespaces):
-                self._decode(
-                    [each for each in streaming if each.namespace == namespace],
-                    [each for each in self._prefilling if each.namespace == namespace],
-                    events,
-                )
+                streams = [each for each in streaming if each.namespace == namespace]
+                prompts = [each for each in self._prefilling if each.namespace == namespace]
+                self._decode(streams, prompts, budget, events)
         self._compute_image(events)
 
     def drop_all(self) -> None:
@@ -172,13 +164,18 @@ class Lane:
                 self._begin(sequence)
 
     def _decode(
-        self, streams: list[Sequence], prompts: Iterable[Sequence], events: list[StepEvent]
+        self,
+        streams: list[Sequence],
+        prompts: list[Sequence],
+        budget: int,
+        events: list[StepEvent],
     ) -> None:
-        batch, prompts = self._context.batch, list(prompts)
+        """One decode of the pending tokens of `streams` and `budget` tokens of `prompts`."""
+        batch = self._context.batch
         batch.clear()
         self._draft(streams, events)
         add_streams(batch, streams, self._shape)
-        filled = self._add_prompts(streams, prompts) if prompts else []
+        filled = self._add_prompts(streams, prompts, budget) if prompts else []
         if not batch.size:
             return
         self._context.use_adapters((streams or prompts)[0].namespace)
@@ -186,64 +183,35 @@ class Lane:
         if seconds is None:
             events.append(self._refuse(prompts or streams))
             return
-        self._observe(streams, seconds, has_prompts=bool(filled))
+        self._pacing.observe(streams, batch.size, seconds, has_prompts=bool(filled))
         for stream in streams:
             self._go_on(stream, events)
         for part in filled:
             self._proceed(part, events)
-
-    def _is_gathering(self) -> bool:
-        """Whether streams that have just begun wait for the prompts that came with them."""
-        if not self._prefilling or not self._streaming:
-            return False
-        remaining = sum(prompt.pending for prompt in self._prefilling)
-        generated = (stream.generated for stream in self._streaming)
-        return slices.may_gather(generated, remaining, self._shape.chunk, self._held)
 
     def _draft(self, streams: list[Sequence], events: list[StepEvent]) -> None:
         """Guesses for the streams that speculate, as many as there are rows to verify.
 
         A stream whose grammar or draft model breaks over it ends and is none of `streams` any more.
         """
-        room = self._shape.spare
+        room, rows = self._shape.spare, len(streams)
         for stream in [each for each in streams if each.drafter is not None]:
             try:
-                stream.drafts = self._guess(stream, room, len(streams))
+                stream.drafts = self._pacing.guess(stream, room, rows)
             except EngineError as error:
                 streams.remove(stream)
                 self._fail(stream, error, events)
             else:
                 room -= len(stream.drafts)
+                rows += len(stream.drafts)
 
-    def _guess(self, stream: Sequence, room: int, rows: int) -> list[int]:
-        """Raises EngineError."""
-        most = min(room, stream.longest_draft, stream.room - 1)
-        if stream.drafter is None or stream.pending > 1 or most <= 0:
-            return []
-        drafts = stream.drafter.propose(stream.tokens, most, self._costs, rows)
-        constraint = stream.sampler.constraint
-        if drafts and constraint is not None:
-            del drafts[constraint.count_allowed(drafts) :]
-        return drafts
-
-    def _add_prompts(self, streams: list[Sequence], prompts: list[Sequence]) -> list[Slice]:
+    def _add_prompts(
+        self, streams: list[Sequence], prompts: list[Sequence], budget: int
+    ) -> list[Slice]:
         batch, shape = self._context.batch, self._shape
-        budget = shape.chunk
-        if self._streaming and not self._held:
-            budget = slices.choose_slice(self._pace, len(self._streaming), shape.chunk)
         drafts = sum(len(stream.drafts) for stream in streams)
         outputs = shape.outputs - len(streams) - drafts - len(prompts)
         return add_prompts(batch, prompts, min(budget, batch.capacity - batch.size), outputs)
-
-    def _observe(self, streams: list[Sequence], seconds: float, *, has_prompts: bool) -> None:
-        self._steps += 1
-        rows, tokens = len(streams), self._context.batch.size
-        if tokens > rows or self._steps % _OBSERVED_EVERY == 0:
-            self._pace = slices.observe(
-                self._pace, rows=rows, prompt_tokens=tokens - rows, seconds=seconds
-            )
-        if not has_prompts and any(stream.drafter for stream in streams):
-            self._costs.observe(tokens, seconds)
 
     def _go_on(self, stream: Sequence, events: list[StepEvent]) -> None:
         """After a decode with a stream's pending tokens in it."""

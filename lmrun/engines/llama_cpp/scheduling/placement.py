@@ -57,7 +57,7 @@ class Placement:
             self._unpark(sequence, parked, parked_length)
 
     def settle(self, sequence: Sequence) -> bool:
-        """Take what the donor has by now, if that is enough or the donor ends."""
+        """Take what was waited for, if the donor has it by now. Whether it is so."""
         donor = sequence.donor
         if donor is None:
             return True
