@@ -30,6 +30,7 @@ from lmrun.engines.base import (
 from lmrun.engines.scripted.script import Crash, Reply, Script
 from lmrun.engines.scripted.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter
+from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import StructuredOutput
 
 LONGEST_WAIT_S = 0.01
@@ -209,6 +210,7 @@ class ScriptedModel:
                 param="prompt",
                 hint="Shorten it, or raise the model's context_length.",
             )
+        _require_scriptable(spec.prediction)
         self._vocabulary.require_known(spec.prompt, "prompt")
         self._vocabulary.require_known(list(spec.prediction.logit_bias), "logit_bias")
 
@@ -266,6 +268,24 @@ class ScriptedModel:
     def _end(self, sequence: _Sequence, event: StepEvent, events: list[StepEvent]) -> None:
         del self._known[sequence.id]
         events.append(event)
+
+
+def _require_scriptable(prediction: PredictionConfig) -> None:
+    """Raises UnsupportedParameter for what would show in an answer and no script can say.
+
+    How tokens are chosen shows nowhere: a script says what it says.
+    """
+    asked = {
+        "logprobs": prediction.logprobs is not None,
+        "stop_token_ids": bool(prediction.stop_token_ids),
+        "adapters": bool(prediction.adapters),
+        "context_overflow_policy": prediction.context_overflow_policy != "stopAtLimit",
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise UnsupportedParameter(
+                f"{name}: a scripted model cannot honour it.", param=name, hint="Leave it out."
+            )
 
 
 def crash(how: Crash) -> None:

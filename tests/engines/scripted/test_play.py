@@ -22,7 +22,7 @@ from lmrun.engines.base import (
     TokenProduced,
 )
 from lmrun.engines.scripted.model import LONGEST_WAIT_S
-from lmrun.errors import LoadFailed, SettingRefused
+from lmrun.errors import LoadFailed, SettingRefused, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, spec
 
@@ -259,3 +259,21 @@ def test_hundreds_of_streams_are_cheap(tmp_path: Path) -> None:
         events = drain(model)
         assert sum(map(len, events.values())) == 500 * 42
         assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logprobs", 1),
+        ("stop_token_ids", [3]),
+        ("adapters", {"a": 1.0}),
+        ("context_overflow_policy", "rollingWindow"),
+    ],
+)
+def test_what_no_script_can_honour_is_refused_by_name(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    with closing(write_script(tmp_path).load()) as model:
+        with pytest.raises(UnsupportedParameter) as refused:
+            model.add(spec(1, 5, **{name: value}))
+        assert refused.value.param == name and model.waiting == 0
