@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lmrun.profile.schema import is_exposed
 from lmrun.profile.text.nodes import Path
+from lmrun.settings.quantities import parse_size
 from lmrun.settings.secret import Secret
 
 MIN_EXPOSED_KEY_LENGTH = 32
@@ -27,6 +28,7 @@ def find_contradictions(data: Any) -> Iterator[Finding]:
     models = _mapping(profile.get("models"))
     server = _mapping(profile.get("server"))
     yield from _unknown_presets(models, _mapping(profile.get("presets")))
+    yield from _contradicting_loads(models)
     yield from _taken_identifiers(models)
     yield from _repeated_key_names(server)
     yield from _exposed_server(server)
@@ -51,6 +53,36 @@ def _unknown_presets(models: dict[str, Any], presets: dict[str, Any]) -> Iterato
         for index, name in enumerate(_list(_mapping(model).get("prewarm"))):
             if isinstance(name, str) and name not in presets:
                 yield Finding(("models", key, "prewarm", index), _no_such(name, presets))
+
+
+def _contradicting_loads(models: dict[str, Any]) -> Iterator[Finding]:
+    """Load settings that exclude each other, whatever the model's file says."""
+    for key, model in models.items():
+        load = _mapping(_mapping(model).get("load"))
+        cache = _mapping(load.get("prefix_cache"))
+        length, pool = load.get("context_length"), load.get("kv_tokens")
+        if isinstance(length, int) and isinstance(pool, int) and pool < length:
+            message = f"must be at least context_length, {length}: one sequence has to fit"
+            yield Finding(("models", key, "load", "kv_tokens"), message)
+        if not _is_nothing(cache.get("ram")):
+            continue
+        if cache.get("persist") is True:
+            path = ("models", key, "load", "prefix_cache", "persist")
+            yield Finding(
+                path, "keeps what is in `ram`, which is nothing; give it some, or leave it out"
+            )
+        if _list(_mapping(model).get("prewarm")):
+            message = (
+                "fills the prefix cache, whose `ram` is nothing; give it some, or leave it out"
+            )
+            yield Finding(("models", key, "prewarm"), message)
+
+
+def _is_nothing(size: Any) -> bool:
+    try:
+        return parse_size(size) == 0
+    except ValueError:
+        return False
 
 
 def _no_such(preset: str, presets: dict[str, Any]) -> str:

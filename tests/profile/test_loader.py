@@ -218,14 +218,6 @@ WRONG = {
         '    - {name: a, key: "${env:L}"}\n',
         "main.yaml:5:14: server.api_keys[1].name: another API key has this name already",
     ),
-    "unknown preset": (
-        M + "    preset: ters\npresets: {terse: {}}\n",
-        "main.yaml:5:13: models.m.preset: no preset has this name; did you mean `terse`?",
-    ),
-    "unknown preset to prewarm": (
-        M + "    prewarm: [terse, ters]\npresets: {terse: {}}\n",
-        "main.yaml:5:22: models.m.prewarm[1]: no preset has this name; did you mean `terse`?",
-    ),
     "two adapters of one name": (
         M + "    load: {adapters: [{source: file:a.gguf}, {source: file:b/a.gguf}]}\n",
         "main.yaml:5:22: models.m.load.adapters: two adapters are called `a`; "
@@ -236,18 +228,6 @@ WRONG = {
         "main.yaml:5:32: models.m.load.adapters[0].source: is no source that lmrun understands. "
         "A source is `file:./model.gguf` (relative to the profile) or "
         "`package:NAME==VERSION/path/in/package.gguf`.",
-    ),
-    "preset without presets": (
-        M + "    preset: terse\n",
-        "main.yaml:5:13: models.m.preset: no preset has this name; this profile has no `presets`",
-    ),
-    "two models of one identifier": (
-        V + "models:\n  a: {source: file:m, identifier: x}\n  b: {source: file:m, identifier: x}\n",
-        "main.yaml:4:35: models.b.identifier: model `a` has this identifier already",
-    ),
-    "identifier that is another model's key": (
-        V + "models:\n  a: {source: file:m}\n  b: {source: file:m, identifier: a}\n",
-        "main.yaml:4:35: models.b.identifier: is the key of another model",
     ),
     "include as text": (
         V + "include: base.yaml\n",
@@ -289,12 +269,6 @@ def test_every_problem_is_reported_at_once_in_the_order_of_the_text() -> None:
         (6, "presets.c.system_prompt"),
         (7, "include"),
     ]
-
-
-def test_contradictions_are_reported_together_with_wrong_types() -> None:
-    text = V + "server: {port: no}\nmodels: {a: {source: file:m, preset: nope}}\n"
-    paths = [problem.path for problem in find_problems(text)]
-    assert paths == ["server.port", "models.a.preset"]
 
 
 def test_a_hopeless_profile_gets_a_bounded_report() -> None:
