@@ -12,7 +12,6 @@ from llama_cpp import llama_cpp as native
 
 from lmrun.engines.base import (
     PromptProcessed,
-    SequenceFailed,
     SequenceFinished,
     TokenProduced,
 )
@@ -88,20 +87,6 @@ def test_cells_are_returned_when_all_have_ended(tiny: Subject) -> None:
         slots = range(native_model.shape.sequences)
         held = [native.llama_memory_seq_pos_max(native_model.memory, slot) for slot in slots]
         assert held == [-1] * native_model.shape.sequences
-
-
-def test_a_sequence_that_does_not_fit_waits_and_disturbs_nobody(tiny: Subject) -> None:
-    with closing(tiny.load(context_length=128, kv_tokens=200)) as model:
-        model.add(spec(1, prompt_length=60, max_tokens=60))
-        model.add(spec(2, prompt_length=100, max_tokens=20))
-        model.add(spec(3, prompt_length=9, max_tokens=5))
-        model.step()
-        assert (model.active, model.waiting) == (1, 2)
-        assert model.usage().kv_tokens_used == 120
-        events = drain(model)
-        assert [len(tokens_of(events[number])) for number in (1, 2, 3)] == [60, 20, 5]
-        assert not [e for each in events.values() for e in each if isinstance(e, SequenceFailed)]
-        assert model.usage().kv_tokens_used == 0
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(tiny: Subject) -> None:

@@ -25,6 +25,20 @@ from tests.support.engines import Subject, drain, spec, tokens_of
 from tests.support.tiny_lora import write_tiny_lora
 
 
+def test_a_sequence_that_does_not_fit_waits_and_disturbs_nobody(tiny: Subject) -> None:
+    with closing(tiny.load(context_length=128, kv_tokens=200)) as model:
+        model.add(spec(1, prompt_length=60, max_tokens=60))
+        model.add(spec(2, prompt_length=100, max_tokens=20))
+        model.add(spec(3, prompt_length=9, max_tokens=5))
+        model.step()
+        assert (model.active, model.waiting) == (1, 2)
+        assert model.usage().kv_tokens_used == 120
+        events = drain(model)
+        assert [len(tokens_of(events[number])) for number in (1, 2, 3)] == [60, 20, 5]
+        assert not [e for each in events.values() for e in each if isinstance(e, SequenceFailed)]
+        assert model.usage().kv_tokens_used == 0
+
+
 def test_nobody_overtakes_who_waits_for_room(tiny: Subject) -> None:
     with closing(tiny.load(context_length=128, kv_tokens=128)) as model:
         model.add(spec(1, prompt_length=60, max_tokens=20))
