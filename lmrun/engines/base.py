@@ -269,8 +269,9 @@ class LoadedModel(Protocol):
         an embedding model or a setting needs what it lacks. Nothing is queued then.
         """
 
-    def cancel(self, sequence: int) -> None:
-        """Drop a sequence and free all it holds, now. Unknown ids are ignored: it may have ended.
+    def cancel(self, sequence: int) -> SequenceStats | None:
+        """Drop a sequence and free all it holds, now. Its counts so far; None for an unknown id,
+        which is ignored: it may have ended.
 
         No event of that sequence is produced afterwards.
         """

@@ -215,10 +215,11 @@ class StepLoop:
                 self._outgoing.fail(event.sequence, to_wire(EngineError(event.message)))
 
     def _take_token(self, generation: Generation, event: TokenProduced) -> None:
-        events = generation.take_token(event.piece, event.logprob)
+        events = generation.take_token(
+            event.piece, event.logprob, end=lambda: self._model.cancel(event.sequence)
+        )
         self._outgoing.count_token()
         if events and isinstance(events[-1], ChatEnd):
-            self._model.cancel(event.sequence)
             self._end(event.sequence, events)
         else:
             is_first = generation.completion_tokens == 1

@@ -11,7 +11,7 @@ from lmrun.engines.llama_cpp.speculation.base import Drafter, FirstOf
 from lmrun.engines.llama_cpp.speculation.draft_model import DraftModel, ModelDrafter
 from lmrun.engines.llama_cpp.speculation.loading import load_draft_model
 from lmrun.engines.llama_cpp.speculation.lookup import PromptLookup
-from lmrun.errors import EngineError, InvalidParameter, UnsupportedParameter
+from lmrun.errors import EngineError, InvalidParameter, SettingRefused, UnsupportedParameter
 from lmrun.settings.load import LoadConfig
 
 
@@ -29,7 +29,13 @@ class Drafting:
         self._lock = threading.Lock()
         self._default = default
         if default is not None:
-            self._require_cuttable("load.draft_model")
+            if not target.traits.can_cut:
+                raise SettingRefused(
+                    f"load.draft_model: {target.weights.path} cannot take back a wrong guess, so "
+                    "it does not speculate.",
+                    param="load.draft_model",
+                    hint="Leave it out.",
+                )
             self._load(default)
 
     def prepare(self, path: str) -> None:

@@ -21,6 +21,7 @@ from lmrun.engines.base import (
     ImageSpan,
     ModelInfo,
     SequenceSpec,
+    SequenceStats,
     StepEvent,
 )
 from lmrun.engines.llama_cpp.constraints.compiler import ConstraintCompiler
@@ -128,10 +129,10 @@ class GenerationModel:
             lane = self._exact = self._exact or self._make_exact_lane()
         lane.add(self._make_sequence(spec))
 
-    def cancel(self, sequence: int) -> None:
-        self._batched.cancel(sequence)
-        if self._exact is not None:
-            self._exact.cancel(sequence)
+    def cancel(self, sequence: int) -> SequenceStats | None:
+        if self._exact is not None and sequence in self._exact:
+            return self._exact.cancel(sequence)
+        return self._batched.cancel(sequence)
 
     def step(self) -> list[StepEvent]:
         events: list[StepEvent] = []

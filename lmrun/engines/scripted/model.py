@@ -24,6 +24,7 @@ from lmrun.engines.base import (
     SequenceFailed,
     SequenceFinished,
     SequenceSpec,
+    SequenceStats,
     StepEvent,
     TokenProduced,
 )
@@ -139,14 +140,15 @@ class ScriptedModel:
         self._known[spec.id] = sequence
         self._waiting.append(sequence)
 
-    def cancel(self, sequence: int) -> None:
+    def cancel(self, sequence: int) -> SequenceStats | None:
         found = self._known.pop(sequence, None)
         if found is None:
-            return
+            return None
         if found in self._waiting:
             self._waiting.remove(found)
         elif found in self._prefilling:
             self._prefilling.remove(found)
+        return SequenceStats()
 
     def step(self) -> list[StepEvent]:
         self._admit()

@@ -5,7 +5,7 @@ It knows no frame and no clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmrun.chat.events import (
     ChatEnd,
@@ -75,15 +75,23 @@ class Generation:
         if self._echo is not None:
             self._echo.take(tokens)
 
-    def take_token(self, piece: bytes, logprob: TokenLogprob | None = None) -> list[Event]:
-        """The events of a token; the last one is ChatEnd when it completes a stop string."""
+    def take_token(
+        self,
+        piece: bytes,
+        logprob: TokenLogprob | None = None,
+        end: Callable[[], SequenceStats | None] = lambda: None,
+    ) -> list[Event]:
+        """The events of a token; the last one is ChatEnd when it completes a stop string.
+
+        `end`: ends the sequence then, and gives its counts.
+        """
         self.completion_tokens += 1
         if logprob is not None:
             offset = self._offset + self._text.decoded
             self._logprobs.push(logprob, offset, has_text=bool(piece))
         events = self._give(self._text.push(piece))
         if self._text.is_stopped:
-            events.append(self._end("stopStringFound", _NO_STATS))
+            events.append(self._end("stopStringFound", end() or _NO_STATS))
         return events
 
     def finish(self, reason: StopReason, stats: SequenceStats = _NO_STATS) -> list[Event]:

@@ -17,7 +17,7 @@ from lmrun.engines.base import (
 )
 from lmrun.engines.llama_cpp.loading.native import load_native
 from lmrun.engines.llama_cpp.model import GenerationModel
-from lmrun.engines.llama_cpp.slices import FIRST_SLICE
+from lmrun.engines.llama_cpp.scheduling.slices import FIRST_SLICE
 from lmrun.settings.load import LoadConfig
 from tests.engines.llama_cpp.bare import bare_model, decode_greedily
 from tests.support.engines import Subject, drain, generate, spec, tokens_of

@@ -65,6 +65,14 @@ def test_usage_tells_what_speculation_did() -> None:
     assert end == ChatEnd("eosFound", Usage(1, 1, drafted_tokens=7, accepted_tokens=5))
 
 
+def test_usage_tells_what_speculation_did_before_a_stop_string() -> None:
+    generation = Generation(prompt_tokens=5, stop_strings=("END",))
+    stats = SequenceStats(drafted=7, accepted=4)
+    assert generation.take_token(b"EN", end=lambda: pytest.fail("it goes on")) == []
+    usage = Usage(5, 2, drafted_tokens=7, accepted_tokens=4)
+    assert generation.take_token(b"D", end=lambda: stats) == [ChatEnd("stopStringFound", usage)]
+
+
 @pytest.mark.parametrize(
     ("pieces", "stops", "expected"),
     [

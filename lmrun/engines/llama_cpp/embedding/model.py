@@ -9,7 +9,14 @@ import numpy as np
 from llama_cpp import llama_cpp as native
 from numpy.typing import NDArray
 
-from lmrun.engines.base import EngineUsage, ImageSpan, ModelInfo, SequenceSpec, StepEvent
+from lmrun.engines.base import (
+    EngineUsage,
+    ImageSpan,
+    ModelInfo,
+    SequenceSpec,
+    SequenceStats,
+    StepEvent,
+)
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.embedding.pairs import PairTokenizer
@@ -65,8 +72,9 @@ class EmbeddingModel:
             hint="Use it for embeddings, or name a text model.",
         )
 
-    def cancel(self, sequence: int) -> None:
+    def cancel(self, sequence: int) -> SequenceStats | None:
         """Nothing is ever there to cancel."""
+        return None
 
     def step(self) -> list[StepEvent]:
         return []

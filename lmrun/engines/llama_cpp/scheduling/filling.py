@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmrun.engines.llama_cpp import slices
 from lmrun.engines.llama_cpp.batch import Batch
 from lmrun.engines.llama_cpp.loading.shape import ContextShape
+from lmrun.engines.llama_cpp.scheduling import slices
 from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
 
 NOT_LAST = -1

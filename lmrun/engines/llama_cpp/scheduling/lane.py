@@ -97,11 +97,13 @@ class Lane:
         self._known[sequence.id] = sequence
         self._waiting.append(sequence)
 
-    def cancel(self, sequence: int) -> None:
-        """Drop a sequence; unknown ones are ignored."""
+    def cancel(self, sequence: int) -> SequenceStats | None:
+        """Drop a sequence: its counts so far. Unknown ones are ignored."""
         found = self._known.get(sequence)
-        if found is not None:
-            self._drop(found)
+        if found is None:
+            return None
+        self._drop(found)
+        return found.stats
 
     def step(self, events: list[StepEvent]) -> None:
         """One decode for each set of adapters in use, and at most one image."""
@@ -310,14 +312,8 @@ class Lane:
         events.append(SequenceFailed(sequence.id, error.message))
 
     def _finish(self, sequence: Sequence, reason: FinishReason, events: list[StepEvent]) -> None:
-        stats = SequenceStats(
-            drafted=sequence.drafted,
-            accepted=sequence.accepted,
-            forced=sequence.forced,
-            shifted=sequence.dropped,
-        )
         self._drop(sequence)
-        events.append(SequenceFinished(sequence.id, reason, stats))
+        events.append(SequenceFinished(sequence.id, reason, sequence.stats))
 
     def _refuse(self, decoded: list[Sequence]) -> SequenceFailed:
         """llama.cpp computed nothing. Without a KV cell left, the youngest sequence goes."""

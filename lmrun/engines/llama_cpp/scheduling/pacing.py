@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lmrun.engines.llama_cpp import slices
 from lmrun.engines.llama_cpp.loading.shape import ContextShape
+from lmrun.engines.llama_cpp.scheduling import slices
 from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
 from lmrun.engines.llama_cpp.speculation.costs import CostCurve
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmrun.engines.base import FinishReason, ImageSpan, SequenceSpec
+from lmrun.engines.base import FinishReason, ImageSpan, SequenceSpec, SequenceStats
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
 from lmrun.engines.llama_cpp.speculation.base import Drafter
@@ -88,6 +88,16 @@ class Sequence:
     def tokens(self) -> NDArray[np.int32]:
         """All of them, valid until one is appended."""
         return self._array[: self.length]
+
+    @property
+    def stats(self) -> SequenceStats:
+        """What it has counted so far."""
+        return SequenceStats(
+            drafted=self.drafted,
+            accepted=self.accepted,
+            forced=self.forced,
+            shifted=self.dropped,
+        )
 
     @property
     def pending(self) -> int:

@@ -215,3 +215,27 @@ def test_guesses_never_exceed_the_limit_or_the_context(
         for most in (1, 2, 9, -1):
             wanted = spec(1, prompt_length=30, prompt_lookup=True, max_tokens=most, **GREEDY)
             assert generate(model, wanted) == expected[: most if most >= 0 else None]
+
+
+def test_who_cancels_learns_what_was_guessed_so_far(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generate(model, spec(1, prompt_length=30, max_tokens=60, **GREEDY))
+    monkeypatch.setattr(
+        "lmrun.engines.llama_cpp.drafting.PromptLookup", lambda: Guesser(expected, 30, 1000)
+    )
+    model.add(spec(1, prompt_length=30, prompt_lookup=True, max_tokens=60, **GREEDY))
+    while len(tokens_of(model.step())) < 2:
+        pass
+    stats = model.cancel(1)
+    assert stats is not None and stats.drafted >= stats.accepted > 0
+    assert model.cancel(1) is None
+
+
+def test_a_model_that_cannot_take_back_is_not_loaded_with_a_draft_model(
+    tiny: Subject, tmp_path: Path
+) -> None:
+    mamba = write_tiny_mamba(tmp_path / "mamba.gguf")
+    with pytest.raises(SettingRefused) as refused:
+        load_with_draft(mamba, tiny.path)
+    assert refused.value.param == "load.draft_model"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.engines.llama_cpp.slices import (
+from lmrun.engines.llama_cpp.scheduling.slices import (
     FIRST_SLICE,
     MIXED_STEP_RATIO,
     SHORTEST_EXACT,
