@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from lmrun.settings.base import Settings
+from lmrun.settings.bounds import (
+    AdapterScales,
+    Count,
+    CountOrAll,
+    Determinism,
+    DraftTokens,
+    Growth,
+    MirostatVersion,
+    ModelName,
+    OverflowPolicy,
+    Penalty,
+    PositiveShare,
+    RepeatPenalty,
+    SequenceBreakers,
+    Share,
+    Strength,
+)
 from lmrun.settings.structured import StructuredOutput
 
 MAX_STOP_STRINGS = 16
@@ -15,7 +32,6 @@ MAX_STOP_STRING_LENGTH = 1024
 MAX_LOGIT_BIAS = 1024
 MAX_STOP_TOKENS = 64
 MAX_TOP_LOGPROBS = 20
-MAX_DRAFT_TOKENS = 32
 
 StopString = Annotated[str, Field(min_length=1, max_length=MAX_STOP_STRING_LENGTH)]
 
@@ -39,28 +55,26 @@ class PredictionConfig(Settings):
     is an Update: no instance is touched.
     """
 
-    temperature: Annotated[float, Field(ge=0, le=100)] = Field(
+    temperature: Strength = Field(
         0.8, description="0 is greedy: the most likely token of those that are left."
     )
-    top_k: Annotated[int, Field(ge=0, lt=2**31)] = Field(
-        40, description="Keep the k most likely tokens; 0 keeps all."
-    )
-    top_p: Annotated[float, Field(ge=0, le=1)] = Field(
+    top_k: Count = Field(40, description="Keep the k most likely tokens; 0 keeps all.")
+    top_p: Share = Field(
         0.95, description="Keep the most likely tokens up to this total probability; 1 keeps all."
     )
-    min_p: Annotated[float, Field(ge=0, le=1)] = Field(
+    min_p: Share = Field(
         0.05, description="Drop tokens below this share of the best token's probability."
     )
-    repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] = Field(
+    repeat_penalty: RepeatPenalty = Field(
         1.1, description="Divide logits of the last 64 tokens, prompt included; 1 is off."
     )
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+    presence_penalty: Penalty = Field(
         0.0, description="Subtracted once per token already generated."
     )
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+    frequency_penalty: Penalty = Field(
         0.0, description="Subtracted for each time a token was already generated."
     )
-    max_tokens: Annotated[int, Field(ge=-1, lt=2**31)] = Field(
+    max_tokens: CountOrAll = Field(
         -1, description="Most tokens to generate; -1 is up to the context's end."
     )
     stop_strings: Annotated[tuple[StopString, ...], Field(max_length=MAX_STOP_STRINGS)] = Field(
@@ -73,45 +87,38 @@ class PredictionConfig(Settings):
         dict[TokenId, Annotated[float, Field(ge=-100, le=100)]],
         Field(max_length=MAX_LOGIT_BIAS),
     ] = Field(default_factory=dict, description="Added to the logits of single tokens, by id.")
-    typical_p: Annotated[float, Field(gt=0, le=1)] = Field(
+    typical_p: PositiveShare = Field(
         1.0,
         description="Locally typical sampling: keep tokens near the expected surprise; 1 is off.",
     )
-    xtc_probability: Annotated[float, Field(ge=0, le=1)] = Field(
+    xtc_probability: Share = Field(
         0.0, description="Chance, per token, to exclude the top choices (XTC); 0 is off."
     )
-    xtc_threshold: Annotated[float, Field(ge=0, le=1)] = Field(
+    xtc_threshold: Share = Field(
         0.1, description="XTC excludes tokens above this probability, except the least likely one."
     )
-    dry_multiplier: Annotated[float, Field(ge=0, le=100)] = Field(
+    dry_multiplier: Strength = Field(
         0.0, description="Strength of the DRY penalty on repeated sequences; 0 is off."
     )
-    dry_base: Annotated[float, Field(ge=1, le=100)] = Field(
-        1.75, description="DRY grows by this factor with each repeated token."
-    )
-    dry_allowed_length: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+    dry_base: Growth = Field(1.75, description="DRY grows by this factor with each repeated token.")
+    dry_allowed_length: Count = Field(
         2, description="Repeated sequences up to this length are not penalised by DRY."
     )
-    dry_penalty_last_n: Annotated[int, Field(ge=-1, lt=2**31)] = Field(
+    dry_penalty_last_n: CountOrAll = Field(
         -1, description="Tokens that DRY looks back on; -1 is the whole context."
     )
-    dry_sequence_breakers: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=40)], ...],
-        Field(max_length=16, strict=False),
-    ] = Field(
+    dry_sequence_breakers: SequenceBreakers = Field(
         ("\n", ":", '"', "*"),
         description="Texts at which DRY's sequences end, each at most 40 bytes.",
     )
-    mirostat: Annotated[int, Field(ge=0, le=2)] = Field(
+    mirostat: MirostatVersion = Field(
         0,
         description="Mirostat 1 or 2 instead of top_k, top_p, min_p, typical_p and XTC; 0 is off.",
     )
-    mirostat_tau: Annotated[float, Field(ge=0, le=100)] = Field(
+    mirostat_tau: Strength = Field(
         5.0, description="Mirostat's target surprise, in bits per token."
     )
-    mirostat_eta: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.1, description="Mirostat's learning rate."
-    )
+    mirostat_eta: Share = Field(0.1, description="Mirostat's learning rate.")
     stop_token_ids: Annotated[
         tuple[TokenId, ...], Field(max_length=MAX_STOP_TOKENS, strict=False)
     ] = Field((), description="Generation ends before any of these tokens.")
@@ -126,23 +133,23 @@ class PredictionConfig(Settings):
     prompt_lookup: bool = Field(
         False, description="Speculate with n-grams of the context: faster where text is repeated."
     )
-    draft_model: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+    draft_model: ModelName | None = Field(
         None, description="Speculate with this declared model's guesses; same vocabulary needed."
     )
-    max_draft_tokens: Annotated[int, Field(ge=1, le=MAX_DRAFT_TOKENS)] = Field(
+    max_draft_tokens: DraftTokens = Field(
         16, description="Most tokens that are guessed at a time; the engine adapts below it."
     )
-    adapters: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+    adapters: AdapterScales | None = Field(
         None,
         description="LoRA adapters of the load config by name, with their scale; `{}` uses none. "
         "Default: those of the load config.",
     )
-    deterministic: Literal["off", "strict"] = Field(
+    deterministic: Determinism = Field(
         "off",
         description="`strict`: same fingerprint, seed and request give the same token ids, "
         "whatever else runs.",
     )
-    context_overflow_policy: Literal["stopAtLimit", "truncateMiddle", "rollingWindow"] = Field(
+    context_overflow_policy: OverflowPolicy = Field(
         "stopAtLimit",
         description="What happens when the context is full: the generation ends, the middle is "
         "dropped (system prompt and first user message stay), or the oldest tokens are.",
