@@ -20,8 +20,12 @@ from lmrun.settings.load import CacheType, LoadConfig
 DEFAULT_CONTEXT_LENGTH = 4096
 WORKER_BYTES = 64 * 2**20
 """A worker with its libraries and no model, measured: private and mapped together."""
-_SPARE_ROWS = 64
-_STRICT_ROWS, _STRICT_OUTPUTS = 33, 17
+SPARE_ROWS = 64
+"""Rows of a batch that speculation and forced tokens may fill."""
+STRICT_CHUNK = 16
+"""Prompt tokens of one strict decode, on every machine; as many more rows for forced tokens."""
+STRICT_ROWS = 2 * STRICT_CHUNK + 1
+"""Rows of one strict decode at most."""
 _CELL_PADDING = 256
 _CHUNK_COST = 8.6e9
 _SMALLEST_CHUNK = 16
@@ -121,8 +125,8 @@ def estimate_strict(header: GgufHeader, sizes: Sizes, load: LoadConfig) -> int:
             "v_cache_type": "f16",
         }
     )
-    cells = _cells(header, one, _STRICT_ROWS)
-    compute = _compute_bytes(header, sizes, one, _STRICT_ROWS, _STRICT_OUTPUTS)
+    cells = _cells(header, one, STRICT_ROWS)
+    compute = _compute_bytes(header, sizes, one, STRICT_ROWS, outputs=1 + STRICT_CHUNK)
     return _cache_bytes(header, one, cells) + compute
 
 
@@ -140,7 +144,7 @@ def choose_chunk(parameters: int, cores: int, most: int) -> int:
 def _rows(load: LoadConfig, parameters: int) -> tuple[int, int]:
     """Rows of the largest batch, and how many of them have outputs."""
     chunk = choose_chunk(parameters, os.cpu_count() or 1, load.eval_batch_size)
-    outputs = load.max_parallel_predictions + _SPARE_ROWS
+    outputs = load.max_parallel_predictions + SPARE_ROWS
     return chunk + outputs, outputs
 
 

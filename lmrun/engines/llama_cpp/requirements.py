@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lmrun.catalog.memory import STRICT_ROWS
 from lmrun.engines.base import SequenceSpec
 from lmrun.engines.llama_cpp.loading.adapters import Adapter
-from lmrun.engines.llama_cpp.loading.context import STRICT_ROWS
 from lmrun.engines.llama_cpp.scheduling.sequence import Namespace
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter

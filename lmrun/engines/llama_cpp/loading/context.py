@@ -10,17 +10,13 @@ from typing import Any
 
 from llama_cpp import llama_cpp as native
 
+from lmrun.catalog.memory import STRICT_CHUNK
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.loading import settings
 from lmrun.engines.llama_cpp.loading.shape import ContextShape, choose_context_length
 from lmrun.engines.llama_cpp.loading.weights import Weights
 from lmrun.errors import LoadFailed
 from lmrun.settings.load import LoadConfig
-
-STRICT_CHUNK = 16
-"""Prompt tokens of one strict decode, on every machine; as many more rows for forced tokens."""
-STRICT_ROWS = 2 * STRICT_CHUNK + 1
-"""Rows of one strict decode at most."""
 
 
 def make_context(weights: Weights, config: LoadConfig, shape: ContextShape, threads: int) -> int:

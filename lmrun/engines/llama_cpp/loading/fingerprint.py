@@ -11,7 +11,7 @@ import hashlib
 import llama_cpp
 from llama_cpp import llama_cpp as native
 
-from lmrun.engines.llama_cpp.loading.context import STRICT_CHUNK
+from lmrun.catalog.memory import STRICT_CHUNK
 
 
 def digest_engine(context_length: int) -> str:

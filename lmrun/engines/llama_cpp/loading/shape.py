@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmrun.catalog.memory import DEFAULT_CONTEXT_LENGTH, SPARE_ROWS
 from lmrun.errors import SettingRefused
 from lmrun.settings.load import LoadConfig
 
-DEFAULT_CONTEXT_LENGTH = 4096
-SPARE_ROWS = 64
-"""Rows of a batch that speculation and forced tokens may fill."""
 _LARGEST_POOL = 2**31 - 1
 
 
