@@ -62,9 +62,10 @@ def render_usage(instance: InstanceStatus) -> str:
         taken = memory.measured_anonymous_bytes + (memory.measured_mapped_bytes or 0)
         parts.append(f"{show_bytes(taken)} of memory{_render_error(memory.error)}")
     if usage is not None and usage.kv_tokens:
+        entries = usage.prefix_cache_entries
         parts += [
             f"KV {usage.kv_tokens_used} of {usage.kv_tokens} tokens",
-            f"{usage.prefix_cache_entries} parked prefixes, "
+            f"{entries} parked prefix{'es' if entries != 1 else ''}, "
             f"{show_bytes(usage.prefix_cache_bytes)} of {show_bytes(usage.prefix_cache_limit)}",
             f"{usage.prefilled_tokens} prefilled, {usage.cached_tokens} cached, "
             f"{usage.generated_tokens} generated tokens",
