@@ -116,9 +116,9 @@ def test_no_prompt_is_cut_where_results_would_depend_on_the_cut(length: int, bud
     [
         ([1, 1], 100, 0, True),
         ([1, 2], 100, 0, False),
-        ([1], 8 * 32, 7, True),
-        ([1], 8 * 32 + 1, 0, False),
-        ([1], 100, 8, False),
+        ([1], 4 * 32, 3, True),
+        ([1], 4 * 32 + 1, 0, False),
+        ([1], 100, 4, False),
     ],
 )
 def test_streams_that_have_just_begun_wait_for_short_prompts_a_while(
