@@ -111,9 +111,11 @@ class Lane:
         self._settle()
         if not self._prefilling and not self._streaming:
             return
-        is_held = self._pacing.holds_back(self._streaming, self._prefilling)
-        streaming = [] if is_held else self._streaming.copy()
-        budget = self._pacing.choose_budget(len(streaming))
+        streaming, budget = self._streaming.copy(), 0
+        if self._prefilling:
+            if self._pacing.holds_back(streaming, self._prefilling):
+                streaming.clear()
+            budget = self._pacing.choose_budget(len(streaming))
         if len(self._namespaces) == 1:
             self._decode(streaming, list(self._prefilling), budget, events)
         else:

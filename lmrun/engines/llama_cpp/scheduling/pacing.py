@@ -28,8 +28,8 @@ class Pacing:
 
     def holds_back(self, streams: Collection[Sequence], prompts: Collection[Sequence]) -> bool:
         """Whether streams that have just begun wait in this step for the prompts that came with
-        them. To be asked once a step."""
-        gathers = bool(streams and prompts) and slices.may_gather(
+        them. To be asked once in a step that has prompts."""
+        gathers = bool(streams) and slices.may_gather(
             (stream.generated for stream in streams),
             sum(prompt.pending for prompt in prompts),
             self._shape.chunk,
