@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lmrun.chat.events import Event, MessageDelta, PromptProgress
 from lmrun.errors import LmrunError
@@ -23,9 +23,10 @@ class EventStream:
         self._failure: LmrunError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def push(self, events: Iterable[Event]) -> None:
-        """Take the next events."""
-        self._backlog.extend(events)
+    def push(self, events: Sequence[Event]) -> None:
+        """Take the events of a frame. Pieces of text that came together go on together: each one
+        alone would cost a chunk of an answer, and a system call."""
+        self._backlog.extend(compact(events) if len(events) > 1 else events)
         if len(self._backlog) > MAX_BACKLOG:
             self._backlog = deque(compact(self._backlog))
         self._wake()
@@ -50,7 +51,7 @@ class EventStream:
 
 
 def compact(events: Iterable[Event]) -> list[Event]:
-    """The same said in fewer events: a reader that lags gets longer pieces, not more of them."""
+    """The same said in fewer events: longer pieces of text, and only the newest progress."""
     shorter: list[Event] = []
     for kind, group in itertools.groupby(events, type):
         if kind is MessageDelta:
