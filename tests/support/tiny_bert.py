@@ -13,6 +13,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_files import finish
+
 EMBEDDING, LAYERS, HEADS, FEED_FORWARD, CONTEXT = 32, 2, 4, 64, 64
 EPSILON = 1e-12
 START, SEPARATOR = 2, 3
@@ -45,10 +47,7 @@ class TinyBert:
             writer.add_classifier_output_labels([f"label {number}" for number in range(labels)])
         for name, values in self.tensors.items():
             writer.add_tensor(name, values)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
+        finish(writer)
         return path
 
     def run(self, tokens: list[int]) -> Matrix:

@@ -9,6 +9,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_files import finish
+
 RANK = 4
 EMBEDDING = 64
 
@@ -43,8 +45,5 @@ def write_tiny_lora(
         writer.add_tensor(f"{name}.lora_b", b)
     for name, values in (extra or {}).items():
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path

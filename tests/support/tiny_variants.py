@@ -12,6 +12,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_files import finish
 from tests.support.tiny_llama import add_tokenizer
 
 EMBEDDING, LAYERS, VOCABULARY = 64, 2, 512
@@ -133,10 +134,7 @@ def _finish(
     writer.add_tensor("output_norm.weight", _ones(EMBEDDING))
     if not tied:
         writer.add_tensor("output.weight", _weights(random, VOCABULARY, EMBEDDING))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

@@ -14,6 +14,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.gguf_files import finish
+
 Projector = Literal["mlp", "idefics3", "gemma3"]
 
 IMAGE_SIDE, PATCH_SIDE = 28, 7
@@ -46,10 +48,7 @@ def write_tiny_projector(
     random = np.random.default_rng(seed)
     for name, values in (*_make_encoder(random), *_make_projector(random, kind, embedding)):
         writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return path
 
 

@@ -21,6 +21,7 @@ from lmrun.settings.load import LoadConfig
 from tests.engines.llama_cpp.bare import read_logits
 from tests.support.bert import bert_path
 from tests.support.engines import Subject, spec
+from tests.support.gguf_files import finish
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_lora import EMBEDDING, RANK, write_tiny_lora
 
@@ -134,10 +135,7 @@ def test_an_adapter_that_waits_for_tokens_is_refused(tiny: Subject, tmp_path: Pa
     writer.add_string("adapter.type", "lora")
     writer.add_array("adapter.alora.invocation_tokens", [1, 2])
     writer.add_tensor("blk.0.attn_q.weight.lora_a", np.ones((RANK, EMBEDDING), dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     with pytest.raises(SettingRefused, match="aLoRA"), open_with(tiny.path, path):
         pass
 

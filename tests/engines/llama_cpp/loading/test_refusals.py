@@ -12,6 +12,7 @@ import pytest
 
 from lmrun.errors import EngineMissing, LoadFailed
 from tests.support.engines import Subject
+from tests.support.gguf_files import finish
 
 
 def cut_in_half(data: bytes) -> bytes:
@@ -69,10 +70,7 @@ def _write_with(source: Path, target: Path, kind: str) -> None:
         writer.add_pooling_type(gguf.PoolingType.RANK)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
 
 
 def test_a_missing_package_says_which_extra_brings_it(

@@ -13,6 +13,7 @@ from lmrun.engines.llama_cpp.vision.projector import read_projector
 from lmrun.engines.llama_cpp.vision.vision import open_vision
 from lmrun.errors import ModelInvalid, SettingRefused
 from tests.engines.llama_cpp.vision.bare import BATCH, TinyEye
+from tests.support.gguf_files import finish
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_vision import write_tiny_projector
 
@@ -46,10 +47,7 @@ def rewrite(source: Path, target: Path, key: str, value: Any, kind: gguf.GGUFVal
         writer.add_key_value(key, value, kind)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     return target
 
 
