@@ -11,8 +11,10 @@ StopReason = Literal[
     "stopStringFound",
     "maxPredictedTokensReached",
     "contextLengthReached",
+    "toolCalls",
 ]
-"""Why a generation ended, in LM Studio's words."""
+"""Why a generation ended, in LM Studio's words. `toolCalls`: it asks for tools to be called; a
+worker never says so, who reads its text does."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -59,6 +61,46 @@ class MessageDelta(msgspec.Struct, frozen=True, omit_defaults=True, tag="message
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class PromptText(msgspec.Struct, frozen=True, tag="prompt.text"):
+    """What a worker's template made of a conversation: all of it, or its last characters only.
+
+    The first event of a generation for which it was asked; it stays inside the house.
+    """
+
+    text: str
+    is_whole: bool
+
+
+class ReasoningDelta(msgspec.Struct, frozen=True, omit_defaults=True, tag="reasoning.delta"):
+    """The next piece of what the model thinks before, or between, what it says."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class ToolCallStart(msgspec.Struct, frozen=True, tag="tool_call.start"):
+    """The model calls a tool; its arguments follow. `index`: 0 for an answer's first call."""
+
+    index: int
+    id: str
+    name: str
+
+
+class ToolCallArguments(msgspec.Struct, frozen=True, tag="tool_call.arguments"):
+    """The next piece of a call's arguments, JSON text all together."""
+
+    index: int
+    text: str
+
+
+class ToolCallFailed(msgspec.Struct, frozen=True, tag="tool_call.failure"):
+    """What began as a call turned out to be none: `text`, the whole of what the model wrote for
+    it, is part of the message instead, and no call of this index is left."""
+
+    index: int
+    text: str
+
+
 class ChatEnd(msgspec.Struct, frozen=True, tag="chat.end"):
     """The last event of a generation that was not cancelled and did not fail."""
 
@@ -66,4 +108,16 @@ class ChatEnd(msgspec.Struct, frozen=True, tag="chat.end"):
     usage: Usage
 
 
-Event = PromptProgress | MessageDelta | ChatEnd
+WorkerEvent = PromptText | PromptProgress | MessageDelta | ChatEnd
+"""What a worker says: text as the model wrote it."""
+
+Event = (
+    PromptProgress
+    | ReasoningDelta
+    | MessageDelta
+    | ToolCallStart
+    | ToolCallArguments
+    | ToolCallFailed
+    | ChatEnd
+)
+"""What a lease says: reasoning, text and tool calls apart."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,29 +27,55 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
     data: bytes
 
 
-class Message(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True):
+    """A tool that an assistant wants called. `arguments`: JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call. `parameters`: the JSON schema of its arguments."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] = msgspec.field(
+        default_factory=lambda: {"type": "object", "properties": {}}
+    )
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation. `content`: its text, or parts in their order when there are
-    pictures among them."""
+    pictures among them.
+
+    `reasoning` and `tool_calls` are an assistant's; `tool_call_id` and `name`, of the tool, belong
+    to a `tool` message, whose content is the call's result.
+    """
 
     role: Role
     content: str | tuple[TextPart | ImagePart, ...]
+    reasoning: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
-class Conversation(msgspec.Struct, frozen=True, tag="conversation"):
-    """Messages that the model's chat template turns into its prompt."""
+class Conversation(msgspec.Struct, frozen=True, omit_defaults=True, tag="conversation"):
+    """Messages that the model's chat template turns into its prompt.
+
+    `tools`: as the template shows them to the model. `variables`: further ones of the template,
+    such as `enable_thinking`.
+    """
 
     messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    variables: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def images(self) -> tuple[bytes, ...]:
         """The pictures of all messages, in their order."""
-        return tuple(
-            part.data
-            for message in self.messages
-            if not isinstance(message.content, str)
-            for part in message.content
-            if isinstance(part, ImagePart)
-        )
+        return find_images(self.messages)
 
 
 class RawPrompt(msgspec.Struct, frozen=True, tag="raw"):
@@ -59,6 +85,18 @@ class RawPrompt(msgspec.Struct, frozen=True, tag="raw"):
 
 
 Prompt = Conversation | RawPrompt
+"""What a worker makes tokens of."""
+
+
+def find_images(messages: tuple[Message, ...]) -> tuple[bytes, ...]:
+    """The pictures of all messages, in their order."""
+    return tuple(
+        part.data
+        for message in messages
+        if not isinstance(message.content, str)
+        for part in message.content
+        if isinstance(part, ImagePart)
+    )
 
 
 def mark_images(messages: tuple[Message, ...], marker: str) -> tuple[Message, ...]:
@@ -69,7 +107,7 @@ def mark_images(messages: tuple[Message, ...], marker: str) -> tuple[Message, ..
     return tuple(
         message
         if isinstance(message.content, str)
-        else Message(message.role, _join(message.content, marker))
+        else msgspec.structs.replace(message, content=_join(message.content, marker))
         for message in messages
     )
 

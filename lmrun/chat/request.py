@@ -1,0 +1,47 @@
+"""What a client asks of a conversation, in the house's words. It knows no dialect and no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lmrun.chat.messages import Message, RawPrompt, Tool, find_images
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """`none`: no call. `auto`: the model decides. `required`: at least one call, of the tool
+    called `name` if that is given. `parallel`: several calls in one answer are welcome."""
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What the model's template is told about reasoning; None: nothing.
+
+    `effort`: `reasoning_effort`; `enabled`: `enable_thinking`.
+    """
+
+    effort: str | None = None
+    enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A conversation, the tools the model may call in it, and how."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    thinking: Thinking = Thinking()
+
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        """The pictures of all messages, in their order."""
+        return find_images(self.messages)
+
+
+Prompt = Request | RawPrompt
