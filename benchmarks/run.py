@@ -16,6 +16,7 @@ from benchmarks.contenders.base import (
     ENGINE,
     LLAMA_CPP_SERVER,
     LLAMA_SERVER,
+    LLAMA_SERVER_UNIFIED,
     LMRUN,
     Contender,
     Place,
@@ -23,7 +24,7 @@ from benchmarks.contenders.base import (
 )
 from benchmarks.contenders.engine import Engine
 from benchmarks.contenders.llama_cpp_server import LlamaCppServer
-from benchmarks.contenders.llama_server import LlamaServer
+from benchmarks.contenders.llama_server import LlamaServer, UnifiedLlamaServer
 from benchmarks.contenders.lmrun import LmrunServer
 from benchmarks.neighbours import QUIET_SHARE, Stopwatch, wait_until_quiet
 from benchmarks.prompts import make_short_prompt
@@ -35,6 +36,7 @@ MAKERS: Mapping[str, Callable[[Place], Contender]] = {
     ENGINE: Engine,
     LMRUN: LmrunServer,
     LLAMA_SERVER: LlamaServer,
+    LLAMA_SERVER_UNIFIED: UnifiedLlamaServer,
     LLAMA_CPP_SERVER: LlamaCppServer,
 }
 

@@ -14,14 +14,16 @@ from benchmarks.client import post
 THREADS = 2
 BARE, ENGINE, LMRUN = "bare", "engine", "lmrun"
 LLAMA_SERVER, LLAMA_CPP_SERVER = "llama_server", "llama_cpp_server"
+LLAMA_SERVER_UNIFIED = "llama_server_unified"
 TITLES = {
     BARE: "bare loop",
     ENGINE: "lmrun's engine alone",
     LMRUN: "lmrun",
     LLAMA_SERVER: "llama-server",
+    LLAMA_SERVER_UNIFIED: "llama-server --kv-unified",
     LLAMA_CPP_SERVER: "llama_cpp.server",
 }
-PEERS = (LLAMA_SERVER, LLAMA_CPP_SERVER)
+PEERS = (LLAMA_SERVER, LLAMA_SERVER_UNIFIED, LLAMA_CPP_SERVER)
 END_TOKENS = {"0": -100, "2": -100}
 """SmolLM2's end-of-text tokens: banned, so that every answer has the length that was asked for."""
 

@@ -6,6 +6,7 @@ from benchmarks.contenders.base import (
     BARE,
     LLAMA_CPP_SERVER,
     LLAMA_SERVER,
+    LLAMA_SERVER_UNIFIED,
     LMRUN,
     Request,
     Setup,
@@ -17,6 +18,7 @@ from benchmarks.scenarios.base import Arena, Measure, Scenario, decode_rate, las
 TOKENS = 64
 CONTEXT_LENGTH = 1024
 EVERYONE = (BARE, LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
+TOGETHER = (*EVERYONE, LLAMA_SERVER_UNIFIED)
 
 
 async def measure_single(arena: Arena, repeat: int) -> Values:
@@ -46,11 +48,12 @@ def make_together(streams: int) -> Scenario:
         name=f"streams_{streams}",
         title=f"{streams} streams, distinct short prompts, {TOKENS} tokens each",
         setup=Setup(context_length=CONTEXT_LENGTH, parallel=streams),
-        contenders=EVERYONE,
-        figures=per_contender(EVERYONE, "wall", "all together", "tok/s"),
+        contenders=TOGETHER,
+        figures=per_contender(TOGETHER, "wall", "all together", "tok/s"),
         bars=(
             Bar("lmrun.wall", "bare.wall"),
             Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
+            Bar("lmrun.wall", "llama_server_unified.wall"),
             Bar("lmrun.wall", "llama_cpp_server.wall", at_least=2.5),
         ),
         measure=measure_together(streams),
