@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from lmrun.chat.events import Event
-from lmrun.chat.messages import Prompt
+from lmrun.chat.request import Prompt
 from lmrun.engines.base import ModelInfo
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec

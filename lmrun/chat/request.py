@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from lmrun.chat.messages import Message, RawPrompt, Tool, find_images
 
@@ -31,12 +32,14 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A conversation, the tools the model may call in it, and how."""
+    """A conversation, the tools the model may call in it, and how. `variables`: further ones for
+    the model's template."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     thinking: Thinking = Thinking()
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def images(self) -> tuple[bytes, ...]:

@@ -100,7 +100,8 @@ class SequenceSpec(msgspec.Struct, frozen=True):
     `keep`: tokens at the prompt's beginning that `truncateMiddle` keeps; with that policy or
     `rollingWindow` the prompt may be longer than the context. `draft_model`: the file of
     `prediction.draft_model`. `constraint`: what `make_constraint` gave for
-    `prediction.structured`.
+    `prediction.structured`. `reveals_special`: control tokens have their text as `piece`, not
+    nothing; those that end the sequence end it all the same.
     """
 
     id: int
@@ -110,6 +111,7 @@ class SequenceSpec(msgspec.Struct, frozen=True):
     keep: int = 0
     draft_model: str | None = None
     constraint: Any = None
+    reveals_special: bool = False
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

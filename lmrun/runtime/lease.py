@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lmrun.chat.events import Event
-from lmrun.chat.messages import Conversation, Message, Prompt
+from lmrun.chat.interpretation import interpret
+from lmrun.chat.language import Language, read_language
+from lmrun.chat.messages import Message
+from lmrun.chat.request import Prompt, Request
 from lmrun.errors import InvalidParameter
+from lmrun.runtime.answers.reading import read, read_plain
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.streams import Input
@@ -30,16 +35,35 @@ class Lease:
         """The events of a generation; what `prediction` leaves open is the instance's default.
 
         Closing the iterator cancels it. Raises ModelNotReady when the instance is gone by now, and
-        InvalidParameter for a draft model that nobody declared; the iterator raises EngineCrashed,
+        InvalidParameter for a draft model that nobody declared, UnsupportedParameter for what the
+        model's language has no words for; the iterator raises EngineCrashed,
         EngineHung, TemplateFailed, ContextOverflow and the like, whatever ended the sequence.
         """
         spec = self.instance.spec
         prediction = spec.prediction.overlay(prediction)
-        return self._supervisor.generate(
-            with_system_prompt(prompt, spec.system_prompt),
+        draft_model = self._find_draft_model(prediction.draft_model)
+        if not isinstance(prompt, Request):
+            events = self._supervisor.generate(prompt, prediction, draft_model)
+            return read_plain(events)
+        request = with_system_prompt(prompt, spec.system_prompt)
+        meaning = interpret(request, self._language, prediction)
+        if meaning.structured is not None:
+            prediction = prediction.overlay(PredictionConfig(structured=meaning.structured))
+        events = self._supervisor.generate(
+            meaning.conversation,
             prediction,
-            self._find_draft_model(prediction.draft_model),
+            draft_model,
+            reveals_special=meaning.reveals_special,
+            reports_prompt="nothing" if meaning.make_parser is None else "tail",
         )
+        if meaning.make_parser is None:
+            return read_plain(events)
+        return read(events, meaning.make_parser)
+
+    @property
+    def _language(self) -> Language:
+        info = self.instance.info
+        return read_language(info.chat_template if info is not None else None)
 
     def _find_draft_model(self, name: str | None) -> str | None:
         if name is None:
@@ -70,10 +94,9 @@ class Lease:
         return await self._supervisor.score(query, documents)
 
 
-def with_system_prompt(prompt: Prompt, system_prompt: str | None) -> Prompt:
-    """`prompt` with `system_prompt` in front, if it is a conversation without a system message."""
-    if system_prompt is None or not isinstance(prompt, Conversation):
-        return prompt
-    if any(message.role == "system" for message in prompt.messages):
-        return prompt
-    return Conversation((Message(role="system", content=system_prompt), *prompt.messages))
+def with_system_prompt(request: Request, system_prompt: str | None) -> Request:
+    """`request` with `system_prompt` in front, if it has no system message."""
+    if system_prompt is None or any(message.role == "system" for message in request.messages):
+        return request
+    system = Message(role="system", content=system_prompt)
+    return replace(request, messages=(system, *request.messages))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from lmrun.chat.events import ChatEnd, Event
+from lmrun.chat.events import ChatEnd, WorkerEvent
 from lmrun.chat.messages import Prompt
 from lmrun.errors import BodyTooLarge, InvalidParameter, LmrunError
 from lmrun.runtime.answers.events import EventStream
@@ -19,6 +19,7 @@ from lmrun.worker.frames import (
     Embed,
     Embedded,
     Generate,
+    PromptReport,
     Score,
     SequenceEvents,
     Step,
@@ -44,8 +45,14 @@ class Streams:
         return len(self._open)
 
     async def generate(
-        self, prompt: Prompt, prediction: PredictionConfig, draft_model: str | None = None
-    ) -> AsyncGenerator[Event, None]:
+        self,
+        prompt: Prompt,
+        prediction: PredictionConfig,
+        draft_model: str | None = None,
+        *,
+        reveals_special: bool = False,
+        reports_prompt: PromptReport = "nothing",
+    ) -> AsyncGenerator[WorkerEvent, None]:
         """The events of a new sequence. Closing this iterator is the one way to cancel it.
 
         Raises the error that ended the sequence, and BodyTooLarge or InvalidParameter for a
@@ -53,7 +60,8 @@ class Streams:
         """
         sequence, stream = next(self._ids), EventStream()
         config = prediction.model_dump(exclude_unset=True)
-        self._start(Generate(sequence, prompt, config, draft_model), stream)
+        frame = Generate(sequence, prompt, config, draft_model, reveals_special, reports_prompt)
+        self._start(frame, stream)
         try:
             while True:
                 event = await stream.next()

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
-from lmrun.chat.events import Event
+from lmrun.chat.events import WorkerEvent
 from lmrun.chat.messages import Prompt
 from lmrun.engines.base import CacheStore, EngineUsage
 from lmrun.errors import (
@@ -118,11 +118,23 @@ class Supervisor:
             await self._changed.wait()
 
     def generate(
-        self, prompt: Prompt, prediction: PredictionConfig, draft_model: str | None = None
-    ) -> AsyncGenerator[Event, None]:
-        """Run a sequence; `draft_model`: a file. Raises ModelNotReady when no worker can take it
-        now."""
-        return self._ready_streams().generate(prompt, prediction, draft_model)
+        self,
+        prompt: Prompt,
+        prediction: PredictionConfig,
+        draft_model: str | None = None,
+        *,
+        reveals_special: bool = False,
+        reports_prompt: PromptReport = "nothing",
+    ) -> AsyncGenerator[WorkerEvent, None]:
+        """Run a sequence; `draft_model`: a file; the rest as in the frame Generate. Raises
+        ModelNotReady when no worker can take it now."""
+        return self._ready_streams().generate(
+            prompt,
+            prediction,
+            draft_model,
+            reveals_special=reveals_special,
+            reports_prompt=reports_prompt,
+        )
 
     async def embed(self, inputs: Sequence[Input], dimensions: int | None = None) -> Vectors:
         """A vector of each input. Raises ModelNotReady when no worker can take it now."""

@@ -8,11 +8,11 @@ the paths in `Load`.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from lmrun.chat.events import Event
+from lmrun.chat.events import WorkerEvent
 from lmrun.chat.messages import Prompt
 from lmrun.engines.base import NO_ATTACHMENTS, Attachments, EngineUsage, ModelInfo
 
@@ -21,6 +21,9 @@ MAX_FRAME_BYTES = 16 * 2**20
 MAX_BYTES_TO_WORKER = 64 * 2**20
 """The other way: room for all images of a prompt and its text."""
 _LENGTH = struct.Struct(">I")
+
+
+PromptReport = Literal["nothing", "tail", "all"]
 
 
 class WireError(msgspec.Struct, frozen=True):
@@ -49,12 +52,15 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):
     """Start a sequence. `prediction`: a PredictionConfig as a map. `draft_model`: the file of the
-    model that it names."""
+    model that it names. `reveals_special`: control tokens are text, too. `reports_prompt`: how
+    much of the prompt's text its first event gives, a PromptText."""
 
     id: int
     prompt: Prompt
     prediction: dict[str, Any]
     draft_model: str | None = None
+    reveals_special: bool = False
+    reports_prompt: PromptReport = "nothing"
 
 
 class Embed(msgspec.Struct, frozen=True, tag="embed"):
@@ -107,7 +113,7 @@ class SequenceEvents(msgspec.Struct, frozen=True):
     """What one sequence produced in a step: events in order, or the error that ended it."""
 
     id: int
-    events: tuple[Event, ...] = ()
+    events: tuple[WorkerEvent, ...] = ()
     error: WireError | None = None
 
 

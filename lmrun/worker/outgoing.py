@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmrun.chat.events import ChatEnd, Event
+from lmrun.chat.events import ChatEnd, WorkerEvent
 from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, Step, WireError
 
@@ -24,14 +24,14 @@ class Outgoing:
     """
 
     def __init__(self, now: float) -> None:
-        self._events: dict[int, list[Event]] = {}
+        self._events: dict[int, list[WorkerEvent]] = {}
         self._errors: dict[int, WireError] = {}
         self._tokens = 0
         self._sent_at = now
         self._usage_sent_at = now - HEARTBEAT_S
         self._is_urgent = False
 
-    def add(self, sequence: int, events: Sequence[Event], *, is_first: bool = False) -> None:
+    def add(self, sequence: int, events: Sequence[WorkerEvent], *, is_first: bool = False) -> None:
         """Events of a sequence, in order. `is_first`: its first text is among them."""
         if not events:
             return

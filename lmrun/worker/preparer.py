@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from lmrun.chat.events import PromptText
 from lmrun.engines.base import ModelInfo, SequenceSpec
 from lmrun.errors import LmrunError
 from lmrun.worker.embedding.inputs import make_job
@@ -24,9 +25,10 @@ from lmrun.worker.wire_errors import to_wire
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A sequence that the engine can take."""
+    """A sequence that the engine can take. `text`: what was asked about its prompt."""
 
     spec: SequenceSpec
+    text: PromptText | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Preparer:
     def _prepare(self, wanted: Generate | Embed | Score) -> Prepared | Job | Unprepared:
         try:
             if isinstance(wanted, Generate):
-                return Prepared(self._prompts.make_spec(wanted))
+                return Prepared(*self._prompts.make_spec(wanted))
             return make_job(self._model, wanted)
         except LmrunError as error:
             return Unprepared(wanted.id, to_wire(error))

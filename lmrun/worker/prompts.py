@@ -8,8 +8,12 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
+
+from lmrun.chat.events import PromptText
 from lmrun.chat.messages import Conversation, Message, Prompt, mark_images
 from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
 from lmrun.errors import (
@@ -20,8 +24,14 @@ from lmrun.errors import (
 )
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import StructuredOutput
-from lmrun.worker.frames import Generate
+from lmrun.worker.frames import Generate, PromptReport
 from lmrun.worker.rendering.client import TemplateRenderer
+
+_TAIL_CHARACTERS = 256
+"""Enough to see what a template leaves open at a prompt's end."""
+
+_IMAGE = "[image]"
+"""Stands for an image in a reported prompt."""
 
 _LONG_CHARACTERS_PER_TOKEN = 8
 """A text with fewer is tokenised without a look: it may fit, and does not take long."""
@@ -48,6 +58,15 @@ class Tokenizer(Protocol):
     def prepare_draft_model(self, path: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A prompt that was read: its text, an image's place marked, its tokens and its images."""
+
+    text: str
+    tokens: Sequence[int]
+    spans: tuple[ImageSpan, ...] = ()
+
+
 class PromptMaker:
     """Makes sequences for one model. `renderer`: of its chat template, where it has one."""
 
@@ -55,8 +74,11 @@ class PromptMaker:
         self._model = model
         self._renderer = renderer
 
-    def make_spec(self, generate: Generate) -> SequenceSpec:
-        """What the engine is to run. Raises RequestError and TemplateFailed."""
+    def make_spec(self, generate: Generate) -> tuple[SequenceSpec, PromptText | None]:
+        """What the engine is to run, and what the request wants to know of the prompt's text.
+
+        Raises RequestError and TemplateFailed.
+        """
         if self._model.info.type == "embedding":
             raise UnsupportedParameter(
                 "This model makes embeddings; it cannot generate text.", param="model"
@@ -68,27 +90,29 @@ class PromptMaker:
         if generate.draft_model is not None:
             self._model.prepare_draft_model(generate.draft_model)
         policy = prediction.context_overflow_policy
-        tokens, spans = self._read(generate.prompt, must_fit=policy == "stopAtLimit")
-        if not tokens:
+        read = self._read(generate.prompt, must_fit=policy == "stopAtLimit")
+        if not read.tokens:
             raise InvalidParameter("The prompt is empty.", param="prompt")
         keep = 0
         if policy == "truncateMiddle":
-            keep = self._count_kept(generate.prompt, tokens)
-        return SequenceSpec(
+            keep = self._count_kept(generate.prompt, read.tokens)
+        spec = SequenceSpec(
             id=generate.id,
-            prompt=tuple(tokens),
+            prompt=tuple(read.tokens),
             prediction=prediction,
-            images=spans,
+            images=read.spans,
             keep=keep,
             draft_model=generate.draft_model,
             constraint=constraint,
+            reveals_special=generate.reveals_special,
         )
+        return spec, report(read.text, generate.reports_prompt)
 
     def make_prewarm(self, id: int, system_prompt: str) -> SequenceSpec:
         """The beginning that all conversations with `system_prompt` share, to be computed once."""
         system = Message(role="system", content=system_prompt)
         variants = [
-            self._read(Conversation((system, Message(role="user", content=text))))[0]
+            self._read(Conversation((system, Message(role="user", content=text)))).tokens
             for text in ("a", "B")
         ]
         shared = _common_beginning(*variants)
@@ -96,9 +120,7 @@ class PromptMaker:
             raise TemplateFailed("The model's chat template does not begin with a system prompt.")
         return SequenceSpec(id, tuple(shared), PredictionConfig(max_tokens=0))
 
-    def _read(
-        self, prompt: Prompt, *, must_fit: bool = False
-    ) -> tuple[Sequence[int], tuple[ImageSpan, ...]]:
+    def _read(self, prompt: Prompt, *, must_fit: bool = False) -> Read:
         images = prompt.images if isinstance(prompt, Conversation) else ()
         marker = f"image-{secrets.token_hex(16)}" if images else ""
         text = self._make_text(prompt, marker)
@@ -109,8 +131,9 @@ class PromptMaker:
         add_special = not (bos and text.startswith(bos))
         if images:
             pieces = interleave(text, marker, images)
-            return self._model.prepare_prompt(pieces, add_special=add_special)
-        return self._model.tokenize(text, add_special=add_special, parse_special=True), ()
+            tokens, spans = self._model.prepare_prompt(pieces, add_special=add_special)
+            return Read(text.replace(marker, _IMAGE), tokens, spans)
+        return Read(text, self._model.tokenize(text, add_special=add_special, parse_special=True))
 
     def _require_room(self, text: str) -> None:
         """Raises ContextOverflow for a text that is far too long, before it is tokenised: other
@@ -136,8 +159,8 @@ class PromptMaker:
         )
         if first_user is None:
             return 0
-        head, _ = self._read(Conversation(prompt.messages[: first_user + 1]))
-        return len(_common_beginning(head, tokens))
+        beginning = msgspec.structs.replace(prompt, messages=prompt.messages[: first_user + 1])
+        return len(_common_beginning(self._read(beginning).tokens, tokens))
 
     def _make_text(self, prompt: Prompt, marker: str) -> str:
         if not isinstance(prompt, Conversation):
@@ -147,7 +170,16 @@ class PromptMaker:
                 "The model has no chat template, so it cannot answer a conversation.",
                 hint="Send a plain prompt to /v1/completions instead.",
             )
-        return self._renderer.render(mark_images(prompt.messages, marker))
+        messages = mark_images(prompt.messages, marker)
+        return self._renderer.render(msgspec.structs.replace(prompt, messages=messages))
+
+
+def report(text: str, how_much: PromptReport) -> PromptText | None:
+    """The event that says what the prompt is, if it is wanted."""
+    if how_much == "nothing":
+        return None
+    is_whole = how_much == "all" or len(text) <= _TAIL_CHARACTERS
+    return PromptText(text if is_whole else text[-_TAIL_CHARACTERS:], is_whole)
 
 
 def interleave(text: str, marker: str, images: Sequence[bytes]) -> list[str | bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from lmrun.chat.events import ChatEnd, Event
+from lmrun.chat.events import ChatEnd, PromptText, WorkerEvent
 from lmrun.engines.base import (
     LoadedModel,
     PromptProcessed,
@@ -134,8 +134,8 @@ class StepLoop:
             case Accepted(id):
                 self._preparing.add(id)
                 self._outgoing.hurry()
-            case Prepared(spec):
-                self._add(spec)
+            case Prepared(spec, text):
+                self._add(spec, text)
             case Prewarmed(spec):
                 self._prewarm(spec)
             case Job():
@@ -151,7 +151,7 @@ class StepLoop:
             case Close():
                 self._is_closing = True
 
-    def _add(self, spec: SequenceSpec) -> None:
+    def _add(self, spec: SequenceSpec, text: PromptText | None) -> None:
         if spec.id not in self._preparing:
             return  # cancelled in the meantime
         self._preparing.discard(spec.id)
@@ -160,6 +160,8 @@ class StepLoop:
         except LmrunError as error:
             self._outgoing.fail(spec.id, to_wire(error))
             return
+        if text is not None:
+            self._outgoing.add(spec.id, (text,))
         self._running[spec.id] = Generation(
             len(spec.prompt),
             spec.prediction.stop_strings,
@@ -225,6 +227,6 @@ class StepLoop:
             is_first = generation.completion_tokens == 1
             self._outgoing.add(event.sequence, events, is_first=is_first)
 
-    def _end(self, sequence: int, events: list[Event]) -> None:
+    def _end(self, sequence: int, events: list[WorkerEvent]) -> None:
         del self._running[sequence]
         self._outgoing.add(sequence, events)

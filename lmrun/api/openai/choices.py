@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from lmrun.api.serving import Lease
 from lmrun.chat.events import Event
-from lmrun.chat.messages import Prompt
+from lmrun.chat.request import Prompt
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
 

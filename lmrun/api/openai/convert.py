@@ -6,54 +6,40 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lmrun.api.openai.chat_messages import locate_images, to_message
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.sampling import SamplingParameters
-from lmrun.chat.messages import (
-    MAX_IMAGES,
-    MAX_IMAGES_BYTES,
-    Conversation,
-    ImagePart,
-    Message,
-    RawPrompt,
-    TextPart,
-)
-from lmrun.errors import BodyTooLarge, InvalidParameter, UnsupportedParameter
+from lmrun.api.openai.tools import to_choice, to_tools
+from lmrun.api.prompt_limits import check_request, check_text
+from lmrun.chat.messages import RawPrompt
+from lmrun.chat.request import Request, Thinking
+from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import JsonOutput
 
-MAX_TEXT_BYTES = 8 * 2**20
-"""Of a prompt, in UTF-8: what tokenizers and the frames to a worker are meant for."""
 
-
-def to_conversation(request: ChatRequest) -> Conversation:
-    """The messages; `developer` is the newer name of `system`. Raises BodyTooLarge, and
-    InvalidParameter for more than MAX_IMAGES images."""
-    _check_size(sum(_count_bytes(message.content) for message in request.messages))
-    conversation = Conversation(
-        tuple(
-            Message("system" if message.role == "developer" else message.role, message.content)
-            for message in request.messages
-        )
+def to_request(request: ChatRequest) -> Request:
+    """The conversation; `developer` is the newer name of `system`. Raises BodyTooLarge, and
+    InvalidParameter for too many images and for tools that contradict each other."""
+    choice, tools = to_choice(
+        request.tool_choice,
+        to_tools(request.tools or ()),
+        parallel=request.parallel_tool_calls is not False,
     )
-    _check_images(conversation)
-    return conversation
-
-
-def locate_image(conversation: Conversation, number: int) -> str:
-    """Where the image with that number, from 0, was in the request: the name of a parameter."""
-    places = [
-        f"messages[{i}].content[{j}].image_url.url"
-        for i, message in enumerate(conversation.messages)
-        if not isinstance(message.content, str)
-        for j, part in enumerate(message.content)
-        if isinstance(part, ImagePart)
-    ]
-    return places[number]
+    converted = Request(
+        messages=tuple(map(to_message, request.messages)),
+        tools=tools,
+        tool_choice=choice,
+        thinking=Thinking(effort=request.reasoning_effort),
+        variables=request.chat_template_kwargs or {},
+    )
+    check_request(converted, lambda number: locate_images(converted.messages)[number])
+    return converted
 
 
 def to_raw_prompt(request: CompletionRequest) -> RawPrompt:
     """The prompt as it stands. Raises BodyTooLarge."""
-    _check_size(len(request.prompt.encode()))
+    check_text(len(request.prompt.encode()))
     return RawPrompt(request.prompt)
 
 
@@ -139,31 +125,3 @@ def _choose_max_tokens(old: int | None, new: int) -> int:
             param="max_completion_tokens",
         )
     return new
-
-
-def _count_bytes(content: str | tuple[TextPart | ImagePart, ...]) -> int:
-    """Of text, in UTF-8."""
-    if isinstance(content, str):
-        return len(content.encode())
-    return sum(len(part.text.encode()) for part in content if isinstance(part, TextPart))
-
-
-def _check_images(conversation: Conversation) -> None:
-    images = conversation.images
-    if len(images) > MAX_IMAGES:
-        raise InvalidParameter(
-            f"The messages hold {len(images)} images; at most {MAX_IMAGES} are taken.",
-            param=locate_image(conversation, MAX_IMAGES),
-        )
-    size_bytes = sum(map(len, images))
-    if size_bytes > MAX_IMAGES_BYTES:
-        raise BodyTooLarge(
-            f"The images have {size_bytes} bytes together; at most {MAX_IMAGES_BYTES} are taken."
-        )
-
-
-def _check_size(size_bytes: int) -> None:
-    if size_bytes > MAX_TEXT_BYTES:
-        raise BodyTooLarge(
-            f"The prompt has {size_bytes} bytes of text; at most {MAX_TEXT_BYTES} are taken."
-        )

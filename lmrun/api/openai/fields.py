@@ -30,6 +30,19 @@ SAYS_ALL = "says_all"
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp")
 
+TEXT_TYPES = (
+    "text/plain",
+    "text/markdown",
+    "text/csv",
+    "text/html",
+    "text/xml",
+    "application/json",
+    "application/xml",
+)
+"""Files whose bytes are text that a model can read."""
+
+MAX_FILE_BYTES = 2_000_000
+
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
@@ -145,10 +158,12 @@ def _to_part(index: int, part: Any) -> TextPart | ImagePart:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "image_url":
         return ImagePart(_to_image(index, part))
+    if kind == "file":
+        return TextPart(_to_file(index, part))
     if isinstance(kind, str) and kind != "text":
         raise PydanticCustomError(
             UNSUPPORTED,
-            "{where} is {kind}; only text and image_url are supported",
+            "{where} is {kind}; only text, image_url and file are supported",
             {**where, "kind": kind[:40]},
         )
     if kind != "text" or not isinstance(part.get("text"), str) or len(part) != 2:
@@ -181,6 +196,29 @@ def _to_image(index: int, part: Mapping[str, Any]) -> bytes:
         ) from None
 
 
+def _to_file(index: int, part: Mapping[str, Any]) -> str:
+    """A text file as text, its name above it."""
+    where = {"where": f"part {index}"}
+    file = part.get("file")
+    known = isinstance(file, Mapping) and file.keys() <= {"filename", "file_data"}
+    if not known or not isinstance(file, Mapping) or not isinstance(file.get("file_data"), str):
+        form = (
+            '{"type": "file", "file": {"filename": "…", "file_data": "data:text/plain;base64,…"}}'
+        )
+        raise PydanticCustomError(
+            SAYS_ALL, "{where} is not of the form {form}", where | {"form": form}
+        )
+    try:
+        text = parse_data_url(file["file_data"], TEXT_TYPES, MAX_FILE_BYTES).decode()
+    except ValueError as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise PydanticCustomError(
+            SAYS_ALL, "{where}: `file.file_data`: {reason}", where | {"reason": reason}
+        ) from None
+    name = file.get("filename")
+    return f"File {name}:\n{text}" if isinstance(name, str) and name else text
+
+
 def _keep(value: Any) -> Any:
     if not isinstance(value, str | tuple):
         raise PydanticCustomError("string_type", "Input should be a valid string")
@@ -206,6 +244,23 @@ Content = Annotated[
                                     "text": {"type": "string"},
                                 },
                                 "required": ["type", "text"],
+                                "additionalProperties": False,
+                            },
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "type": {"const": "file"},
+                                    "file": {
+                                        "type": "object",
+                                        "properties": {
+                                            "filename": {"type": "string"},
+                                            "file_data": {"type": "string", "pattern": "^data:"},
+                                        },
+                                        "required": ["file_data"],
+                                        "additionalProperties": False,
+                                    },
+                                },
+                                "required": ["type", "file"],
                                 "additionalProperties": False,
                             },
                             {

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
+from lmrun.api.generation import ended_early, require_sight
 from lmrun.api.openai.answers.formats import (
     ChatFormat,
     CompletionFormat,
@@ -19,22 +20,18 @@ from lmrun.api.openai.answers.formats import (
     Whole,
 )
 from lmrun.api.openai.choices import generate_choices
-from lmrun.api.openai.convert import (
-    count_choices,
-    locate_image,
-    to_conversation,
-    to_prediction,
-    to_raw_prompt,
-)
+from lmrun.api.openai.chat_messages import locate_images
+from lmrun.api.openai.convert import count_choices, to_prediction, to_raw_prompt, to_request
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.validate import validate_request
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
-from lmrun.chat.events import ChatEnd, Event, MessageDelta
-from lmrun.chat.messages import Conversation, Prompt
-from lmrun.errors import EngineError, RequestError, UnsupportedParameter
+from lmrun.chat.answer import Answer
+from lmrun.chat.events import ChatEnd, Event, PromptProgress
+from lmrun.chat.request import Prompt, Request
+from lmrun.errors import RequestError
 from lmrun.settings.prediction import PredictionConfig
 
 _IMAGE = re.compile(r"images\[(\d+)\]")
@@ -56,7 +53,7 @@ class Generation:
 def make_chat_handler(pool: Pool) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(ChatRequest, call.json)
-        prompt = to_conversation(request)
+        prompt = to_request(request)
         return await _answer(pool, request, prompt, "chatcmpl", ChatFormat)
 
     return answer
@@ -115,34 +112,31 @@ async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, N
         head = b"".join(map(form.start, range(generation.choices)))
         ends: dict[int, ChatEnd] = {}
         async for index, event in events:
-            if isinstance(event, MessageDelta):
-                yield head + form.delta(index, event)
-            elif isinstance(event, ChatEnd):
+            if isinstance(event, ChatEnd):
                 ends[index] = event
                 finish = head + form.finish(index, event.stop_reason)
                 if len(ends) == generation.choices:
                     yield finish + form.end([ends[index] for index in sorted(ends)])
                     return
                 yield finish
+            elif not isinstance(event, PromptProgress):
+                yield head + form.delta(index, event)
             elif head:
                 yield head
             head = b""
-    raise _ended_early()
+    raise ended_early()
 
 
 async def _fold(pool: Pool, generation: Generation) -> bytes:
     """The same events, as one body."""
-    deltas: list[list[MessageDelta]] = [[] for _ in range(generation.choices)]
-    ends: dict[int, ChatEnd] = {}
+    answers = [Answer() for _ in range(generation.choices)]
     async with _run(pool, generation) as (form, events):
         async for index, event in events:
-            if isinstance(event, MessageDelta):
-                deltas[index].append(event)
-            elif isinstance(event, ChatEnd):
-                ends[index] = event
-        if len(ends) < generation.choices:
-            raise _ended_early()
-        return form.whole([Whole(_join(said), ends[index]) for index, said in enumerate(deltas)])
+            answers[index].take(event)
+        choices = [Whole(answer, answer.end) for answer in answers if answer.end is not None]
+        if len(choices) < generation.choices:
+            raise ended_early()
+        return form.whole(choices)
 
 
 @asynccontextmanager
@@ -152,18 +146,11 @@ async def _run(
     """A format, and the events of all choices, while the lease is held."""
     prompt = generation.prompt
     async with _in_terms_of(generation), pool.acquire(generation.model) as lease:
-        _require_sight(lease.instance, prompt)
+        require_sight(lease.instance, prompt)
         form = generation.make_format(lease.instance)
         events = generate_choices(lease, prompt, generation.prediction, generation.choices)
         async with aclosing(events):
             yield form, events
-
-
-def _join(deltas: Sequence[MessageDelta]) -> MessageDelta:
-    return MessageDelta(
-        "".join(delta.text for delta in deltas),
-        tuple(token for delta in deltas for token in delta.logprobs),
-    )
 
 
 @asynccontextmanager
@@ -181,27 +168,8 @@ async def _in_terms_of(generation: Generation) -> AsyncIterator[None]:
 def _to_field(generation: Generation, param: str) -> str:
     if param == "structured":
         return generation.structured_param
-    if not isinstance(generation.prompt, Conversation):
+    if not isinstance(generation.prompt, Request):
         return param
     if image := _IMAGE.fullmatch(param):
-        return locate_image(generation.prompt, int(image[1]))
+        return locate_images(generation.prompt.messages)[int(image[1])]
     return "messages" if param == "prompt" else param
-
-
-def _require_sight(instance: Instance, prompt: Prompt) -> None:
-    """Raises UnsupportedParameter before any image goes on its way to a model that takes none."""
-    info = instance.info
-    if not isinstance(prompt, Conversation) or info is None or info.accepts_images:
-        return
-    if prompt.images:
-        raise UnsupportedParameter(
-            f"The model {instance.spec.identifier!r} takes no images: it was loaded without "
-            "vision.",
-            param="images[0]",
-            hint="Load it with `load.mmproj`, the projector published with it, or name a model "
-            "that has one.",
-        )
-
-
-def _ended_early() -> EngineError:
-    return EngineError("The generation ended without saying why.")

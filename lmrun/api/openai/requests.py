@@ -7,21 +7,16 @@ unknown. It knows no model.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, FailFast, Field, field_validator, model_validator
+from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.openai.fields import (
-    SAYS_ALL,
-    UNSUPPORTED,
-    Content,
-    PromptText,
-    StopStrings,
-    only,
-)
+from lmrun.api.openai.chat_messages import ChatMessage
+from lmrun.api.openai.fields import SAYS_ALL, PromptText, StopStrings, only
 from lmrun.api.openai.response_format import ResponseFormat
 from lmrun.api.openai.sampling import SamplingParameters
+from lmrun.api.openai.tools import MAX_TOOLS, Choice, ToolDefinition
 from lmrun.settings.base import Settings
 from lmrun.settings.prediction import MAX_TOP_LOGPROBS
 from lmrun.settings.structured import StructuredOutput
@@ -60,44 +55,14 @@ class GenerationRequest(SamplingParameters):
     user: str | None = Field(
         None, description="For a provider's abuse detection; here is no provider: no effect."
     )
-    ttl: Annotated[Any, only()] = Field(None, description=_LATER)
+    ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        None,
+        description="Seconds a model that this request loads may stay idle; models that are "
+        "loaded already keep their own.",
+    )
     chat_template: Annotated[Any, only()] = Field(
         None, description="Templates come from the model or the profile, never from a request."
     )
-    chat_template_kwargs: Annotated[Any, only()] = Field(None, description=_LATER)
-
-
-class ChatMessage(Settings):
-    """One message. Fields that clients echo from an answer may be there, empty."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    tool_calls: Annotated[Any, only([])] = Field(None, description=_LATER)
-    content: Content
-    name: Annotated[Any, only()] = Field(
-        None, description="Chat templates have no place for names."
-    )
-    tool_call_id: Annotated[Any, only()] = Field(None, description=_LATER)
-    function_call: Annotated[Any, only()] = Field(None, description=_LATER)
-    refusal: Annotated[Any, only()] = Field(None, description="Models here do not refuse this way.")
-    audio: Annotated[Any, only()] = Field(None, description=_LATER)
-    annotations: Annotated[Any, only([])] = Field(None, description=_LATER)
-    reasoning: Annotated[Any, only()] = Field(None, description=_LATER)
-    reasoning_content: Annotated[Any, only()] = Field(None, description=_LATER)
-
-    @model_validator(mode="after")
-    def _shows_images_as_user(self) -> ChatMessage:
-        if self.role != "user" and not isinstance(self.content, str):
-            raise PydanticCustomError(SAYS_ALL, "only messages of the role user may hold images")
-        return self
-
-    @field_validator("role", mode="before")
-    @classmethod
-    def _is_no_tool(cls, value: Any) -> Any:
-        if value in ("tool", "function"):
-            raise PydanticCustomError(
-                UNSUPPORTED, "{reason}", {"reason": f"{value!r} is not supported yet"}
-            )
-        return value
 
 
 def _check_length(value: Any) -> Any:
@@ -127,14 +92,18 @@ class ChatRequest(GenerationRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
         None, description="With it, those of this many of the likeliest tokens at each place."
     )
-    tools: Annotated[Any, only([])] = Field(None, description=_LATER)
-    tool_choice: Annotated[Any, only("none", "auto")] = Field(
-        None, description="Without tools, both mean that none is called."
+    tools: Annotated[
+        tuple[ToolDefinition, ...] | None, Field(max_length=MAX_TOOLS, strict=False)
+    ] = Field(None, description="Functions that the model may call.")
+    tool_choice: Choice | None = Field(
+        None, description="Whether a function is called, and which; `auto` if left out."
     )
-    parallel_tool_calls: Annotated[Any, only(True, False)] = Field(
-        None, description="Without tools there are no calls to run in parallel."
+    parallel_tool_calls: bool | None = Field(
+        None, description="Whether one answer may call several functions; true if left out."
     )
-    functions: Annotated[Any, only([])] = Field(None, description=_LATER)
+    functions: Annotated[Any, only([])] = Field(
+        None, description="The old notation of `tools`; send those."
+    )
     function_call: Annotated[Any, only("none", "auto")] = Field(
         None, description="Without functions, both mean that none is called."
     )
@@ -144,7 +113,14 @@ class ChatRequest(GenerationRequest):
     modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
     audio: Annotated[Any, only()] = Field(None, description=_LATER)
     prediction: Annotated[Any, only()] = Field(None, description=_LATER)
-    reasoning_effort: Annotated[Any, only()] = Field(None, description=_LATER)
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=32)] | None = Field(
+        None, description="For chat templates that take it, `none` also for `enable_thinking`."
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        None,
+        max_length=32,
+        description="Variables for the model's chat template; those that it reads.",
+    )
     verbosity: Annotated[Any, only("medium")] = Field(
         None, description="Models here have one verbosity, which is the default."
     )

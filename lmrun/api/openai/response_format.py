@@ -17,13 +17,17 @@ def _parse_flag(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
+Flag = Annotated[bool, BeforeValidator(_parse_flag)]
+"""True or false, also as text."""
+
+
 class JsonSchemaFormat(Settings):
     """A schema. What it is called and whether it is `strict` changes nothing: it is enforced."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     description: str | None = None
     json_schema: dict[str, Any] | bool = Field(alias="schema", description="A JSON schema.")
-    strict: Annotated[bool, BeforeValidator(_parse_flag)] | None = None
+    strict: Flag | None = None
 
 
 class ResponseFormat(Settings):

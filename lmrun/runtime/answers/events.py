@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from lmrun.chat.events import Event, MessageDelta, PromptProgress
+from lmrun.chat.events import WorkerEvent, MessageDelta, PromptProgress
 from lmrun.errors import LmrunError
 
 MAX_BACKLOG = 256
@@ -19,11 +19,11 @@ class EventStream:
     __slots__ = ("_backlog", "_failure", "_waiter")
 
     def __init__(self) -> None:
-        self._backlog: deque[Event] = deque()
+        self._backlog: deque[WorkerEvent] = deque()
         self._failure: LmrunError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def push(self, events: Sequence[Event]) -> None:
+    def push(self, events: Sequence[WorkerEvent]) -> None:
         """Take the events of a frame. Pieces of text that came together go on together: each one
         alone would cost a chunk of an answer, and a system call."""
         self._backlog.extend(compact(events) if len(events) > 1 else events)
@@ -50,9 +50,9 @@ class EventStream:
             self._waiter.set_result(None)
 
 
-def compact(events: Iterable[Event]) -> list[Event]:
+def compact(events: Iterable[WorkerEvent]) -> list[WorkerEvent]:
     """The same said in fewer events: longer pieces of text, and only the newest progress."""
-    shorter: list[Event] = []
+    shorter: list[WorkerEvent] = []
     for kind, group in itertools.groupby(events, type):
         if kind is MessageDelta:
             deltas = [event for event in group if isinstance(event, MessageDelta)]

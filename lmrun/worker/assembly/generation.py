@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from lmrun.chat.events import (
     ChatEnd,
-    Event,
     MessageDelta,
     PromptProgress,
     StopReason,
     Usage,
+    WorkerEvent,
 )
 from lmrun.engines.base import SequenceStats, TokenLogprob
 from lmrun.worker.assembly.logprobs import LogprobQueue, list_prompt
@@ -65,7 +65,7 @@ class Generation:
         self._offset = len(echo.text) if echo else 0
         self.completion_tokens = 0
 
-    def take_prompt(self, processed: int, cached: int) -> list[Event]:
+    def take_prompt(self, processed: int, cached: int) -> list[WorkerEvent]:
         """The event of a piece of prompt in the context."""
         self._cached_tokens = max(self._cached_tokens, cached)
         return [PromptProgress(processed=processed, total=self._prompt_tokens)]
@@ -80,7 +80,7 @@ class Generation:
         piece: bytes,
         logprob: TokenLogprob | None = None,
         end: Callable[[], SequenceStats | None] = lambda: None,
-    ) -> list[Event]:
+    ) -> list[WorkerEvent]:
         """The events of a token; the last one is ChatEnd when it completes a stop string.
 
         `end`: ends the sequence then, and gives its counts.
@@ -94,15 +94,15 @@ class Generation:
             events.append(self._end("stopStringFound", end() or _NO_STATS))
         return events
 
-    def finish(self, reason: StopReason, stats: SequenceStats = _NO_STATS) -> list[Event]:
+    def finish(self, reason: StopReason, stats: SequenceStats = _NO_STATS) -> list[WorkerEvent]:
         """The last events of a sequence that ended by itself."""
         events = self._give(self._text.finish())
         reason = "stopStringFound" if self._text.is_stopped else reason
         return [*events, self._end(reason, stats)]
 
-    def _give(self, text: str) -> list[Event]:
+    def _give(self, text: str) -> list[WorkerEvent]:
         """A prompt that is still to be echoed, then `text` with its tokens' log probabilities."""
-        events: list[Event] = []
+        events: list[WorkerEvent] = []
         if self._echo is not None:
             events.append(self._echo.to_delta(has_logprobs=self._has_logprobs))
             self._echo = None

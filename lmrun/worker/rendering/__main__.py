@@ -13,19 +13,16 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import jinja2
-import msgspec
-
-from lmrun.chat.messages import Message
+from lmrun.chat.messages import Conversation
 from lmrun.worker import hygiene
 from lmrun.worker.rendering import exchange, templates
 
 DEADLINE_S = 1.0
 MEMORY_BYTES = 256 * 2**20
 
-Renderer = Callable[[Any], str]
+Renderer = Callable[[Conversation], str]
 
 
 def main() -> int:
@@ -40,9 +37,9 @@ def main() -> int:
     variables = {"bos_token": given.bos_token, "eos_token": given.eos_token}
     renderer: Renderer | None = None
     while (said := exchange.read(sys.stdin.buffer)) is not None:
-        messages = exchange.decode_conversation(said)
+        conversation = exchange.decode_conversation(said)
         with deadline(DEADLINE_S):
-            answer, renderer = _answer(given.source, renderer, messages, variables)
+            answer, renderer = _answer(given.source, renderer, conversation, variables)
         exchange.write(sys.stdout.buffer, answer)
     return 0
 
@@ -50,13 +47,13 @@ def main() -> int:
 def _answer(
     source: str,
     renderer: Renderer | None,
-    messages: tuple[Message, ...],
+    conversation: Conversation,
     variables: Mapping[str, str],
 ) -> tuple[exchange.Rendered, Renderer | None]:
     """The answer, and the compiled template for the next time."""
     try:
         renderer = renderer or templates.make_renderer(source, variables)
-        text = renderer(msgspec.to_builtins(messages))
+        text = renderer(conversation)
     except Exception as error:  # the template is foreign code: it may raise anything
         return exchange.Rendered(error=_describe(error)), renderer
     return exchange.Rendered(text=text), renderer

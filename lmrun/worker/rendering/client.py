@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import IO
 
-from lmrun.chat.messages import Message
+from lmrun.chat.messages import Conversation
 from lmrun.errors import EngineCrashed, TemplateFailed
 from lmrun.worker.rendering import exchange
 
@@ -35,10 +35,10 @@ class TemplateRenderer:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._say(self._template)
 
-    def render(self, messages: tuple[Message, ...]) -> str:
-        """The prompt's text. Raises TemplateFailed; the next call works all the same."""
+    def render(self, conversation: Conversation) -> str:
+        """The prompt's text; contents are text, too. Raises TemplateFailed; the next call works all the same."""
         self.start()
-        self._say(messages)
+        self._say(conversation)
         reply = self._hear()
         if reply is None:
             raise TemplateFailed(f"The model's chat template failed: {self._end()}.")
@@ -52,7 +52,7 @@ class TemplateRenderer:
         if self._process is not None:
             self._end()
 
-    def _say(self, said: exchange.Template | tuple[Message, ...]) -> None:
+    def _say(self, said: exchange.Template | Conversation) -> None:
         # A process that died is noticed by the read that follows.
         with contextlib.suppress(BrokenPipeError):
             exchange.write(_open(self._running.stdin), said)

@@ -7,7 +7,7 @@ from typing import IO
 
 import msgspec
 
-from lmrun.chat.messages import Message
+from lmrun.chat.messages import Conversation
 
 _LENGTH = struct.Struct(">I")
 
@@ -29,11 +29,11 @@ class Rendered(msgspec.Struct, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_template = msgspec.msgpack.Decoder(Template).decode
-decode_conversation = msgspec.msgpack.Decoder(tuple[Message, ...]).decode
+decode_conversation = msgspec.msgpack.Decoder(Conversation).decode
 decode_rendered = msgspec.msgpack.Decoder(Rendered).decode
 
 
-def write(pipe: IO[bytes], said: Template | tuple[Message, ...] | Rendered) -> None:
+def write(pipe: IO[bytes], said: Template | Conversation | Rendered) -> None:
     """Say it. Raises OSError when nobody listens."""
     body = _encode(said)
     pipe.write(_LENGTH.pack(len(body)) + body)

@@ -15,6 +15,9 @@ from jinja2 import Template, TemplateError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from lmrun.chat.messages import Conversation
+from lmrun.worker.rendering import shapes
+
 MAX_SOURCE_BYTES = 256 * 1000
 MAX_OUTPUT_BYTES = 4 * 1000 * 1000
 MAX_REPEATED = 4 * 1000 * 1000
@@ -88,21 +91,23 @@ def compile_template(source: str) -> Template:
     return environment.from_string(source)
 
 
-def make_renderer(
-    source: str, variables: Mapping[str, Any]
-) -> Callable[[Sequence[Mapping[str, Any]]], str]:
-    """A function from messages, whose contents are text, to the prompt of `source`'s template.
+def make_renderer(source: str, variables: Mapping[str, Any]) -> Callable[[Conversation], str]:
+    """A function from conversations, whose contents are text, to the prompt of `source`'s template.
 
     Raises jinja2.TemplateError like `compile_template`; the function raises what `render` does.
     """
     template = compile_template(source)
     wants_parts = _wants_parts(template, variables)
 
-    def render_messages(messages: Sequence[Mapping[str, Any]]) -> str:
+    def render_conversation(conversation: Conversation) -> str:
+        messages = [shapes.to_message(message) for message in conversation.messages]
         shown = [_to_parts(message) for message in messages] if wants_parts else messages
-        return render(template, shown, variables)
+        tools = [shapes.to_tool(tool) for tool in conversation.tools] or None
+        return render(
+            template, shown, {**variables, **conversation.variables, "tools": tools}
+        )
 
-    return render_messages
+    return render_conversation
 
 
 def _to_parts(message: Mapping[str, Any]) -> dict[str, Any]:

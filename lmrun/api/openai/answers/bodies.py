@@ -11,13 +11,14 @@ from lmrun.api.openai.answers.logprobs import ChatLogprobs, CompletionLogprobs
 from lmrun.chat.events import StopReason
 from lmrun.chat.events import Usage as ChatUsage
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 FINISH_REASONS: dict[StopReason, FinishReason] = {
     "eosFound": "stop",
     "stopStringFound": "stop",
     "maxPredictedTokensReached": "length",
     "contextLengthReached": "length",
+    "toolCalls": "tool_calls",
 }
 
 
@@ -42,10 +43,27 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens_details: CompletionTokensDetails | msgspec.UnsetType = msgspec.UNSET
 
 
+class CalledFunction(msgspec.Struct, frozen=True):
+    """`arguments`: JSON text; cut off where the answer was."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
 class AssistantMessage(msgspec.Struct, frozen=True):
-    content: str
+    """`content`: null when it only calls tools. The last two are left out when there are none."""
+
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: tuple[ToolCall, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -65,9 +83,27 @@ class ChatCompletion(msgspec.Struct, frozen=True):
     object: Literal["chat.completion"] = "chat.completion"
 
 
+class FunctionDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The name comes first, then the arguments in pieces."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`index`: which of the answer's calls. `id` and `type` come with its name."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta | None = None
+
+
 class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: tuple[ToolCallDelta, ...] | None = None
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):

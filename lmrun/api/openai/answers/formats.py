@@ -14,7 +14,6 @@ from msgspec import UNSET, UnsetType
 
 from lmrun.api.openai.answers.bodies import (
     FINISH_REASONS,
-    AssistantMessage,
     ChatChoice,
     ChatChunkChoice,
     ChatCompletion,
@@ -26,8 +25,10 @@ from lmrun.api.openai.answers.bodies import (
     to_usage,
 )
 from lmrun.api.openai.answers.logprobs import to_chat_logprobs, to_completion_logprobs
+from lmrun.api.openai.answers.messages import Delta, to_delta, to_message
 from lmrun.api.sse import to_event
-from lmrun.chat.events import ChatEnd, MessageDelta, StopReason
+from lmrun.chat.answer import Answer
+from lmrun.chat.events import ChatEnd, MessageDelta, ReasoningDelta, StopReason
 
 DONE = to_event(b"[DONE]")
 _MARK = "\ufdd0 text \ufdd0"
@@ -50,7 +51,7 @@ class Stamp:
 class Whole:
     """A complete choice: everything it said, and its end."""
 
-    message: MessageDelta
+    answer: Answer
     end: ChatEnd
 
 
@@ -60,7 +61,7 @@ class Format(Protocol):
     def start(self, index: int) -> bytes:
         """What comes before the first text of a choice."""
 
-    def delta(self, index: int, delta: MessageDelta) -> bytes:
+    def delta(self, index: int, delta: Delta) -> bytes:
         """The next piece of a choice."""
 
     def finish(self, index: int, reason: StopReason) -> bytes:
@@ -87,12 +88,13 @@ class ChatFormat:
     def start(self, index: int) -> bytes:
         return self._chunk(ChatChunkChoice(ChatDelta(role="assistant", content=""), index))
 
-    def delta(self, index: int, delta: MessageDelta) -> bytes:
-        if not delta.logprobs:
+    def delta(self, index: int, delta: Delta) -> bytes:
+        has_logprobs = isinstance(delta, MessageDelta | ReasoningDelta) and delta.logprobs
+        if isinstance(delta, MessageDelta) and not has_logprobs:
             before, after = self._frames[index]
             return before + _encode(delta.text) + after
-        logprobs = to_chat_logprobs(delta.logprobs)
-        return self._chunk(ChatChunkChoice(ChatDelta(content=delta.text), index, None, logprobs))
+        logprobs = to_chat_logprobs(delta.logprobs) if has_logprobs else None
+        return self._chunk(ChatChunkChoice(to_delta(delta), index, None, logprobs))
 
     def finish(self, index: int, reason: StopReason) -> bytes:
         return self._chunk(ChatChunkChoice(ChatDelta(), index, FINISH_REASONS[reason]))
@@ -111,10 +113,10 @@ class ChatFormat:
                 stamp.model,
                 tuple(
                     ChatChoice(
-                        AssistantMessage(choice.message.text),
+                        to_message(choice.answer),
                         FINISH_REASONS[choice.end.stop_reason],
                         index,
-                        to_chat_logprobs(choice.message.logprobs),
+                        to_chat_logprobs(choice.answer.logprobs),
                     )
                     for index, choice in enumerate(choices)
                 ),
@@ -150,7 +152,8 @@ class CompletionFormat:
     def start(self, index: int) -> bytes:
         return b""
 
-    def delta(self, index: int, delta: MessageDelta) -> bytes:
+    def delta(self, index: int, delta: Delta) -> bytes:
+        assert isinstance(delta, MessageDelta), "without a template, all is text"
         if not delta.logprobs:
             before, after = self._frames[index]
             return before + _encode(delta.text) + after
@@ -169,10 +172,10 @@ class CompletionFormat:
         return self._body(
             tuple(
                 CompletionChoice(
-                    choice.message.text,
+                    choice.answer.text,
                     index,
                     FINISH_REASONS[choice.end.stop_reason],
-                    to_completion_logprobs(choice.message.logprobs),
+                    to_completion_logprobs(choice.answer.logprobs),
                 )
                 for index, choice in enumerate(choices)
             ),

@@ -84,6 +84,8 @@ class Advancer:
         if piece is None or token in sequence.stop_tokens:
             self._finish(sequence, "eosFound", events)
             return False
+        if sequence.reveals_special and not piece:
+            piece = self._vocabulary.render(token)
         sequence.append(token)
         sequence.generated += 1
         self._counters.generated += 1

@@ -52,6 +52,7 @@ class Sequence:
         self.stop_tokens = frozenset(spec.prediction.stop_token_ids)
         self.is_shifting = spec.prediction.context_overflow_policy != "stopAtLimit"
         self.wants_prompt_scores = spec.prediction.echo and spec.prediction.logprobs is not None
+        self.reveals_special = spec.reveals_special
         self.drafter = drafter
         self._most_drafts = spec.prediction.max_draft_tokens
         self._context_length = context_length
