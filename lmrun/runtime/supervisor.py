@@ -30,6 +30,7 @@ from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.streams import Input, Streams
 from lmrun.runtime.timings import Timings
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.worker.frames import PromptReport
 
 RETRY_LOADING_S = 1
 RETRY_FAILED_S = 10

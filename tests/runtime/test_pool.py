@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from lmrun.chat.events import ChatEnd, MessageDelta, Usage
-from lmrun.chat.messages import Conversation, Message
+from lmrun.chat.messages import Message
+from lmrun.chat.request import Request
 from lmrun.errors import (
     ContextOverflow,
     EngineCrashed,
@@ -95,7 +96,7 @@ def test_an_update_is_hot(tmp_path: Path) -> None:
             assert text_of(await ask(pool, "m", user("hi"))) == "plain"
             pool.update(replace(spec, system_prompt="Be kind"))
             assert text_of(await ask(pool, "m", user("hi"))) == "kind"
-            own = Conversation((Message("system", "Be brief"), Message("user", "hi")))
+            own = Request((Message("system", "Be brief"), Message("user", "hi")))
             assert text_of(await ask(pool, "m", own)) == "plain"
             assert pool.instances["m"].pid == pid
 

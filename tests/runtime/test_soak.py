@@ -19,7 +19,8 @@ import gguf
 import pytest
 
 from lmrun.chat.events import ChatEnd
-from lmrun.chat.messages import Conversation, ImagePart, Message, RawPrompt, TextPart
+from lmrun.chat.messages import ImagePart, Message, RawPrompt, TextPart
+from lmrun.chat.request import Request
 from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.runtime.pool import Pool
 from lmrun.runtime.process.memory import read_memory
@@ -82,7 +83,7 @@ class Client:
 
     async def chat(self) -> None:
         messages = (Message("system", SYSTEM), Message("user", self._text(20)))
-        await self._generate(Conversation(messages), max_tokens=self._random.randint(1, 40))
+        await self._generate(Request(messages), max_tokens=self._random.randint(1, 40))
 
     async def complete(self) -> None:
         choice: dict[str, Any] = self._random.choice(
@@ -106,7 +107,7 @@ class Client:
         """An image, which this model refuses."""
         message = Message("user", (TextPart("What is it?"), ImagePart(encode(noise()))))
         with pytest.raises((InvalidParameter, UnsupportedParameter)):
-            await self._generate(Conversation((message,)), max_tokens=5)
+            await self._generate(Request((message,)), max_tokens=5)
 
     async def embed(self) -> None:
         texts = [self._text(10) for _ in range(self._random.randint(1, 8))]

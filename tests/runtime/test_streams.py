@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage, WorkerEvent
 from lmrun.chat.messages import RawPrompt
 from lmrun.errors import BodyTooLarge, EngineCrashed, InvalidParameter, TemplateFailed
 from lmrun.runtime.answers.events import MAX_BACKLOG, compact
@@ -42,7 +42,7 @@ class Sent:
     def note(self) -> None:
         self.activity.append(len(self.streams))
 
-    def start(self, text: str = "hi") -> AsyncGenerator[Event, None]:
+    def start(self, text: str = "hi") -> AsyncGenerator[WorkerEvent, None]:
         return self.streams.generate(RawPrompt(text), PredictionConfig(seed=7))
 
 
@@ -50,7 +50,7 @@ def step(*parts: SequenceEvents) -> Step:
     return Step(parts, active=0, waiting=0)
 
 
-async def start(events: AsyncGenerator[Event, None]) -> asyncio.Task[Event]:
+async def start(events: AsyncGenerator[WorkerEvent, None]) -> asyncio.Task[WorkerEvent]:
     """Wait for the first event; the sequence has been sent when this returns."""
     first = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
@@ -165,7 +165,7 @@ def test_a_reader_that_lags_gets_longer_pieces() -> None:
 
 
 def test_compacting_keeps_order_and_meaning() -> None:
-    events: list[Event] = [
+    events: list[WorkerEvent] = [
         PromptProgress(1, 9),
         PromptProgress(9, 9),
         MessageDelta("a"),

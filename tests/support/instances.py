@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lmrun.chat.events import ChatEnd, Event, MessageDelta
-from lmrun.chat.messages import Conversation, Message, Prompt, RawPrompt
+from lmrun.chat.messages import Message, RawPrompt
+from lmrun.chat.request import Prompt, Request
 from lmrun.runtime.pool import Pool
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.timings import Timings
@@ -70,9 +71,9 @@ def ignore_progress(fraction: float) -> None:
     """For whoever does not care how far a load is."""
 
 
-def user(text: str) -> Conversation:
+def user(text: str) -> Request:
     """A conversation of one message."""
-    return Conversation((Message(role="user", content=text),))
+    return Request((Message(role="user", content=text),))
 
 
 async def ask(pool: Pool, name: str, prompt: Prompt | str, **prediction: Any) -> list[Event]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
-from lmrun.chat.messages import Prompt
+from lmrun.chat.request import Prompt
 from lmrun.engines.base import ModelInfo
 from lmrun.errors import LmrunError, ModelNotFound
 from lmrun.runtime.instance import Instance

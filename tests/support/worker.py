@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmrun.chat.events import Event
+from lmrun.chat.events import WorkerEvent
 from lmrun.chat.messages import Prompt, RawPrompt
 from lmrun.runtime.process.environment import make_environment
 from lmrun.worker.connection import FrameBuffer
@@ -85,7 +85,7 @@ def parts_of(steps: list[Step], id: int) -> list[SequenceEvents]:
     return [part for step in steps for part in step.sequences if part.id == id]
 
 
-def events_of(steps: list[Step], id: int) -> list[Event]:
+def events_of(steps: list[Step], id: int) -> list[WorkerEvent]:
     """The events of one sequence."""
     return [event for part in parts_of(steps, id) for event in part.events]
 

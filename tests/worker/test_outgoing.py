@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage, WorkerEvent
 from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, WireError
 from lmrun.worker.outgoing import Outgoing
 
-DELTA: list[Event] = [MessageDelta("x")]
-END: list[Event] = [ChatEnd("eosFound", Usage(1, 1))]
+DELTA: list[WorkerEvent] = [MessageDelta("x")]
+END: list[WorkerEvent] = [ChatEnd("eosFound", Usage(1, 1))]
 
 
 def with_tokens(count: int) -> Outgoing:

@@ -8,15 +8,17 @@ import struct
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage
+from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, PromptText, Usage
+from lmrun.chat.messages import Conversation, Message
 from lmrun.worker.frames import (
     MAX_BYTES_TO_WORKER,
     Cancel,
     Close,
+    Generate,
     Load,
     Loaded,
     LoadFailed,
@@ -25,10 +27,13 @@ from lmrun.worker.frames import (
     Threads,
     encode,
 )
-from tests.support.instances import ENDLESS, script, user
+from tests.support.instances import ENDLESS, script
 from tests.support.worker import events_of, open_worker, parts_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel offers it on Linux")
+
+
+HELLO = Conversation((Message("user", "hi"),))
 
 
 def write(folder: Path, content: dict[str, Any]) -> Path:
@@ -49,6 +54,21 @@ def ends(id: int) -> Any:
         )
 
     return is_end
+
+
+@pytest.mark.parametrize(("report", "is_whole"), [("tail", False), ("all", True)])
+def test_a_worker_says_what_its_template_made_of_a_conversation(
+    tmp_path: Path, report: Literal["tail", "all"], is_whole: bool
+) -> None:
+    path = write(tmp_path, script({"pieces": ["Hello"]}))
+    long = Conversation((Message("user", "x" * 1000),))
+    with open_worker(path) as worker:
+        worker.send(Generate(1, long, {}, reports_prompt=report))
+        first, *_ = events_of(worker.until(ends(1)), 1)
+    assert isinstance(first, PromptText)
+    assert first.is_whole == is_whole
+    assert first.text.endswith("x<|im_end|>\n<|im_start|>assistant\n")
+    assert first.text.startswith("<|im_start|>user") == is_whole
 
 
 def test_a_sequence_is_told_in_order(tmp_path: Path) -> None:
@@ -92,14 +112,14 @@ def test_the_template_makes_the_prompt(tmp_path: Path) -> None:
     template = "{% for m in messages %}A:{{ m.content }}{% endfor %}"
     path = write(tmp_path, script(yes, no, chat_template=template))
     with open_worker(path) as worker:
-        worker.start(1, user("hi"))
+        worker.start(1, HELLO)
         assert MessageDelta("yes") in events_of(worker.until(ends(1)), 1)
 
 
 def test_a_model_without_a_template_says_so_and_still_completes(tmp_path: Path) -> None:
     path = write(tmp_path, script({"pieces": ["x"]}, chat_template=None))
     with open_worker(path) as worker:
-        worker.start(1, user("hi"))
+        worker.start(1, HELLO)
         worker.start(2, "hi")
         steps = worker.until(ends(1)) + worker.until(ends(2))
         error = parts_of(steps, 1)[-1].error
@@ -142,7 +162,7 @@ def test_a_hostile_template_does_not_disturb_a_running_sequence(tmp_path: Path) 
     with open_worker(path) as worker:
         worker.start(1, "hi")
         worker.until(lambda step: bool(events_of([step], 1)))
-        worker.start(2, user("hi"))
+        worker.start(2, HELLO)
         gaps: list[float] = []
         steps: list[Step] = []
         last = time.monotonic()
@@ -171,7 +191,7 @@ def test_a_cancel_frees_the_sequence_within_a_step(tmp_path: Path, moment: str) 
             worker.start(1, "running")
             worker.until(lambda step: step.active == 1)
         if moment == "rendering":
-            worker.start(2, user("hi"))
+            worker.start(2, HELLO)
             worker.until(lambda step: step.waiting == 1)
         else:
             worker.start(2, "x" * (1000 if moment == "prefill" else 2))

@@ -19,8 +19,8 @@ from lmrun.api.openai.answers.formats import (
     Stamp,
     Whole,
 )
-from lmrun.api.openai.choices import generate_choices
 from lmrun.api.openai.chat_messages import locate_images
+from lmrun.api.openai.choices import generate_choices
 from lmrun.api.openai.convert import count_choices, to_prediction, to_raw_prompt, to_request
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest

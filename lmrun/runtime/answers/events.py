@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from lmrun.chat.events import WorkerEvent, MessageDelta, PromptProgress
+from lmrun.chat.events import MessageDelta, PromptProgress, WorkerEvent
 from lmrun.errors import LmrunError
 
 MAX_BACKLOG = 256
@@ -36,7 +36,7 @@ class EventStream:
         self._failure = error
         self._wake()
 
-    async def next(self) -> Event:
+    async def next(self) -> WorkerEvent:
         """The next event; what came before a failure comes first."""
         while not self._backlog:
             if self._failure is not None:

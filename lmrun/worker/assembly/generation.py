@@ -113,7 +113,7 @@ class Generation:
             events.append(MessageDelta(text, logprobs))
         return events
 
-    def _end(self, reason: StopReason, stats: SequenceStats) -> Event:
+    def _end(self, reason: StopReason, stats: SequenceStats) -> WorkerEvent:
         usage = Usage(
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self.completion_tokens,

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import jinja2
+
 from lmrun.chat.messages import Conversation
 from lmrun.worker import hygiene
 from lmrun.worker.rendering import exchange, templates

@@ -36,7 +36,10 @@ class TemplateRenderer:
             self._say(self._template)
 
     def render(self, conversation: Conversation) -> str:
-        """The prompt's text; contents are text, too. Raises TemplateFailed; the next call works all the same."""
+        """The prompt's text; the messages' contents are text, too.
+
+        Raises TemplateFailed; the next call works all the same.
+        """
         self.start()
         self._say(conversation)
         reply = self._hear()

@@ -19,6 +19,7 @@ from lmrun.api.openai.answers.formats import (
     Whole,
 )
 from lmrun.api.openai.answers.logprobs import to_chat_logprobs, to_completion_logprobs
+from lmrun.chat.answer import fold
 from lmrun.chat.events import ChatEnd, MessageDelta, TokenLogprob, Usage
 
 STAMP = Stamp("id-1", 1, "m", "fp")
@@ -144,7 +145,7 @@ def test_a_stream_without_usage_just_ends(
 def test_a_whole_answer_holds_all_choices_in_order(
     kind: type[ChatFormat] | type[CompletionFormat], object_: str
 ) -> None:
-    choices = [Whole(MessageDelta(text, TOKENS), END) for text in ("a", "b")]
+    choices = [Whole(fold([MessageDelta(text, TOKENS), END]), END) for text in ("a", "b")]
     answer = json.loads(kind(STAMP, include_usage=False, choices=2).whole(choices))
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
     assert all(choice["logprobs"] for choice in answer["choices"])

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from lmrun.api.openai.convert import (
-    MAX_TEXT_BYTES,
     count_choices,
     fold_seed,
-    to_conversation,
     to_prediction,
     to_raw_prompt,
+    to_request,
 )
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.validate import validate_request
+from lmrun.api.prompt_limits import MAX_TEXT_BYTES
 from lmrun.chat.messages import Message, RawPrompt
 from lmrun.errors import BodyTooLarge, InvalidParameter, RequestError, UnsupportedParameter
 from tests.api.openai.bodies import CHAT, USER, chat, completion, refusal
@@ -24,26 +24,24 @@ from tests.api.openai.bodies import CHAT, USER, chat, completion, refusal
 @pytest.mark.parametrize(
     ("message", "kind", "path"),
     [
-        (
-            {"role": "tool", "content": "x", "tool_call_id": "1"},
-            UnsupportedParameter,
-            "messages[0].role",
-        ),
-        ({"role": "tool", "content": "x"}, UnsupportedParameter, "messages[0].role"),
+        ({"role": "tool", "content": "x"}, InvalidParameter, "messages[0]"),
+        ({**USER, "tool_call_id": "1"}, InvalidParameter, "messages[0]"),
+        ({**USER, "reasoning_content": "x"}, InvalidParameter, "messages[0]"),
         ({"role": "function", "content": "x"}, UnsupportedParameter, "messages[0].role"),
         ({"role": "wizard", "content": "x"}, InvalidParameter, "messages[0].role"),
         ({"role": ["user"], "content": "x"}, InvalidParameter, "messages[0].role"),
-        ({"role": "user"}, InvalidParameter, "messages[0].content"),
-        ({"role": "user", "content": None}, InvalidParameter, "messages[0].content"),
+        ({"role": "user"}, InvalidParameter, "messages[0]"),
+        ({"role": "user", "content": None}, InvalidParameter, "messages[0]"),
+        ({"role": "assistant", "content": None}, InvalidParameter, "messages[0]"),
         ({"role": "user", "content": 1}, InvalidParameter, "messages[0].content"),
         ({"role": "user", "content": ["x"]}, InvalidParameter, "messages[0].content"),
         ({"role": "user", "content": [{"type": "text"}]}, InvalidParameter, "messages[0].content"),
-        ({**USER, "name": "Bob"}, UnsupportedParameter, "messages[0].name"),
+        ({**USER, "name": "Bob"}, InvalidParameter, "messages[0]"),
         ({**USER, "nmae": "Bob"}, InvalidParameter, "messages[0].nmae"),
         ("hi", InvalidParameter, "messages[0]"),
         (
             {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
-            UnsupportedParameter,
+            InvalidParameter,
             "messages[0].tool_calls",
         ),
         (
@@ -58,7 +56,7 @@ from tests.api.openai.bodies import CHAT, USER, chat, completion, refusal
         ),
         (
             {"role": "user", "content": [{"type": "file", "file": {}}]},
-            UnsupportedParameter,
+            InvalidParameter,
             "messages[0].content",
         ),
     ],
@@ -83,7 +81,7 @@ def test_an_answer_can_be_sent_back_as_openais_client_dumps_it() -> None:
         "tool_calls": None,
     }
     request = chat(messages=[USER, echoed, USER])
-    assert to_conversation(request).messages[1] == Message("assistant", "Hello")
+    assert to_request(request).messages[1] == Message("assistant", "Hello")
 
 
 def test_roles_and_text_parts_become_messages() -> None:
@@ -95,7 +93,7 @@ def test_roles_and_text_parts_become_messages() -> None:
             {"role": "user", "content": parts},
         ]
     )
-    assert to_conversation(request).messages == (
+    assert to_request(request).messages == (
         Message("system", "Be brief."),
         Message("system", ""),
         Message("user", "one\ntwo"),
@@ -248,8 +246,8 @@ def test_a_prompt_is_one_string(prompt: Any) -> None:
 def test_the_text_of_a_prompt_is_bounded() -> None:
     half = "ü" * (MAX_TEXT_BYTES // 4)
     request = chat(messages=[{"role": "user", "content": half}] * 2)
-    assert to_conversation(request)
+    assert to_request(request)
     with pytest.raises(BodyTooLarge):
-        to_conversation(chat(messages=[{"role": "user", "content": half}] * 3))
+        to_request(chat(messages=[{"role": "user", "content": half}] * 3))
     with pytest.raises(BodyTooLarge):
         to_raw_prompt(CompletionRequest(model="m", prompt=half * 3))

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from lmrun.api.openai.convert import locate_image, to_conversation
+from lmrun.api.openai.chat_messages import locate_images
+from lmrun.api.openai.convert import to_request
 from lmrun.api.openai.requests import ChatRequest
 from lmrun.api.openai.validate import validate_request
 from lmrun.chat.messages import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
-    Conversation,
     ImagePart,
     Message,
     TextPart,
 )
+from lmrun.chat.request import Request
 from lmrun.errors import BodyTooLarge, InvalidParameter, RequestError, UnsupportedParameter
 
 NOT_LOOKED_INTO = b"\x89PNG any bytes"
@@ -36,9 +37,9 @@ def text(content: str) -> dict[str, Any]:
     return {"type": "text", "text": content}
 
 
-def convert(*messages: dict[str, Any]) -> Conversation:
+def convert(*messages: dict[str, Any]) -> Request:
     body = {"model": "m", "messages": list(messages)}
-    return to_conversation(validate_request(ChatRequest, body))
+    return to_request(validate_request(ChatRequest, body))
 
 
 def user(*parts: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_parts_without_an_image_are_plain_text() -> None:
 
 def test_an_image_has_a_place_in_the_request() -> None:
     conversation = convert(user(text("a")), user(image(), text("b"), image()))
-    assert locate_image(conversation, 1) == "messages[1].content[2].image_url.url"
+    assert locate_images(conversation.messages)[1] == "messages[1].content[2].image_url.url"
 
 
 @pytest.mark.parametrize("detail", [None, "auto"])
@@ -107,7 +108,11 @@ def test_the_default_detail_is_taken(detail: str | None) -> None:
         ({"type": "image_url", "image_url": {}}, InvalidParameter, "not of the form"),
         ({"type": "image_url"}, InvalidParameter, "not of the form"),
         ({**image(), "text": "x"}, InvalidParameter, "not of the form"),
-        ({"type": "input_audio", "input_audio": {}}, UnsupportedParameter, "image_url are support"),
+        (
+            {"type": "input_audio", "input_audio": {}},
+            UnsupportedParameter,
+            "image_url and file are",
+        ),
     ],
 )
 def test_a_wrong_part_is_refused_with_what_would_be_right(

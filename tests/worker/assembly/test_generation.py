@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrun.chat import events as chat
-from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.chat.events import ChatEnd, MessageDelta, PromptProgress, Usage, WorkerEvent
 from lmrun.engines.base import SequenceStats, TokenLogprob
 from lmrun.worker.assembly.generation import Echo, Generation
 
@@ -21,7 +21,7 @@ def scored(piece: bytes, number: int = 0) -> TokenLogprob:
 
 def run(
     pieces: list[bytes], stops: tuple[str, ...] = (), echo: Echo | None = None
-) -> list[list[Event]]:
+) -> list[list[WorkerEvent]]:
     """The events of each token, and those of the end unless a stop string came before it."""
     generation = Generation(1, stops, echo=echo, has_logprobs=True)
     events = []
@@ -32,7 +32,7 @@ def run(
     return [*events, generation.finish("maxPredictedTokensReached")]
 
 
-def deltas(events: list[list[Event]]) -> list[tuple[str, list[bytes]]]:
+def deltas(events: list[list[WorkerEvent]]) -> list[tuple[str, list[bytes]]]:
     return [
         (event.text, [token.piece for token in event.logprobs])
         for group in events

@@ -89,11 +89,11 @@ class ChatFormat:
         return self._chunk(ChatChunkChoice(ChatDelta(role="assistant", content=""), index))
 
     def delta(self, index: int, delta: Delta) -> bytes:
-        has_logprobs = isinstance(delta, MessageDelta | ReasoningDelta) and delta.logprobs
-        if isinstance(delta, MessageDelta) and not has_logprobs:
+        scored = delta.logprobs if isinstance(delta, MessageDelta | ReasoningDelta) else ()
+        if isinstance(delta, MessageDelta) and not scored:
             before, after = self._frames[index]
             return before + _encode(delta.text) + after
-        logprobs = to_chat_logprobs(delta.logprobs) if has_logprobs else None
+        logprobs = to_chat_logprobs(scored)
         return self._chunk(ChatChunkChoice(to_delta(delta), index, None, logprobs))
 
     def finish(self, index: int, reason: StopReason) -> bytes:
