@@ -19,6 +19,14 @@ SAYS_ALL = "says_all"
 """The type of a validation error whose message says what was there, too."""
 
 
+EFFECT = "x-lmrun-effect"
+"""In a field's schema: what becomes of the parameter, where it is not simply honoured. `refused`:
+every value but those listed; `none`: it is taken and changes nothing, for the reason given."""
+
+NO_EFFECT: dict[str, Any] = {EFFECT: "none"}
+"""For `json_schema_extra`."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Only:
     """A known parameter that changes nothing with these values; with any other it is refused.
@@ -34,7 +42,7 @@ class Only:
     def __get_pydantic_json_schema__(
         self, _: CoreSchema, __: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"enum": [*self.values, None]}
+        return {"enum": [*self.values, None], EFFECT: "refused"}
 
     def _check(self, value: Any) -> Any:
         # As JSON, since in Python `True == 1 == 1.0`.

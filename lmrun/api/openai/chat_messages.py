@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.openai.fields import SAYS_ALL, UNSUPPORTED, Content, only
+from lmrun.api.fields import SAYS_ALL, UNSUPPORTED, only
+from lmrun.api.openai.fields import Content
 from lmrun.api.openai.tools import FunctionType, ToolName
 from lmrun.chat.messages import ImagePart, Message, ToolCall
 from lmrun.settings.base import Settings

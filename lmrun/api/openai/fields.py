@@ -5,28 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     PlainValidator,
 )
 from pydantic import WithJsonSchema as Schema
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
 from lmrun.api.data_urls import parse_data_url
+from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
 from lmrun.chat.messages import MAX_IMAGE_BYTES, ImagePart, TextPart
 from lmrun.settings.prediction import MAX_LOGIT_BIAS, MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
-
-UNSUPPORTED = "unsupported"
-"""The type of a validation error about something known that cannot be honoured."""
-
-SAYS_ALL = "says_all"
-"""The type of a validation error whose message says what was there, too."""
 
 IMAGE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp")
 
@@ -44,36 +36,6 @@ TEXT_TYPES = (
 MAX_FILE_BYTES = 2_000_000
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Only:
-    """A known parameter that changes nothing with these values; with any other it is refused.
-
-    Compared by identity: `typing` reuses equal annotations, and `False` equals 0.
-    """
-
-    values: tuple[Any, ...]
-
-    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self._check)
-
-    def __get_pydantic_json_schema__(
-        self, _: CoreSchema, __: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"enum": [*self.values, None]}
-
-    def _check(self, value: Any) -> Any:
-        # As JSON, since in Python `True == 1 == 1.0`.
-        if value is None or _to_json(value) in map(_to_json, self.values):
-            return value
-        accepted = " or ".join(map(_to_json, self.values))
-        reason = f"not supported yet; only {accepted} is" if accepted else "not supported yet"
-        raise PydanticCustomError(UNSUPPORTED, "{reason}", {"reason": reason})
-
-
-def only(*values: Any) -> Only:
-    return Only(values)
 
 
 def _to_json(value: Any) -> str:

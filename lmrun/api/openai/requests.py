@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
+from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
 from lmrun.api.openai.chat_messages import ChatMessage
-from lmrun.api.openai.fields import SAYS_ALL, PromptText, StopStrings, only
+from lmrun.api.openai.fields import PromptText, StopStrings
 from lmrun.api.openai.response_format import ResponseFormat
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.api.openai.tools import MAX_TOOLS, Choice, ToolDefinition
@@ -53,12 +54,15 @@ class GenerationRequest(SamplingParameters):
         None, description="What the answer must look like: a schema, a regex, choices, a grammar."
     )
     user: str | None = Field(
-        None, description="For a provider's abuse detection; here is no provider: no effect."
+        None,
+        description="For a provider's abuse detection; here is no provider.",
+        json_schema_extra=NO_EFFECT,
     )
     ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None,
         description="Seconds a model that this request loads may stay idle; models that are "
         "loaded already keep their own.",
+        json_schema_extra=NO_EFFECT,
     )
     chat_template: Annotated[Any, only()] = Field(
         None, description="Templates come from the model or the profile, never from a request."
@@ -133,10 +137,14 @@ class ChatRequest(GenerationRequest):
         None, description="There is one tier, the default."
     )
     safety_identifier: str | None = Field(
-        None, description="For a provider's abuse detection; here is no provider: no effect."
+        None,
+        description="For a provider's abuse detection; here is no provider.",
+        json_schema_extra=NO_EFFECT,
     )
     prompt_cache_key: str | None = Field(
-        None, description="Hints which cache to use; there is one: no effect."
+        None,
+        description="Hints which cache to use; there is one.",
+        json_schema_extra=NO_EFFECT,
     )
     prompt_cache_retention: Annotated[Any, only("in_memory")] = Field(
         None, description="The prompt cache is in memory."

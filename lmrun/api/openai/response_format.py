@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.openai.fields import SAYS_ALL
+from lmrun.api.fields import SAYS_ALL
 from lmrun.settings.base import Settings
 from lmrun.settings.structured import JsonOutput
 

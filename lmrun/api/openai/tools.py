@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.openai.fields import SAYS_ALL, UNSUPPORTED
+from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
 from lmrun.api.openai.response_format import Flag
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
