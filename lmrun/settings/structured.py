@@ -10,7 +10,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from lmrun.settings.base import Settings
@@ -21,9 +21,38 @@ MAX_GRAMMAR_BYTES = 256 * 2**10
 MAX_REGEX_CHARACTERS = 8192
 MAX_CHOICES = 10_000
 MAX_TRIGGERS = 16
+MAX_MARKERS = 16
 
 
-class JsonOutput(Settings):
+MarkerText = Annotated[str, Field(min_length=1, max_length=64)]
+RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class ThoughtMarks(Settings):
+    """What stands around a model's reasoning: text, or a control token where the vocabulary has
+    one whose text it is.
+
+    `is_open`: the answer begins inside; a worker sets it where the prompt ends with `start`.
+    """
+
+    start: MarkerText = Field(description="What opens it, such as `<think>`.")
+    end: MarkerText = Field(description="What closes it, such as `</think>`.")
+    is_open: bool = Field(
+        False, description="The answer begins inside. So it is, too, where the prompt opened it."
+    )
+
+
+class _Output(Settings):
+    """What all kinds share."""
+
+    thought: ThoughtMarks | None = Field(
+        None,
+        description="An answer may begin with reasoning between these marks, which is free; what "
+        "it must look like, triggers included, counts from its end on.",
+    )
+
+
+class JsonOutput(_Output):
     """JSON, compact, that satisfies `json_schema`; without one, any JSON object."""
 
     type: Literal["json"] = Field(description="`json`.")
@@ -69,14 +98,14 @@ def _require_scalar(value: Any) -> None:
         raise PydanticCustomError("plain", "must not hold numbers that are not finite")
 
 
-class RegexOutput(Settings):
+class RegexOutput(_Output):
     """Text that matches `regex` as a whole."""
 
     type: Literal["regex"] = Field(description="`regex`.")
     regex: str = Field(min_length=1, max_length=MAX_REGEX_CHARACTERS)
 
 
-class ChoiceOutput(Settings):
+class ChoiceOutput(_Output):
     """One of `choices`, to the letter."""
 
     type: Literal["choice"] = Field(description="`choice`.")
@@ -86,19 +115,36 @@ class ChoiceOutput(Settings):
     ]
 
 
-class GrammarOutput(Settings):
-    """Text that `grammar` derives. `gbnf`: llama.cpp's notation; `lark`: llguidance's."""
+class GrammarOutput(_Output):
+    """Text that `grammar` derives. `gbnf`: llama.cpp's notation; `lark`: llguidance's.
+
+    A grammar makes text, never a control token, and how a model's vocabulary writes its markup is
+    known to the engine alone. So markup that may be a control token is a marker: a rule that the
+    grammar uses but does not define. `{"tool_calls": "[TOOL_CALLS]"}` lets `start: tool_calls …`
+    mean that control token where there is one, and the same text where there is none. A trigger
+    with a marker's text finds both.
+    """
 
     type: Literal["gbnf", "lark"] = Field(description="The grammar's notation.")
     grammar: Annotated[str, Field(min_length=1, max_length=MAX_GRAMMAR_BYTES)]
-    triggers: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
-        Field(max_length=MAX_TRIGGERS, strict=False),
-    ] = Field(
-        (),
-        description="The grammar begins where the first of these texts in the answer begins, and "
-        "reads that text, too; before it, anything goes. None: it begins at once.",
+    triggers: Annotated[tuple[MarkerText, ...], Field(max_length=MAX_TRIGGERS, strict=False)] = (
+        Field(
+            (),
+            description="The grammar begins where the first of these texts in the answer begins, "
+            "and reads that text, too; before it, anything goes. None: it begins at once.",
+        )
     )
+    markers: Annotated[dict[RuleName, MarkerText], Field(max_length=MAX_MARKERS)] = Field(
+        default_factory=dict,
+        description="Lark only: rules that `grammar` uses and does not define, with their text. "
+        "Each is the control token of that text where the vocabulary has one, else the text.",
+    )
+
+    @model_validator(mode="after")
+    def _markers_are_larks(self) -> GrammarOutput:
+        if self.markers and self.type != "lark":
+            raise PydanticCustomError("plain", "`markers` goes with the type `lark` only")
+        return self
 
 
 StructuredOutput = Annotated[

@@ -11,6 +11,10 @@ from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput
 
+GRAMMAR_BEGIN = "start: calls\n"
+"""The first line of every grammar that a format makes, so that others can put something beside the
+calls. `calls` is the whole answer, or what begins at a trigger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -78,6 +82,8 @@ class ToolFormat(Protocol):
     """How one family of models writes tool calls.
 
     `reveals_special`: its markup has control tokens, whose text an engine gives only when asked.
+    `has_channels`: its markup tells more apart than calls, such as reasoning: every answer is read
+    by its parser, with tools or without, and nobody else looks for reasoning.
     """
 
     @property
@@ -85,6 +91,9 @@ class ToolFormat(Protocol):
 
     @property
     def reveals_special(self) -> bool: ...
+
+    @property
+    def has_channels(self) -> bool: ...
 
     def matches(self, template: str) -> bool:
         """Whether a chat template with this source asks for this format."""
@@ -96,9 +105,12 @@ class ToolFormat(Protocol):
         """A parser for one answer. Calls of tools that are not among `tools` are calls, too."""
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
-        """What enforces `choice`: with mode `required` the whole answer is one call or several,
-        with `auto` the grammar is lazy (it has triggers) and a call that begins is well-formed.
-        Arguments satisfy their tool's schema; without `parallel` there is at most one call.
+        """What enforces `choice` for `tools`, at least one: those that may be called. With mode
+        `required` the whole answer is one call or several, with `auto` the grammar is lazy (it has
+        triggers), a call that begins is well-formed, and after the calls the answer ends.
 
-        None with `auto` when the format cannot be enforced lazily.
+        Arguments satisfy their tool's schema; without `parallel` there is at most one call. The
+        grammar is Lark and begins with GRAMMAR_BEGIN; markup that is a control token in some
+        vocabularies is one of its `markers`. It knows nothing of reasoning before the calls unless
+        the format has channels. None with `auto` when it cannot be enforced lazily.
         """
