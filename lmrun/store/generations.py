@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from lmrun.errors import StoreError
-from lmrun.store.failures import storing
+from lmrun.store.database import Database, Layout
 
 GenerationState = Literal["accepted", "converged", "failed"]
 Texts = tuple[tuple[str, str], ...]
@@ -20,8 +18,11 @@ Texts = tuple[tuple[str, str], ...]
 KEPT_GENERATIONS = 50
 """Older ones are dropped, except the newest that converged."""
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_LAYOUT = Layout(
+    version=1,
+    pragmas=("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"),
+    remedy="apply the profile again",
+    schema="""
 CREATE TABLE generations (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     created TEXT NOT NULL,
@@ -36,7 +37,8 @@ CREATE TABLE texts (
     PRIMARY KEY (generation, position)
 );
 CREATE TABLE flags (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +60,12 @@ class Generations:
 
     def __init__(self, database: Path) -> None:
         """Open `database`, or create it for this user only."""
-        self._path = database
-        self._lock = threading.Lock()
-        with storing(database, "create"):
-            database.touch(mode=0o600)
-        with self._failing():
-            self._connection = sqlite3.connect(
-                database, isolation_level=None, check_same_thread=False, timeout=5
-            )
-        try:
-            self._prepare()
-        except StoreError:
-            self._connection.close()
-            raise
+        self._database = Database(database, _LAYOUT)
 
     def add(self, root: str, texts: Sequence[tuple[str, str]]) -> Generation:
         """Number a new profile. The newest one again gets no new number and keeps its state."""
         wanted = tuple((path, text) for path, text in texts)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             newest = _read(connection, "")
             if newest is not None and (newest.root, newest.texts) == (root, wanted):
                 return newest
@@ -93,77 +83,35 @@ class Generations:
 
     def mark(self, number: int, state: GenerationState) -> None:
         """Write down what became of a generation. An unknown number is a StoreError."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE generations SET state = ? WHERE number = ?", (state, number)
             ).rowcount
         if changed != 1:
-            raise StoreError(f"{self._path}: there is no generation {number}.")
+            raise StoreError(f"{self._database}: there is no generation {number}.")
 
     def newest(self) -> Generation | None:
         """The one accepted last, whatever became of it."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return _read(connection, "")
 
     def last_good(self) -> Generation | None:
         """The newest that converged."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return _read(connection, "WHERE state = 'converged'")
 
     def set_resting(self, resting: bool) -> None:
         """True after `lmrun down`: a start then restores nothing."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO flags VALUES ('resting', ?)", (resting,))
 
     def is_resting(self) -> bool:
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             row = connection.execute("SELECT value FROM flags WHERE name = 'resting'").fetchone()
         return bool(row and row[0])
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-    def _prepare(self) -> None:
-        with self._failing():
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
-        with self._transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                _create(connection)
-        if version > _SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._path} was written by a newer lmrun.",
-                hint="Update lmrun, or set LMRUN_HOME to another directory.",
-            )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, one at a time, durable when the block has ended."""
-        with self._lock, self._failing():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}.", hint=_explain(error, self._path)) from error
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    # executescript would commit first; the tables and their version must appear together.
-    for statement in _SCHEMA.split(";"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        self._database.close()
 
 
 def _read(connection: sqlite3.Connection, where: str) -> Generation | None:
@@ -186,17 +134,3 @@ def _drop_old(connection: sqlite3.Connection) -> None:
         "(SELECT max(number) FROM generations WHERE state = 'converged')",
         (KEPT_GENERATIONS,),
     )
-
-
-def _explain(error: sqlite3.Error, path: Path) -> str:
-    """What to do about an SQLite error."""
-    code = getattr(error, "sqlite_errorname", "")
-    if code == "SQLITE_FULL":
-        return "The disk is full: free some space and try again."
-    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"It is damaged: move {path.name} away and apply the profile again."
-    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return "Another process holds it: stop the other server."
-    if code.startswith("SQLITE_READONLY"):
-        return "Give your user write access to it."
-    return "Check the disk and the directory's permissions."

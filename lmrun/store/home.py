@@ -41,6 +41,14 @@ class Home:
         return self.root / "lmrun.db"
 
     @property
+    def conversations(self) -> Path:
+        """What clients asked and were answered, where they may come back to it.
+
+        A file of its own: it is large, changes often, and can be thrown away.
+        """
+        return self.root / "conversations.db"
+
+    @property
     def models(self) -> Path:
         """Model files, as `<publisher>/<model>/<file>`."""
         return self.root / "models"

@@ -23,7 +23,7 @@ from lmrun.store.generations import Generations
 generations = Generations(Path(sys.argv[1]))
 generations.mark(generations.add("root", [("root", "one")]).number, "converged")
 generations.add("root", [("root", "two")])
-connection = generations._connection
+connection = generations._database._connection
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("DELETE FROM generations")
 os.kill(os.getpid(), signal.SIGKILL)
@@ -85,7 +85,7 @@ def test_old_generations_are_dropped_but_never_the_last_good_one(generations: Ge
     good = generations.last_good()
     assert good is not None
     assert good.texts == ((ROOT, "good"),)
-    (kept,) = generations._connection.execute("SELECT count(*) FROM texts").fetchone()
+    (kept,) = generations._database._connection.execute("SELECT count(*) FROM texts").fetchone()
     assert kept == KEPT_GENERATIONS + 1
 
 
@@ -149,8 +149,8 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_and_what_was_there_stays(generations: Generations) -> None:
     generations.add(ROOT, [(ROOT, "a")])
-    (pages,) = generations._connection.execute("PRAGMA page_count").fetchone()
-    generations._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = generations._database._connection.execute("PRAGMA page_count").fetchone()
+    generations._database._connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreError, match="disk is full"):
         generations.add(ROOT, [(ROOT, "b" * 100_000)])
     newest = generations.newest()
