@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test check bench soak exactness storm fuzz-schemas schemas
+.PHONY: help venv demo test test-node check bench soak exactness storm fuzz-schemas schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
 	@echo 'make test     run every check and every test'
+	@echo "make test-node  OpenAI's package for Node against a running server (needs Node 20)"
 	@echo 'make check    formatting, lint, types, layers, generated files'
 	@echo 'make bench    measure against bare llama.cpp and its servers (SCENARIOS=…)'
 	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'
@@ -67,6 +68,9 @@ check: $(VENV)/.installed-dev
 # pytest comes last, so that its closing line is the last thing printed.
 test: check
 	$(BIN)/python -m pytest
+
+test-node: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.node
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks $(SCENARIOS)
