@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from lmrun.errors import LmrunError
 
-Method = Literal["GET", "POST"]
+Method = Literal["GET", "POST", "DELETE"]
 Scope = Literal["inference"]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from lmrun.api.errors import internal_error, to_body, to_json
+from lmrun.api.errors import ErrorBody, internal_error, to_body, to_json
 from lmrun.api.http.boundary import request_id
 from lmrun.errors import LmrunError
 
@@ -27,6 +27,16 @@ _STREAM_HEADERS = (
 def to_event(data: bytes) -> bytes:
     """One event of a stream. `data` must be free of line breaks, as JSON is."""
     return b"data: " + data + b"\n\n"
+
+
+def to_named_event(name: str, data: bytes) -> bytes:
+    """One event of a stream whose kinds have names."""
+    return b"event: " + name.encode() + b"\n" + to_event(data)
+
+
+def show_failure(body: ErrorBody) -> bytes:
+    """The event that says why a stream ends early, in the error envelope."""
+    return to_event(to_json(body))
 
 
 class JsonAnswer:
@@ -46,11 +56,17 @@ class JsonAnswer:
 
 
 class EventStream:
-    """Events as they come. A failure becomes the last event, in the error envelope."""
+    """Events as they come. A failure becomes the last event, as `show` writes it."""
 
-    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+    def __init__(
+        self,
+        first: bytes,
+        rest: AsyncGenerator[bytes, None],
+        show: Callable[[ErrorBody], bytes] = show_failure,
+    ) -> None:
         self._first = first
         self._rest = rest
+        self._show = show
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._rest) as rest:
@@ -62,17 +78,19 @@ class EventStream:
                 async for chunk in rest:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except LmrunError as error:
-                last = to_event(to_json(to_body(error)))
+                last = self._show(to_body(error))
             except Exception:  # The headers are out: this is the outermost boundary of a stream.
                 log.exception("stream of request %s failed", request_id(scope))
-                last = to_event(to_json(internal_error(request_id(scope))))
+                last = self._show(internal_error(request_id(scope)))
         # Only now: the server takes the end of an answer for a disconnect, and cancels.
         await send({"type": "http.response.body", "body": last})
 
 
-async def open_stream(chunks: AsyncGenerator[bytes, None]) -> EventStream:
+async def open_stream(
+    chunks: AsyncGenerator[bytes, None], show: Callable[[ErrorBody], bytes] = show_failure
+) -> EventStream:
     """Wait for the first chunk, so that a failure before it is still a real status.
 
-    `chunks` yields at least one; no header goes out before it.
+    `chunks` yields at least one; no header goes out before it. `show`: the event of a later one.
     """
-    return EventStream(await anext(chunks), chunks)
+    return EventStream(await anext(chunks), chunks, show)

@@ -106,7 +106,7 @@ def test_a_listed_preflight_is_answered_without_a_key(served: Served) -> None:
     )
     assert reply.status == 204
     assert reply.header("access-control-allow-origin") == ORIGIN
-    assert reply.header("access-control-allow-methods") == "GET, POST"
+    assert reply.header("access-control-allow-methods") == "GET, POST, DELETE"
     assert "authorization" in (reply.header("access-control-allow-headers") or "")
 
 

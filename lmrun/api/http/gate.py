@@ -28,7 +28,7 @@ _DOOR = "lmrun.door"
 _GRANTED = "lmrun.granted"
 
 _PREFLIGHT_HEADERS = (
-    (b"access-control-allow-methods", b"GET, POST"),
+    (b"access-control-allow-methods", b"GET, POST, DELETE"),
     # The wildcard does not cover Authorization; browsers want that one by name.
     (b"access-control-allow-headers", b"authorization, *"),
     (b"access-control-max-age", b"600"),
