@@ -1,18 +1,20 @@
-"""What the API needs of the runtime: instances to list, leases to generate with.
+"""What the API needs of the runtime: instances to list, leases to use them.
 
 It knows nothing of how an instance comes to be, or of what happens while a lease is waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from lmrun.chat.events import Event
-from lmrun.chat.request import Prompt
+from lmrun.chat.request import Prompt, Request
 from lmrun.engines.base import ModelInfo
 from lmrun.reconcile.status import InstanceState
+from lmrun.runtime.answers.texts import Rendered, Tokens
+from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
 
@@ -30,8 +32,8 @@ class Instance(Protocol):
     def info(self) -> ModelInfo | None: ...
 
 
-class Lease(Protocol):
-    """The right to use one instance; it stays loaded meanwhile."""
+class Generating(Protocol):
+    """The part of a lease that generates."""
 
     @property
     def instance(self) -> Instance: ...
@@ -41,6 +43,39 @@ class Lease(Protocol):
         instance's. Closing the generator is the only way to cancel. Raises RequestError before
         the first event, EngineError at any time.
         """
+        ...
+
+
+class Lease(Generating, Protocol):
+    """The right to use one instance; it stays loaded meanwhile."""
+
+    async def embed(self, inputs: Sequence[str | Sequence[int]], dimensions: int | None) -> Vectors:
+        """A vector of each input, a text or token ids.
+
+        Raises RequestError, whose `param` says which input is wrong (`input[3]`), and EngineError.
+        """
+        ...
+
+    async def score(self, query: str, documents: Sequence[str]) -> Scores:
+        """How well each document fits. Raises as `embed` does, with `documents[3]`."""
+        ...
+
+    async def render(self, request: Request) -> Rendered:
+        """The prompt that `generate` would send. Raises RequestError and EngineError."""
+        ...
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Of the prompt that `generate` would send. Raises RequestError and EngineError."""
+        ...
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool
+    ) -> Tokens:
+        """The tokens of a text. Raises RequestError and EngineError."""
+        ...
+
+    async def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The text of tokens. Raises RequestError and EngineError."""
         ...
 
 

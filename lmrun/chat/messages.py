@@ -84,7 +84,13 @@ class RawPrompt(msgspec.Struct, frozen=True, tag="raw"):
     text: str
 
 
-Prompt = Conversation | RawPrompt
+class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens"):
+    """Token ids that are the prompt as they stand; nothing is added."""
+
+    tokens: tuple[int, ...]
+
+
+Prompt = Conversation | RawPrompt | TokenPrompt
 """What a worker makes tokens of."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lmrun.chat.messages import Message, RawPrompt, Tool, find_images
+from lmrun.chat.messages import Message, RawPrompt, TokenPrompt, Tool, find_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +47,4 @@ class Request:
         return find_images(self.messages)
 
 
-Prompt = Request | RawPrompt
+Prompt = Request | RawPrompt | TokenPrompt

@@ -13,6 +13,7 @@ from lmrun.chat.messages import Message
 from lmrun.chat.request import Prompt, Request
 from lmrun.errors import InvalidParameter
 from lmrun.runtime.answers.reading import read, read_plain
+from lmrun.runtime.answers.texts import Rendered, Tokens
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.streams import Input
@@ -92,6 +93,50 @@ class Lease:
         Raises what `embed` raises, with `documents[3]` as `param`.
         """
         return await self._supervisor.score(query, documents)
+
+    async def render(self, request: Request) -> Rendered:
+        """The prompt that the model's template makes of `request`, as `generate` would send it.
+
+        An image's place in the text is marked; its tokens count. Cancelling this cancels the work.
+        Raises ModelNotReady when the instance is gone by now, UnsupportedParameter for what the
+        model has no words for, TemplateFailed, and EngineCrashed and the like.
+        """
+        spec = self.instance.spec
+        meaning = interpret(
+            with_system_prompt(request, spec.system_prompt), self._language, spec.prediction
+        )
+        found = await self._supervisor.render(meaning.conversation)
+        return Rendered(found.text, found.tokens)
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """How many tokens `prompt` has, as `generate` would send it. Raises what `render` raises,
+        and InvalidParameter for token ids that the vocabulary does not have."""
+        if isinstance(prompt, Request):
+            return (await self.render(prompt)).tokens
+        return (await self._supervisor.render(prompt)).tokens
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool = False
+    ) -> Tokens:
+        """The tokens of `text`. `add_special`: with BOS and EOS where the model wants them.
+        `parse_special`: markup such as `<|im_start|>` becomes its token. `with_pieces`: what each
+        token says, too.
+
+        Raises InvalidParameter for more tokens than are listed, and otherwise what `embed` raises
+        for an instance that is gone.
+        """
+        found = await self._supervisor.tokenize(
+            text, add_special=add_special, parse_special=parse_special, with_pieces=with_pieces
+        )
+        return Tokens(found.tokens, found.pieces)
+
+    async def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The text of `tokens`, special ones included; it may begin or end within a character.
+
+        Raises InvalidParameter for ids that the vocabulary does not have, and otherwise what
+        `embed` raises for an instance that is gone.
+        """
+        return await self._supervisor.detokenize(tokens)
 
 
 def with_system_prompt(request: Request, system_prompt: str | None) -> Request:

@@ -137,6 +137,8 @@ class WorkerSession:
                 self._take_step(frame)
             case frames.Embedded():
                 self.streams.deliver_vectors(frame)
+            case frames.Tokenized() | frames.Detokenized() | frames.Rendered():
+                self.streams.deliver_reply(frame)
             case frames.LoadProgress(fraction):
                 self._listeners.on_progress(fraction)
             case frames.Loaded(info):

@@ -1,4 +1,5 @@
-"""The streams of one worker: from its frames to an iterator of events per sequence, or to vectors.
+"""The streams of one worker: from its frames to an iterator of events per sequence, or to an
+answer in one piece.
 
 They know no process: frames are handed in, and `send` takes what goes out.
 """
@@ -7,28 +8,40 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
 
 from lmrun.chat.events import ChatEnd, WorkerEvent
 from lmrun.chat.messages import Prompt
 from lmrun.errors import BodyTooLarge, InvalidParameter, LmrunError
 from lmrun.runtime.answers.events import EventStream
+from lmrun.runtime.answers.replies import ReplyStream, ReplyT
 from lmrun.runtime.answers.vectors import Scores, Vectors, VectorStream
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.worker.frames import (
     Cancel,
+    Detokenize,
+    Detokenized,
     Embed,
     Embedded,
     Generate,
     PromptReport,
+    Question,
+    Render,
+    Rendered,
+    Reply,
     Score,
     SequenceEvents,
     Step,
+    Tokenize,
+    Tokenized,
     ToWorker,
 )
 from lmrun.worker.wire_errors import from_wire
 
 Input = str | Sequence[int]
 """What is embedded: a text, or token ids."""
+
+_Stream = EventStream | VectorStream | ReplyStream[Any]
 
 
 class Streams:
@@ -37,7 +50,7 @@ class Streams:
     def __init__(self, send: Callable[[ToWorker], None], on_activity: Callable[[], None]) -> None:
         self._send = send
         self._on_activity = on_activity
-        self._open: dict[int, EventStream | VectorStream] = {}
+        self._open: dict[int, _Stream] = {}
         self._ids = itertools.count(1)
         self._refusal: Callable[[], LmrunError] | None = None
 
@@ -86,6 +99,26 @@ class Streams:
         found = await self._ask(frame, len(frame.documents))
         return Scores(tuple(found.read(n)[0] for n in range(found.count)), found.prompt_tokens)
 
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool = False
+    ) -> Tokenized:
+        """The tokens of `text`. Cancelling this cancels it.
+
+        Raises the error that ended it, and BodyTooLarge or InvalidParameter for what cannot be
+        sent.
+        """
+        frame = Tokenize(next(self._ids), text, add_special, parse_special, with_pieces)
+        return await self._inquire(frame, Tokenized)
+
+    async def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The text of `tokens`. Cancelling and errors are those of `tokenize`."""
+        frame = Detokenize(next(self._ids), tuple(tokens))
+        return (await self._inquire(frame, Detokenized)).text
+
+    async def render(self, prompt: Prompt) -> Rendered:
+        """What a prompt is to the model. Cancelling and errors are those of `tokenize`."""
+        return await self._inquire(Render(next(self._ids), prompt), Rendered)
+
     def deliver(self, step: Step) -> None:
         """Hand out the events of a frame. Sequences that were cancelled are passed over."""
         for part in step.sequences:
@@ -100,6 +133,13 @@ class Streams:
             stream.push(part)
             if part.is_last:
                 self._end(part.id)
+
+    def deliver_reply(self, reply: Reply) -> None:
+        """Hand out an answer, unless nobody waits for it any more."""
+        stream = self._open.get(reply.id)
+        if isinstance(stream, ReplyStream):
+            stream.push(reply)
+            self._end(reply.id)
 
     def close(self, make_error: Callable[[], LmrunError]) -> None:
         """End every stream, each with an error of its own, and refuse new ones with it."""
@@ -116,13 +156,21 @@ class Streams:
         finally:
             self._cancel(frame.id)
 
-    def _start(self, frame: Generate | Embed | Score, stream: EventStream | VectorStream) -> None:
+    async def _inquire(self, frame: Question, kind: type[ReplyT]) -> ReplyT:
+        stream = ReplyStream(kind)
+        self._start(frame, stream)
+        try:
+            return await stream.whole()
+        finally:
+            self._cancel(frame.id)
+
+    def _start(self, frame: Generate | Embed | Score | Question, stream: _Stream) -> None:
         if self._refusal is not None:
             raise self._refusal()
         self._open[frame.id] = stream
         if len(self._open) == 1:
             self._on_activity()
-        what = "prompt" if isinstance(frame, Generate) else "input"
+        what = "prompt" if isinstance(frame, Generate | Render) else "input"
         try:
             self._send(frame)
         except UnicodeEncodeError:
@@ -140,7 +188,7 @@ class Streams:
             self._send(Cancel(sequence))
             self._end(sequence)
 
-    def _hand_out(self, stream: EventStream | VectorStream, part: SequenceEvents) -> None:
+    def _hand_out(self, stream: _Stream, part: SequenceEvents) -> None:
         if part.events and isinstance(stream, EventStream):
             stream.push(part.events)
         if part.error is not None:

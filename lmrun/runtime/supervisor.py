@@ -30,7 +30,7 @@ from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.streams import Input, Streams
 from lmrun.runtime.timings import Timings
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.worker.frames import PromptReport
+from lmrun.worker.frames import PromptReport, Rendered, Tokenized
 
 RETRY_LOADING_S = 1
 RETRY_FAILED_S = 10
@@ -144,6 +144,22 @@ class Supervisor:
     async def score(self, query: str, documents: Sequence[str]) -> Scores:
         """How well each document fits. Raises ModelNotReady when no worker can take it now."""
         return await self._ready_streams().score(query, documents)
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool = False
+    ) -> Tokenized:
+        """The tokens of a text. Raises ModelNotReady when no worker can take it now."""
+        return await self._ready_streams().tokenize(
+            text, add_special=add_special, parse_special=parse_special, with_pieces=with_pieces
+        )
+
+    async def detokenize(self, tokens: Sequence[int]) -> bytes:
+        """The text of tokens. Raises ModelNotReady when no worker can take it now."""
+        return await self._ready_streams().detokenize(tokens)
+
+    async def render(self, prompt: Prompt) -> Rendered:
+        """What a prompt is to the model. Raises ModelNotReady when no worker can take it now."""
+        return await self._ready_streams().render(prompt)
 
     def set_threads(self, threads: int) -> None:
         """Grant CPU threads; 0 while it needs none."""

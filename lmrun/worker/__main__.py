@@ -19,13 +19,16 @@ from lmrun.worker import hygiene
 from lmrun.worker.connection import Connection
 from lmrun.worker.frames import (
     Cancel,
+    Detokenize,
     Embed,
     Generate,
     Load,
     Loaded,
     LoadFailed,
     LoadProgress,
+    Render,
     Score,
+    Tokenize,
     ToWorker,
 )
 from lmrun.worker.loading import load_model
@@ -95,7 +98,7 @@ class _Reader:
         match frame:
             case Load():
                 os._exit(_complain("a second Load"))
-            case Generate() | Embed() | Score():
+            case Generate() | Embed() | Score() | Tokenize() | Detokenize() | Render():
                 self._inbox.put(Accepted(frame.id))
                 self._require_preparer().submit(frame)
             case Cancel():

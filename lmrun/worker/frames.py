@@ -79,8 +79,34 @@ class Score(msgspec.Struct, frozen=True, tag="score"):
     documents: tuple[str, ...]
 
 
+class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
+    """Say which tokens a text has. `add_special`: with BOS/EOS where the model wants them.
+    `parse_special`: markup becomes its token. `with_pieces`: what each token says, too."""
+
+    id: int
+    text: str
+    add_special: bool
+    parse_special: bool
+    with_pieces: bool = False
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):
+    """Say which text tokens have, special ones included."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Render(msgspec.Struct, frozen=True, tag="render"):
+    """Say what the model's template makes of a conversation, and how many tokens a prompt has."""
+
+    id: int
+    prompt: Prompt
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Drop a sequence, or an `Embed` or `Score`. No frame about it follows the next Step."""
+    """Drop what has this id, a sequence or anything else. No frame about it follows the next
+    Step."""
 
     id: int
 
@@ -144,8 +170,37 @@ class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
     is_last: bool
 
 
-ToWorker = Load | Generate | Embed | Score | Cancel | Threads | Close
-FromWorker = LoadProgress | Loaded | LoadFailed | Step | Embedded
+class Tokenized(msgspec.Struct, frozen=True, tag="tokenized"):
+    """The answer to `Tokenize`. `pieces`: bytes, perhaps part of a character; none if not asked
+    for. An error comes in a Step instead."""
+
+    id: int
+    tokens: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+
+
+class Detokenized(msgspec.Struct, frozen=True, tag="detokenized"):
+    """The answer to `Detokenize`. An error comes in a Step instead."""
+
+    id: int
+    text: bytes
+
+
+class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
+    """The answer to `Render`. `text`: of a conversation; of other prompts, nothing: who asks has
+    it. An error comes in a Step instead."""
+
+    id: int
+    text: str
+    tokens: int
+
+
+Question = Tokenize | Detokenize | Render
+"""Asked of the vocabulary and the template alone: nothing is computed by the model."""
+Reply = Tokenized | Detokenized | Rendered
+
+ToWorker = Load | Generate | Embed | Score | Question | Cancel | Threads | Close
+FromWorker = LoadProgress | Loaded | LoadFailed | Step | Embedded | Reply
 
 _encoder = msgspec.msgpack.Encoder()
 

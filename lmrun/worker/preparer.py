@@ -16,8 +16,9 @@ from lmrun.engines.base import ModelInfo, SequenceSpec
 from lmrun.errors import LmrunError
 from lmrun.worker.embedding.inputs import make_job
 from lmrun.worker.embedding.jobs import Job
-from lmrun.worker.frames import Embed, Generate, Score, WireError
+from lmrun.worker.frames import Embed, Generate, Question, Reply, Score, WireError
 from lmrun.worker.prompts import PromptMaker, Tokenizer
+from lmrun.worker.questions import answer
 from lmrun.worker.rendering.client import TemplateRenderer
 from lmrun.worker.rendering.exchange import Template
 from lmrun.worker.wire_errors import to_wire
@@ -29,6 +30,10 @@ class Prepared:
 
     spec: SequenceSpec
     text: PromptText | None = None
+
+    @property
+    def id(self) -> int:
+        return self.spec.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,23 @@ class Unprepared:
     error: WireError
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question's answer, ready to go out."""
+
+    reply: Reply
+
+    @property
+    def id(self) -> int:
+        return self.reply.id
+
+
+Wanted = Generate | Embed | Score | Question
+Outcome = Prepared | Job | Answered | Unprepared
+
+
 class Preparer:
-    """Prepares sequences first come, first served, and hands each to `deliver`.
+    """Prepares what is wanted first come, first served, and hands each to `deliver`.
 
     `prewarm`: system prompts whose beginnings are prepared before anything else.
     """
@@ -55,7 +75,7 @@ class Preparer:
     def __init__(
         self,
         model: Tokenizer,
-        deliver: Callable[[Prepared | Prewarmed | Job | Unprepared], None],
+        deliver: Callable[[Outcome | Prewarmed], None],
         prewarm: tuple[str, ...] = (),
     ) -> None:
         self._model = model
@@ -63,7 +83,7 @@ class Preparer:
         self._renderer = make_renderer(model.info)
         self._prompts = PromptMaker(model, self._renderer)
         self._prewarm = prewarm
-        self._queue: SimpleQueue[Generate | Embed | Score | None] = SimpleQueue()
+        self._queue: SimpleQueue[Wanted | None] = SimpleQueue()
         self._wanted: set[int] = set()
         self._thread = threading.Thread(target=self._run, name="preparer", daemon=True)
 
@@ -71,7 +91,7 @@ class Preparer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, wanted: Generate | Embed | Score) -> None:
+    def submit(self, wanted: Wanted) -> None:
         """Queue a request. Callable from any thread."""
         self._wanted.add(wanted.id)
         self._queue.put(wanted)
@@ -99,11 +119,15 @@ class Preparer:
         if self._renderer is not None:
             self._renderer.close()
 
-    def _prepare(self, wanted: Generate | Embed | Score) -> Prepared | Job | Unprepared:
+    def _prepare(self, wanted: Wanted) -> Outcome:
         try:
-            if isinstance(wanted, Generate):
-                return Prepared(*self._prompts.make_spec(wanted))
-            return make_job(self._model, wanted)
+            match wanted:
+                case Generate():
+                    return Prepared(*self._prompts.make_spec(wanted))
+                case Embed() | Score():
+                    return make_job(self._model, wanted)
+                case _:
+                    return Answered(answer(self._model, self._prompts, wanted))
         except LmrunError as error:
             return Unprepared(wanted.id, to_wire(error))
 

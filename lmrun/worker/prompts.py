@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from lmrun.chat.events import PromptText
-from lmrun.chat.messages import Conversation, Message, Prompt, mark_images
+from lmrun.chat.messages import Conversation, Message, Prompt, RawPrompt, TokenPrompt, mark_images
 from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
 from lmrun.errors import (
     ContextOverflow,
@@ -46,6 +46,8 @@ class Tokenizer(Protocol):
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]: ...
 
     def count_at_least(self, text: str) -> int: ...
+
+    def detokenize(self, tokens: Sequence[int]) -> bytes: ...
 
     def prepare_prompt(
         self, pieces: Sequence[str | bytes], *, add_special: bool
@@ -90,7 +92,7 @@ class PromptMaker:
         if generate.draft_model is not None:
             self._model.prepare_draft_model(generate.draft_model)
         policy = prediction.context_overflow_policy
-        read = self._read(generate.prompt, must_fit=policy == "stopAtLimit")
+        read = self.read(generate.prompt, must_fit=policy == "stopAtLimit")
         if not read.tokens:
             raise InvalidParameter("The prompt is empty.", param="prompt")
         keep = 0
@@ -106,13 +108,13 @@ class PromptMaker:
             constraint=constraint,
             reveals_special=generate.reveals_special,
         )
-        return spec, report(read.text, generate.reports_prompt)
+        return spec, self._report(generate, read)
 
     def make_prewarm(self, id: int, system_prompt: str) -> SequenceSpec:
         """The beginning that all conversations with `system_prompt` share, to be computed once."""
         system = Message(role="system", content=system_prompt)
         variants = [
-            self._read(Conversation((system, Message(role="user", content=text)))).tokens
+            self.read(Conversation((system, Message(role="user", content=text)))).tokens
             for text in ("a", "B")
         ]
         shared = _common_beginning(*variants)
@@ -120,7 +122,15 @@ class PromptMaker:
             raise TemplateFailed("The model's chat template does not begin with a system prompt.")
         return SequenceSpec(id, tuple(shared), PredictionConfig(max_tokens=0))
 
-    def _read(self, prompt: Prompt, *, must_fit: bool = False) -> Read:
+    def read(self, prompt: Prompt, *, must_fit: bool = False) -> Read:
+        """The tokens of a prompt, and its text unless it came without one.
+
+        Raises RequestError and TemplateFailed; with `must_fit` also ContextOverflow, at once, for a
+        text that is far too long.
+        """
+        if isinstance(prompt, TokenPrompt):
+            _require_known(prompt.tokens, self._model.info)
+            return Read("", prompt.tokens)
         images = prompt.images if isinstance(prompt, Conversation) else ()
         marker = f"image-{secrets.token_hex(16)}" if images else ""
         text = self._make_text(prompt, marker)
@@ -160,10 +170,16 @@ class PromptMaker:
         if first_user is None:
             return 0
         beginning = msgspec.structs.replace(prompt, messages=prompt.messages[: first_user + 1])
-        return len(_common_beginning(self._read(beginning).tokens, tokens))
+        return len(_common_beginning(self.read(beginning).tokens, tokens))
 
-    def _make_text(self, prompt: Prompt, marker: str) -> str:
-        if not isinstance(prompt, Conversation):
+    def _report(self, generate: Generate, read: Read) -> PromptText | None:
+        text = read.text
+        if isinstance(generate.prompt, TokenPrompt) and generate.reports_prompt != "nothing":
+            text = self._model.detokenize(read.tokens).decode(errors="replace")
+        return report(text, generate.reports_prompt)
+
+    def _make_text(self, prompt: Conversation | RawPrompt, marker: str) -> str:
+        if isinstance(prompt, RawPrompt):
             return prompt.text
         if self._renderer is None:
             raise TemplateFailed(
@@ -198,6 +214,16 @@ def interleave(text: str, marker: str, images: Sequence[bytes]) -> list[str | by
     for image, following in zip(images, texts[1:], strict=True):
         pieces += (image, following)
     return pieces
+
+
+def _require_known(tokens: Sequence[int], info: ModelInfo) -> None:
+    wrong = next((token for token in tokens if not 0 <= token < info.vocab_size), None)
+    if wrong is not None:
+        raise InvalidParameter(
+            f"prompt: the vocabulary has no token {wrong}.",
+            param="prompt",
+            hint=f"Token ids go from 0 to {info.vocab_size - 1}.",
+        )
 
 
 def _common_beginning(first: Sequence[int], second: Sequence[int]) -> list[int]:

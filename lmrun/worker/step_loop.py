@@ -25,9 +25,9 @@ from lmrun.engines.base import (
 from lmrun.errors import EngineError, LmrunError
 from lmrun.worker.assembly.generation import Echo, Generation
 from lmrun.worker.embedding.jobs import Failure, Job, Jobs
-from lmrun.worker.frames import Cancel, Close, Embedded, Step, Threads
+from lmrun.worker.frames import Cancel, Close, Embedded, Reply, Step, Threads
 from lmrun.worker.outgoing import Outgoing
-from lmrun.worker.preparer import Prepared, Prewarmed, Unprepared
+from lmrun.worker.preparer import Answered, Outcome, Prepared, Prewarmed, Unprepared
 from lmrun.worker.wire_errors import to_wire
 
 _LONG_S = 1.0
@@ -41,7 +41,7 @@ class Accepted:
     id: int
 
 
-Command = Accepted | Prepared | Prewarmed | Job | Unprepared | Cancel | Threads | Close
+Command = Accepted | Outcome | Prewarmed | Cancel | Threads | Close
 
 
 class StepLoop:
@@ -51,7 +51,7 @@ class StepLoop:
         self,
         model: LoadedModel,
         inbox: SimpleQueue[Command],
-        send: Callable[[Step | Embedded], None],
+        send: Callable[[Step | Embedded | Reply], None],
     ) -> None:
         self._model = model
         self._inbox = inbox
@@ -134,27 +134,33 @@ class StepLoop:
             case Accepted(id):
                 self._preparing.add(id)
                 self._outgoing.hurry()
-            case Prepared(spec, text):
-                self._add(spec, text)
             case Prewarmed(spec):
                 self._prewarm(spec)
-            case Job():
-                self._add_job(command)
-            case Unprepared(id, error):
-                if id in self._preparing:
-                    self._preparing.discard(id)
-                    self._outgoing.fail(id, error)
             case Cancel(id):
                 self._cancel(id)
             case Threads(count):
                 self._model.set_threads(count)
             case Close():
                 self._is_closing = True
+            case _:
+                self._receive(command)
+
+    def _receive(self, outcome: Outcome) -> None:
+        if outcome.id not in self._preparing:
+            return  # cancelled in the meantime
+        self._preparing.discard(outcome.id)
+        match outcome:
+            case Prepared(spec, text):
+                self._add(spec, text)
+            case Job():
+                self._add_job(outcome)
+            case Answered(reply):
+                self._send(reply)
+                self._outgoing.hurry()
+            case Unprepared(id, error):
+                self._outgoing.fail(id, error)
 
     def _add(self, spec: SequenceSpec, text: PromptText | None) -> None:
-        if spec.id not in self._preparing:
-            return  # cancelled in the meantime
-        self._preparing.discard(spec.id)
         try:
             self._model.add(spec)
         except LmrunError as error:
@@ -170,9 +176,6 @@ class StepLoop:
         )
 
     def _add_job(self, job: Job) -> None:
-        if job.id not in self._preparing:
-            return  # cancelled in the meantime
-        self._preparing.discard(job.id)
         try:
             self._jobs.add(job)
         except LmrunError as error:

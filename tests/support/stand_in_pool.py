@@ -6,15 +6,18 @@ For what a real worker cannot hold still: a request in the queue, one in its pre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
-from lmrun.chat.request import Prompt
+from lmrun.chat.request import Prompt, Request
 from lmrun.engines.base import ModelInfo
 from lmrun.errors import LmrunError, ModelNotFound
+from lmrun.runtime.answers.texts import Rendered, Tokens
+from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
@@ -76,6 +79,39 @@ class StandInLease:
             # Clean-up that waits, as a real one may.
             await asyncio.sleep(0)
             pool.open_generators -= 1
+
+    async def embed(
+        self, inputs: Sequence[str | Sequence[int]], dimensions: int | None = None
+    ) -> Vectors:
+        vectors = array("f", [1.0, *[0.0] * ((dimensions or 4) - 1)] * len(inputs))
+        await self._pool.reach("prefill")
+        return Vectors(vectors.tobytes(), len(inputs), 3 * len(inputs))
+
+    async def score(self, query: str, documents: Sequence[str]) -> Scores:
+        await self._pool.reach("prefill")
+        return Scores(tuple(map(float, range(len(documents)))), 5 * len(documents))
+
+    async def render(self, request: Request) -> Rendered:
+        self._pool.prompts.append(request)
+        await self._pool.reach("prefill")
+        return Rendered("rendered", 3)
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        self._pool.prompts.append(prompt)
+        await self._pool.reach("prefill")
+        return 3
+
+    async def tokenize(
+        self, text: str, *, add_special: bool, parse_special: bool, with_pieces: bool = False
+    ) -> Tokens:
+        await self._pool.reach("prefill")
+        data = text.encode()
+        pieces = tuple(bytes([byte]) for byte in data) if with_pieces else ()
+        return Tokens(tuple(data), pieces)
+
+    async def detokenize(self, tokens: Sequence[int]) -> bytes:
+        await self._pool.reach("prefill")
+        return bytes(token % 256 for token in tokens)
 
 
 class StandInPool:

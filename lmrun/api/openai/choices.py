@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from lmrun.api.serving import Lease
+from lmrun.api.serving import Generating
 from lmrun.chat.events import Event
 from lmrun.chat.request import Prompt
 from lmrun.runtime.spec import InstanceSpec
@@ -19,7 +19,7 @@ _SEEDS = 2**32
 
 
 async def generate_choices(
-    lease: Lease, prompt: Prompt, prediction: PredictionConfig, count: int
+    lease: Generating, prompt: Prompt, prediction: PredictionConfig, count: int
 ) -> AsyncGenerator[tuple[int, Event], None]:
     """The events of `count` generations, each with the index of its choice.
 

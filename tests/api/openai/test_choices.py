@@ -11,7 +11,8 @@ import pytest
 
 from lmrun.api.openai.choices import generate_choices, vary
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, Usage
-from lmrun.chat.messages import Prompt, RawPrompt
+from lmrun.chat.messages import RawPrompt
+from lmrun.chat.request import Prompt
 from lmrun.errors import EngineError
 from lmrun.runtime.instance import Instance
 from lmrun.settings.load import LoadConfig
