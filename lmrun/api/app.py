@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lmrun.api.body import parse_json, read_body
 from lmrun.api.door import Door
+from lmrun.api.envelope import OPENAI, Envelope
 from lmrun.api.errors import MethodNotAllowed, RouteNotFound
 from lmrun.api.http.boundary import Boundary, request_id
 from lmrun.api.http.disconnect import run_while_connected
@@ -45,12 +46,24 @@ def build_app(pool: Pool, door: Callable[[], Door], extra_routes: Sequence[Route
     """The application of the HTTP port. `door` is asked at each request."""
     routes = make_routes(pool, extra_routes)
     open_paths = frozenset(route.path for route in routes if route.scope is None)
-    return Boundary(Gate(make_router(routes), door, open_paths, Throttle()))
+    gate = Gate(make_router(routes), door, open_paths, Throttle())
+    return Boundary(gate, make_envelope_finder(routes))
 
 
 def build_socket_app(routes: Sequence[Route]) -> ASGIApp:
     """The application of a socket whose file permissions are its door."""
-    return Boundary(make_router(routes))
+    return Boundary(make_router(routes), make_envelope_finder(routes))
+
+
+def make_envelope_finder(routes: Sequence[Route]) -> Callable[[str], Envelope]:
+    """How errors on a path are written, whatever its method: also those before any routing."""
+    special = {route.path: route.envelope for route in routes if route.envelope is not OPENAI}
+    rules = [(routing.compile_path(path)[0], envelope) for path, envelope in special.items()]
+
+    def find(path: str) -> Envelope:
+        return next((envelope for rule, envelope in rules if rule.match(path)), OPENAI)
+
+    return find
 
 
 def make_router(routes: Sequence[Route]) -> ASGIApp:

@@ -14,13 +14,11 @@ from lmrun import __version__
 from lmrun.api.errors import (
     BodyInvalid,
     BodyStalled,
-    ErrorEnvelope,
     FramingRefused,
     HostRefused,
     MediaTypeRefused,
     TooManyAttempts,
     UpgradeRefused,
-    to_status,
 )
 from lmrun.api.routes import Response, Route
 from lmrun.errors import (
@@ -91,7 +89,7 @@ def _make_operation(route: Route, references: dict[Any, dict[str, Any]]) -> dict
                 str(status): _show_responses(responses, references)
                 for status, responses in route.responses.items()
             },
-            **_show_errors(route, references[ErrorEnvelope]),
+            **_show_errors(route, references[route.envelope.type]),
         },
     }
     if route.request is not None:
@@ -131,7 +129,7 @@ def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
     codes: dict[int, set[str]] = {}
     for kind in kinds:
         code = "internal_error" if kind is LmrunError else kind.code
-        codes.setdefault(_status(kind), set()).add(code)
+        codes.setdefault(route.envelope.to_status(kind), set()).add(code)
     return {
         str(status): {
             "description": "`error.code`: " + ", ".join(sorted(codes[status])),
@@ -141,14 +139,11 @@ def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _status(kind: type[LmrunError]) -> int:
-    return to_status(kind.__new__(kind))
-
-
 def _make_schemas(routes: Sequence[Route]) -> tuple[dict[str, Any], dict[Any, dict[str, Any]]]:
     """The components, and per type the schema that refers to them."""
-    types: dict[Any, None] = {ErrorEnvelope: None}
+    types: dict[Any, None] = {}
     for route in routes:
+        types[route.envelope.type] = None
         if route.request is not None:
             types[route.request] = None
         for responses in route.responses.values():

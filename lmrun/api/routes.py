@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 from starlette.types import ASGIApp
 
+from lmrun.api.envelope import OPENAI, Envelope
 from lmrun.errors import LmrunError
 
 Method = Literal["GET", "POST", "DELETE"]
-Scope = Literal["inference"]
+Scope = Literal["inference", "models", "tools", "admin"]
+"""What a key can be good for: generating and reading about models; loading and unloading them, and
+the server's state; running tools; everything, prompts of others and metrics included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,9 @@ class Route:
 
     `path` is Starlette's (`{id:path}`), `scope` what an API key must grant (None: open to
     callers without one), `request` the body's type, `query` the parameters it understands,
-    `responses` the good answers, `errors` what its handler raises beyond the common ones.
+    `responses` the good answers, `errors` what its handler raises beyond the common ones,
+    `envelope` how errors on its path are written.
+    `is_endless`: its stream ends with its client only, so no limit on time is meant for it.
     """
 
     method: Method
@@ -65,3 +70,5 @@ class Route:
     query: tuple[str, ...] = ()
     responses: Mapping[int, tuple[Response, ...]] = field(default_factory=dict)
     errors: tuple[type[LmrunError], ...] = ()
+    envelope: Envelope = OPENAI
+    is_endless: bool = False

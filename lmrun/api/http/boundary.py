@@ -9,26 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lmrun.api.errors import (
-    ErrorBody,
-    Headers,
-    internal_error,
-    to_body,
-    to_headers,
-    to_json,
-    to_status,
-)
+from lmrun.api.envelope import OPENAI, Envelope
+from lmrun.api.errors import ErrorBody, Headers, internal_error, to_body, to_headers
 from lmrun.errors import LmrunError
 
 log = logging.getLogger("lmrun.api")
 
 _REQUEST_ID = "lmrun.request_id"
 _EXTRA_HEADERS = "lmrun.extra_headers"
+_ENVELOPE = "lmrun.envelope"
 
 DISCARD_S = 2.0
 DISCARD_BYTES = 64 * 2**20
@@ -47,23 +42,34 @@ def extra_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     return cast("list[tuple[bytes, bytes]]", scope[_EXTRA_HEADERS])
 
 
-class Boundary:
-    """Around everything of one listener."""
+def envelope_of(scope: Scope) -> Envelope:
+    """How errors of this request are written."""
+    return cast(Envelope, scope[_ENVELOPE])
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class Boundary:
+    """Around everything of one listener. `find_envelope`: how errors on a path are written, known
+    before any route is chosen."""
+
+    def __init__(
+        self, app: ASGIApp, find_envelope: Callable[[str], Envelope] = lambda path: OPENAI
+    ) -> None:
         self._app = app
+        self._find_envelope = find_envelope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        envelope = self._find_envelope(scope["path"])
+        exchange = _Exchange(scope, receive, send, envelope)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             return
         except LmrunError as error:
-            await exchange.refuse(to_status(error), to_body(error), to_headers(error))
+            status = envelope.to_status(type(error))
+            await exchange.refuse(status, to_body(error), to_headers(error))
         except Exception:  # The outermost boundary: whatever it is, the client gets an answer.
             log.exception("request %s failed", exchange.id)
             await exchange.refuse(500, internal_error(exchange.id), ())
@@ -72,18 +78,22 @@ class Boundary:
 class _Exchange:
     """One request's way in and out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, envelope: Envelope) -> None:
         self.id = f"req_{secrets.token_hex(8)}"
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._envelope = envelope
         self._is_read = False
         self._has_started = False
         scope[_REQUEST_ID] = self.id
+        scope[_ENVELOPE] = envelope
         scope[_EXTRA_HEADERS] = [
             (b"x-request-id", self.id.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
+        if envelope.id_header is not None:
+            extra_headers(scope).append((envelope.id_header.encode(), self.id.encode()))
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -109,7 +119,7 @@ class _Exchange:
                 await self._send({"type": "websocket.close", "code": 4000 + status})
                 return
             prefix = "websocket.http"
-        content = to_json(body)
+        content = self._envelope.write(body, status, self.id)
         head = (
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
