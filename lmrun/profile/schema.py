@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from lmrun.settings.base import Settings
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.settings.quantities import Size
+from lmrun.settings.quantities import Duration, Size
 from lmrun.settings.secret import Secret
 from lmrun.settings.sources import check_source
 
@@ -49,7 +49,6 @@ PLANNED: dict[str, str] = {
     "checks": "the declarative lifecycle",
     "server.jit": "the declarative lifecycle",
     "server.memory": "the declarative lifecycle",
-    "server.compat": "the complete API",
     "models.*.instances": "the declarative lifecycle",
     "models.*.ttl": "the declarative lifecycle",
     "models.*.rollout": "the declarative lifecycle",
@@ -59,7 +58,6 @@ PLANNED: dict[str, str] = {
 
 PLANNED_VALUES: dict[str, dict[str, str]] = {
     "models.*.state": {"on_demand": "the declarative lifecycle"},
-    "server.api_keys.*.scopes.*": dict.fromkeys(("models", "tools", "admin"), "the complete API"),
 }
 """Values of the design that have not landed, by their field."""
 
@@ -114,6 +112,9 @@ def _check_source(source: str) -> str:
     return check_source(source)
 
 
+KeyScope = Literal["inference", "models", "tools", "admin"]
+
+
 class ApiKey(Settings):
     """A client's key for the HTTP port."""
 
@@ -121,8 +122,11 @@ class ApiKey(Settings):
     key: Secret = Field(
         description="A reference to the key, ${env:NAME} or ${file:path}; never the key itself."
     )
-    scopes: Annotated[tuple[Literal["inference"], ...], Field(min_length=1, strict=False)] = Field(
-        ("inference",), description="What the key may do."
+    scopes: Annotated[tuple[KeyScope, ...], Field(min_length=1, strict=False)] = Field(
+        ("inference",),
+        description="What the key may do: `inference`: use models and list them; `models`: load and "
+        "unload them, see the server's state; `tools`: run tools; `admin`: everything, the prompts "
+        "of others included.",
     )
 
 
@@ -137,6 +141,43 @@ class Limits(Settings):
         description="Largest request body.",
         # The schema is for the text, where a size has a unit.
         json_schema_extra={"default": "32MiB"},
+    )
+    connections: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1024, description="Connections that may be open at a time; beyond it the answer is 503."
+    )
+    streams_per_key: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        8, description="Requests of one API key that are answered at a time; beyond it, 429."
+    )
+    request_time: Annotated[Duration, Field(gt=0)] = Field(
+        1800.0,
+        description="Longest time for an answer, its stream included; beyond it the answer is "
+        "504, or ends with an error.",
+        json_schema_extra={"default": "30m"},
+    )
+
+
+class Compat(Settings):
+    """What is done for clients that expect less strictness."""
+
+    unknown_parameters: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="`warn`: parameters that nobody knows are passed over, and named in the log "
+        "and the header `x-lmrun-ignored-parameters`; `refuse`: the answer is 400.",
+    )
+
+
+class LogConfig(Settings):
+    """What the server writes to its standard error, in the background to `logs/server.log` in
+    LMRUN_HOME."""
+
+    level: Literal["error", "warning", "info"] = Field(
+        "info", description="The least important kind written; each request is an `info`."
+    )
+    format: Literal["text", "json"] = Field(
+        "text", description="`json`: a JSON object per line, for machines."
+    )
+    prompts: bool = Field(
+        False, description="Also every prompt as a model saw it, and what the model wrote."
     )
 
 
@@ -162,6 +203,8 @@ class ServerConfig(Settings):
         (), description="Further Host names that clients may use (containers, LAN names)."
     )
     limits: Limits = Field(Limits(), description="Bounds of requests and queues.")
+    compat: Compat = Field(Compat(), description="For clients that are less strict.")
+    log: LogConfig = Field(LogConfig(), description="The server's log.")
 
 
 class ModelConfig(Settings):

@@ -49,9 +49,17 @@ WRONG = {
         M + "    state: on_demand\n",
         "main.yaml:5:12: models.m.state: is not supported by this version of lmrun",
     ),
-    "planned scope": (
-        V + 'server: {api_keys: [{name: a, key: "${env:K}", scopes: [admin]}]}\n',
-        "main.yaml:2:57: server.api_keys[0].scopes[0]: is not supported by this version",
+    "unknown scope": (
+        V + 'server: {api_keys: [{name: a, key: "${env:K}", scopes: [root]}]}\n',
+        "main.yaml:2:57: server.api_keys[0].scopes[0]: must be `inference`, `models`,",
+    ),
+    "unknown leniency": (
+        V + "server: {compat: {unknown_parameters: ignore}}\n",
+        "main.yaml:2:39: server.compat.unknown_parameters: must be",
+    ),
+    "time without a unit": (
+        V + "server: {limits: {request_time: 30}}\n",
+        "main.yaml:2:33: server.limits.request_time: ",
     ),
     "planned source": (
         V + "models: {m: {source: hf:org/repo}}\n",
