@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lmrun.catalog.description import ModelFile, describe_file
 from lmrun.catalog.entries import CatalogEntry, make_entries
-from lmrun.catalog.folders import find_files
+from lmrun.catalog.folders import find_files, find_publisher
 from lmrun.catalog.gguf import find_parts
 from lmrun.catalog.gguf_header import GgufHeader, describe, read_header
 from lmrun.catalog.gguf_reader import open_window, parse_container
@@ -58,6 +59,7 @@ class Catalog:
         self._home = home
         self._environment = os.environ if environment is None else environment
         self._index = CatalogIndex(home.catalog_index)
+        self._described: dict[LocatedModel, ModelFile] = {}
 
     def locate(self, source: Source) -> LocatedModel | None:
         """Where the source's file lies; None for a package's file that must be fetched first.
@@ -97,6 +99,21 @@ class Catalog:
         self._index.keep_only(file.path for file in files)
         self._index.save()
         return entries
+
+    def describe(self, located: LocatedModel) -> ModelFile:
+        """What the file says of itself; read once for each state it is seen in. Raises
+        ModelInvalid."""
+        known = self._described.get(located)
+        if known is None:
+            known = describe_file(located.path, located.size)
+            self._described = {
+                other: file for other, file in self._described.items() if other.path != located.path
+            } | {located: known}
+        return known
+
+    def find_publisher(self, path: Path) -> str | None:
+        """Who published the file, by the folder it lies in; None where that says nothing."""
+        return find_publisher(path, self._home, self._environment)
 
     def estimate_memory(
         self, files: LoadFiles, load: LoadConfig, *, strict: bool = False

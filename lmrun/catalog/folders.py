@@ -50,6 +50,19 @@ def find_files(home: Home, environment: Mapping[str, str]) -> Iterator[FoundFile
             yield file
 
 
+def find_publisher(path: Path, home: Home, environment: Mapping[str, str]) -> str | None:
+    """Who published the file, by its folder; None outside the places where models are kept."""
+    user_home = Path(environment.get("HOME") or Path.home())
+    for root in (home.models, *_lm_studio_folders(user_home)):
+        if path.is_relative_to(root) and len(parts := path.relative_to(root).parts) > 2:
+            return parts[0]
+    hub = _hub_cache(environment, user_home)
+    if path.is_relative_to(hub):
+        _, *names = path.relative_to(hub).parts[0].split("--")
+        return names[0] if len(names) > 1 else None
+    return None
+
+
 def _find_published(root: Path, origin: Origin) -> Iterator[FoundFile]:
     """Files as `<publisher>/<model>/<file>`, LM Studio's layout and ours."""
     for path in _walk(root, MAX_DEPTH):

@@ -42,6 +42,7 @@ from lmrun.store.generations import Generations
 log = logging.getLogger("lmrun.reconcile")
 
 RESYNC_S = 30.0
+_BY_HAND = "POST /api/v1/models/load loads it, as does `lmrun apply`."
 SERVER_SLOT = ""
 """The slot of actions on the listener: no identifier is empty."""
 
@@ -52,6 +53,7 @@ class _Running:
     model: DesiredModel | None
     task: asyncio.Task[None]
     is_cancelled: bool = False
+    is_by_hand: bool = False
 
 
 class Reconciler:
@@ -78,6 +80,8 @@ class Reconciler:
         self._running: dict[str, _Running] = {}
         self._files_moved = False
         self._failed_before: frozenset[str] = frozenset()
+        self.left_alone: frozenset[str] = frozenset()
+        """Instances that a client loaded or unloaded: as they are until a profile is accepted."""
         self.failures: dict[str, Failure] = {}
         self.loaded: LoadedProfile | None = None
         self.desired: Desired | None = None
@@ -100,6 +104,8 @@ class Reconciler:
             return None
         if model.config.state == "absent":
             return ModelNotReady(f"Model {name!r} is declared `state: absent`.")
+        if model.identifier in self.left_alone and model.identifier not in self._running:
+            return ModelNotReady(f"Model {name!r} was unloaded by a client.", hint=_BY_HAND)
         failure = self.failures.get(model.identifier)
         if failure is not None:
             return ModelNotReady(f"Model {name!r} cannot be loaded: {failure.error}")
@@ -117,8 +123,25 @@ class Reconciler:
         return make_plan(desired, observed, self.generation)
 
     def plan_now(self) -> Plan:
-        """What is still to be done for the accepted profile."""
-        return make_plan(self.desired, self._observe(), self.generation)
+        """What is still to be done for the accepted profile, but for what is left alone."""
+        plan = make_plan(self.desired, self._observe(), self.generation)
+        actions = (action for action in plan.actions if _slot(action) not in self.left_alone)
+        return Plan(plan.base_generation, tuple(actions))
+
+    def start_by_hand(self, action: Action, model: DesiredModel | None) -> asyncio.Task[None]:
+        """Do what a client asks for, and leave that instance alone until a profile is accepted.
+
+        A failure gives it back. Raises ModelNotReady while it is being changed already.
+        """
+        slot = action.target
+        if slot in self._running:
+            raise ModelNotReady(f"{slot!r} is being loaded or unloaded.", retry_after_s=1)
+        self.left_alone |= {slot}
+        work = self._executor.run(action, None, model, self.loaded, self._followers.tell)
+        task = asyncio.create_task(work, name=f"{action.kind} {slot} by hand")
+        self._running[slot] = _Running(action, model, task, is_by_hand=True)
+        task.add_done_callback(lambda _: self._finish_by_hand(slot, task))
+        return task
 
     async def accept(self, loaded: LoadedProfile, *, generation: int | None = None) -> int:
         """Make `loaded` the desired state and return its generation. Raises StoreError.
@@ -148,6 +171,7 @@ class Reconciler:
         self._generations.set_resting(True)
         self.loaded, self.desired = None, None
         self.failures.clear()
+        self.left_alone = frozenset()
         self.wake()
         with self._followers.subscribe() as events:
             while self._running or self._pool.instances:
@@ -178,6 +202,7 @@ class Reconciler:
         self._generations.set_resting(False)
         self.loaded, self.desired, self.generation = loaded, desired, generation
         self.failures.clear()
+        self.left_alone = frozenset()
         self._failed_before = frozenset(
             name for name, it in self._pool.instances.items() if it.state == "failed"
         )
@@ -222,12 +247,16 @@ class Reconciler:
     def _cancel_stale(self) -> None:
         """Stop loading what is no longer wanted like that. An unload is let finish."""
         for running in self._running.values():
-            if running.model is None or running.is_cancelled:
-                continue
-            wanted = self._wanted(running.action.target)
-            if wanted is None or not wanted.is_same_wish(running.model):
+            if not running.is_cancelled and self._is_stale(running):
                 running.is_cancelled = True
                 running.task.cancel()
+
+    def _is_stale(self, running: _Running) -> bool:
+        target = running.action.target
+        if running.model is None or running.is_by_hand:
+            return running.model is not None and target not in self.left_alone
+        wanted = self._wanted(target)
+        return wanted is None or not wanted.is_same_wish(running.model)
 
     def _start_due(self) -> None:
         actions = {_slot(action): action for action in self.plan_now().actions}
@@ -262,6 +291,12 @@ class Reconciler:
         self._files_moved = True
         self.wake()
         self._on_change()
+
+    def _finish_by_hand(self, slot: str, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            log.error("%s: %s", task.get_name(), None if task.cancelled() else task.exception())
+            self.left_alone -= {slot}
+        self._finish(slot)
 
     async def _perform(self, slot: str, action: Action) -> None:
         started_s = time.monotonic()

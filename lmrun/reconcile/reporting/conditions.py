@@ -71,10 +71,10 @@ def ready(
     failure: LmrunError | None,
 ) -> Condition:
     """`Ready`: its instance answers requests."""
-    if model.config.state == "absent":
-        return book.note(model.key, "Ready", "False", "DeclaredAbsent")
     if instance is not None and instance.state == "ready":
         return book.note(model.key, "Ready", "True", "Ready")
+    if model.config.state == "absent":
+        return book.note(model.key, "Ready", "False", "DeclaredAbsent")
     if model.error is not None:
         # `Available` tells what is wrong.
         return book.note(model.key, "Ready", "False", "NotAvailable")

@@ -93,20 +93,26 @@ class Reporter:
             return self._book.note(
                 "", "Converged", "False", "InstanceNotReady", ", ".join(sorted(waiting))
             )
-        return self._book.note("", "Converged", "True", "Converged")
+        changed = ", ".join(sorted(self.reconciler.left_alone))
+        message = f"Left as clients changed them: {changed}." if changed else ""
+        return self._book.note("", "Converged", "True", "Converged", message)
 
     def _model(self, model: DesiredModel) -> ModelStatus:
-        instance = self.pool.instances.get(model.identifier)
-        shown = _instance_status(instance, model) if instance is not None else None
+        shown = {
+            name: _instance_status(instance, model)
+            for name, instance in self.pool.instances.items()
+            if name == model.identifier or instance.spec.model_key == model.key
+        }
+        instance = shown.get(model.identifier)
         return ModelStatus(
             key=model.key,
             source=model.config.source,
             state=model.config.state,
             conditions=(
                 conditions.available(self._book, model),
-                conditions.ready(self._book, model, shown, self._failure(model)),
+                conditions.ready(self._book, model, instance, self._failure(model)),
             ),
-            instances=(shown,) if shown is not None else (),
+            instances=tuple(shown.values()),
         )
 
     def _failure(self, model: DesiredModel) -> LmrunError | None:

@@ -1,0 +1,217 @@
+"""The models of the accepted profile: what their files say, loading and unloading by hand.
+
+What a client loads or unloads stays so until a profile is accepted. It knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, Protocol
+
+from lmrun.catalog.catalog import LocatedModel
+from lmrun.catalog.description import ModelFile
+from lmrun.errors import InvalidParameter, ModelInvalid, ModelNotFound, ModelNotReady
+from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.outcome import Action
+from lmrun.reconcile.reconciler import Reconciler
+from lmrun.runtime.instance import Instance
+from lmrun.runtime.pool import Pool
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.load import LoadConfig
+from lmrun.settings.sources import PackageSource
+
+
+class FileReader(Protocol):
+    """The part of the catalog that looks into files."""
+
+    def describe(self, located: LocatedModel) -> ModelFile: ...
+
+    def find_publisher(self, path: Path) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredModel:
+    """A model that can be loaded: `file` is on this machine. `publisher`: empty if unknown."""
+
+    key: str
+    identifier: str
+    load: LoadConfig
+    publisher: str
+    file: ModelFile
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedInstance:
+    """`seconds`: how long the caller waited for it."""
+
+    model: DeclaredModel
+    instance: Instance
+    seconds: float
+
+
+class DeclaredModels:
+    """What clients may see and change of a profile's models."""
+
+    def __init__(self, reconciler: Reconciler, pool: Pool, files: FileReader) -> None:
+        self._reconciler = reconciler
+        self._pool = pool
+        self._files = files
+        self._loads: dict[str, tuple[InstanceSpec, asyncio.Task[None]]] = {}
+
+    async def list(self) -> tuple[DeclaredModel, ...]:
+        """Those whose files are on this machine and no broken ones, by key."""
+        return await asyncio.to_thread(self._describe_all, self._declared)
+
+    async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
+        """An instance of the model `name`, a key or an identifier, with these load settings.
+
+        One that is loaded already and has them is the answer; otherwise another one is loaded.
+        A caller who leaves does not stop it. Raises ModelNotFound for a model that nobody declared
+        or whose file is not here, ModelNotReady while the profile is changing it, InvalidParameter
+        for settings that contradict the profile's, and what a load raises.
+        """
+        started_s = time.monotonic()
+        declared = self._find(name)
+        model = await asyncio.to_thread(self._describe, declared)
+        identifier = self._find_match(declared.key, settings)
+        if identifier is None:
+            identifier = self._start(declared, self._make_spec(declared, settings))
+        if identifier in self._loads:
+            await _wait(identifier, self._loads[identifier][1])
+        instance = self._pool.instances.get(identifier)
+        if instance is None or instance.state != "ready":
+            async with self._pool.acquire(identifier) as lease:
+                instance = lease.instance
+        return LoadedInstance(model, instance, time.monotonic() - started_s)
+
+    async def unload(self, identifier: str) -> None:
+        """End an instance and its streams. Raises ModelNotFound when there is none of that name,
+        ModelNotReady while it is being loaded or unloaded."""
+        instance = self._pool.instances.get(identifier)
+        if instance is None:
+            loaded = ", ".join(sorted(self._pool.instances)) or "none"
+            raise ModelNotFound(
+                f"There is no instance {identifier[:200]!r}.",
+                param="instance_id",
+                hint=f"Loaded: {loaded}.",
+            )
+        action = Action("Unload", identifier, instance.spec.model_key, ())
+        await asyncio.shield(self._reconciler.start_by_hand(action, None))
+
+    @property
+    def _declared(self) -> Sequence[DesiredModel]:
+        desired = self._reconciler.desired
+        return desired.models if desired is not None else ()
+
+    def _find(self, name: str) -> DesiredModel:
+        models = self._declared
+        found = next((it for it in models if name in (it.key, it.identifier)), None)
+        if found is None:
+            known = ", ".join(model.key for model in models) or "none"
+            raise ModelNotFound(
+                f"The profile declares no model {name[:200]!r}.",
+                param="model",
+                hint=f"Declared: {known}.",
+            )
+        if found.error is not None:
+            raise found.error
+        if found.spec is None:
+            raise ModelNotFound(
+                f"The file of {name!r} is not on this machine.",
+                param="model",
+                hint="Applying a profile with `state: loaded` fetches it.",
+            )
+        return found
+
+    def _describe_all(self, models: Sequence[DesiredModel]) -> tuple[DeclaredModel, ...]:
+        described = []
+        for model in models:
+            try:
+                if model.spec is not None and model.error is None:
+                    described.append(self._describe(model))
+            except ModelInvalid:
+                # Broken since the profile was accepted: its load will say so.
+                continue
+        return tuple(described)
+
+    def _describe(self, model: DesiredModel) -> DeclaredModel:
+        spec = model.spec
+        assert spec is not None, "its file is here"
+        file = self._files.describe(LocatedModel(spec.path, spec.size, spec.mtime_ns))
+        if spec.mmproj is not None:
+            file = replace(file, type="vlm", size=file.size + spec.mmproj.size)
+        publisher = _name_publisher(model, self._files.find_publisher(spec.path))
+        return DeclaredModel(model.key, model.identifier, model.config.load, publisher, file)
+
+    def _find_match(self, key: str, settings: Mapping[str, Any]) -> str | None:
+        """An instance of the model, loaded or being loaded, that has these settings."""
+        loading = ((spec, None) for spec, _ in self._loads.values())
+        there = (
+            (instance.spec, instance)
+            for instance in self._pool.instances.values()
+            if instance.state in ("ready", "loading")
+        )
+        for spec, instance in chain(there, loading):
+            if spec.model_key == key and _has(spec, instance, settings):
+                return spec.identifier
+        return None
+
+    def _make_spec(self, model: DesiredModel, settings: Mapping[str, Any]) -> InstanceSpec:
+        assert model.spec is not None, "its file is here"
+        load = model.config.load.model_copy(update=dict(settings))
+        if load.kv_tokens is not None and load.kv_tokens < (load.context_length or 0):
+            raise InvalidParameter(
+                f"`context_length`: the profile gives this model {load.kv_tokens} `kv_tokens`; "
+                "one sequence has to fit.",
+                param="context_length",
+            )
+        return replace(model.spec, identifier=self._free_identifier(model), load=load)
+
+    def _free_identifier(self, model: DesiredModel) -> str:
+        """The declared one, else that with a number."""
+        taken = {*self._pool.instances, *self._loads}
+        taken |= {other.identifier for other in self._declared if other.key != model.key}
+        numbered = (f"{model.identifier}:{number}" for number in count(2))
+        return next(name for name in chain((model.identifier,), numbered) if name not in taken)
+
+    def _start(self, model: DesiredModel, spec: InstanceSpec) -> str:
+        """Begin to load `spec`; its identifier."""
+        name = spec.identifier
+        action = Action("Load", name, spec.model_key, ())
+        task = self._reconciler.start_by_hand(action, replace(model, spec=spec))
+        self._loads[name] = spec, task
+        task.add_done_callback(lambda _: self._loads.pop(name))
+        return name
+
+
+async def _wait(identifier: str, load: asyncio.Task[None]) -> None:
+    """Until it has ended, however that ends; whoever waits may leave."""
+    try:
+        await asyncio.shield(load)
+    except asyncio.CancelledError:
+        if not load.cancelled():
+            raise
+        raise ModelNotReady(
+            f"The load of {identifier!r} was given up: another profile was applied."
+        ) from None
+
+
+def _has(spec: InstanceSpec, instance: Instance | None, settings: Mapping[str, Any]) -> bool:
+    """Whether the instance was loaded with these, chosen or by default."""
+    values = spec.load.model_dump(include=set(settings))
+    if instance is not None and instance.info is not None and "context_length" in values:
+        values["context_length"] = instance.info.context_length
+    return values == dict(settings)
+
+
+def _name_publisher(model: DesiredModel, folder: str | None) -> str:
+    """The key's first part; else the package index, or the folder that the file lies in."""
+    publisher, slash, _ = model.key.partition("/")
+    if slash:
+        return publisher
+    return "pypi" if isinstance(model.source, PackageSource) else folder or ""
