@@ -101,11 +101,15 @@ class ToolCallFailed(msgspec.Struct, frozen=True, tag="tool_call.failure"):
     text: str
 
 
-class ChatEnd(msgspec.Struct, frozen=True, tag="chat.end"):
-    """The last event of a generation that was not cancelled and did not fail."""
+class ChatEnd(msgspec.Struct, frozen=True, omit_defaults=True, tag="chat.end"):
+    """The last event of a generation that was not cancelled and did not fail.
+
+    `stop_string`: the one that ended it, if one did.
+    """
 
     stop_reason: StopReason
     usage: Usage
+    stop_string: str | None = None
 
 
 WorkerEvent = PromptText | PromptProgress | MessageDelta | ChatEnd

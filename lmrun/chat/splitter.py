@@ -45,7 +45,7 @@ class Splitter:
         events = self._to_events(self._parser.finish())
         ended_by_itself = end.stop_reason in ("eosFound", "stopStringFound")
         if self._complete and ended_by_itself:
-            end = ChatEnd("toolCalls", end.usage)
+            end = ChatEnd("toolCalls", end.usage, end.stop_string)
         return [*events, end]
 
     def _to_events(self, pieces: list[Piece]) -> list[Event]:

@@ -102,7 +102,7 @@ def test_a_stop_string_ends_the_sequence_in_the_same_step(tmp_path: Path) -> Non
         steps = worker.until(ends(1))
         assert events_of(steps, 1)[1:] == [
             MessageDelta("one "),
-            ChatEnd("stopStringFound", Usage(2, 3)),
+            ChatEnd("stopStringFound", Usage(2, 3), "STOP"),
         ]
         assert is_idle(steps[-1])
 

@@ -121,4 +121,4 @@ class Generation:
             drafted_tokens=stats.drafted,
             accepted_tokens=stats.accepted,
         )
-        return ChatEnd(stop_reason=reason, usage=usage)
+        return ChatEnd(reason, usage, self._text.stopped_by)

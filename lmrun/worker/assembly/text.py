@@ -15,22 +15,22 @@ class _StopString:
     the stop string that the text ends with, so no text is looked at twice.
     """
 
-    __slots__ = ("_fallback", "_text", "matched")
+    __slots__ = ("_fallback", "matched", "text")
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self.text = text
         self._fallback = _fallbacks(text)
         self.matched = 0
 
     def take(self, character: str) -> bool:
         """Whether `character` completes the stop string."""
         matched = self.matched
-        while matched and self._text[matched] != character:
+        while matched and self.text[matched] != character:
             matched = self._fallback[matched - 1]
-        if self._text[matched] == character:
+        if self.text[matched] == character:
             matched += 1
         self.matched = matched
-        return matched == len(self._text)
+        return matched == len(self.text)
 
 
 def _fallbacks(text: str) -> list[int]:
@@ -52,7 +52,8 @@ class TextAssembly:
     Text ends before the stop string that is complete first; of several complete at the same
     character, before the longest. So the text does not depend on how the bytes are cut.
 
-    `decoded`: characters that the bytes have become so far, held back or not.
+    `decoded`: characters that the bytes have become so far, held back or not. `stopped_by`: the
+    stop string that the text ended before, once it has.
     """
 
     def __init__(self, stop_strings: tuple[str, ...]) -> None:
@@ -60,7 +61,12 @@ class TextAssembly:
         self._stops = [_StopString(text) for text in stop_strings]
         self._held = ""
         self.decoded = 0
-        self.is_stopped = False
+        self.stopped_by: str | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string is complete."""
+        return self.stopped_by is not None
 
     @property
     def released(self) -> int:
@@ -83,10 +89,10 @@ class TextAssembly:
         if not self._stops:
             return self._release(0)
         for index, character in enumerate(text, start=before + 1):
-            complete = [stop.matched for stop in self._stops if stop.take(character)]
+            complete = [stop.text for stop in self._stops if stop.take(character)]
             if complete:
-                self.is_stopped = True
-                return self._release(len(self._held) - index + max(complete))
+                self.stopped_by = max(complete, key=len)
+                return self._release(len(self._held) - index + len(self.stopped_by))
         return self._release(max(stop.matched for stop in self._stops))
 
     def _release(self, keep: int) -> str:

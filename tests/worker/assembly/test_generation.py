@@ -46,7 +46,7 @@ def test_usage_counts_the_tokens_of_the_stop_string() -> None:
     assert generation.take_prompt(5, 2) == [PromptProgress(5, 5)]
     assert generation.take_token(b"hi E") == [MessageDelta("hi ")]
     assert generation.take_token(b"N") == []
-    assert generation.take_token(b"D...") == [ChatEnd("stopStringFound", Usage(5, 3, 2))]
+    assert generation.take_token(b"D...") == [ChatEnd("stopStringFound", Usage(5, 3, 2), "END")]
 
 
 def test_what_is_held_back_comes_out_at_the_end() -> None:
@@ -70,7 +70,8 @@ def test_usage_tells_what_speculation_did_before_a_stop_string() -> None:
     stats = SequenceStats(drafted=7, accepted=4)
     assert generation.take_token(b"EN", end=lambda: pytest.fail("it goes on")) == []
     usage = Usage(5, 2, drafted_tokens=7, accepted_tokens=4)
-    assert generation.take_token(b"D", end=lambda: stats) == [ChatEnd("stopStringFound", usage)]
+    end = ChatEnd("stopStringFound", usage, "END")
+    assert generation.take_token(b"D", end=lambda: stats) == [end]
 
 
 @pytest.mark.parametrize(
@@ -177,5 +178,5 @@ def test_an_echo_comes_once_even_if_the_answer_is_only_a_stop_string() -> None:
     generation = Generation(1, ("END",), echo=Echo(b"Hi", b"Hi"))
     assert generation.take_token(b"END") == [
         MessageDelta("Hi"),
-        ChatEnd("stopStringFound", Usage(1, 1)),
+        ChatEnd("stopStringFound", Usage(1, 1), "END"),
     ]

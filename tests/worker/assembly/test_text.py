@@ -14,38 +14,39 @@ TEXTS = st.text(alphabet="ab€😀\n") | st.text()
 STOPS = st.lists(st.text(alphabet="ab€😀\n", min_size=1, max_size=4), max_size=3).map(tuple)
 
 
-def assemble(pieces: list[bytes], stops: tuple[str, ...]) -> tuple[list[str], bool]:
+def assemble(pieces: list[bytes], stops: tuple[str, ...]) -> tuple[list[str], str | None]:
     assembly = TextAssembly(stops)
     shown = []
     for piece in pieces:
         shown.append(assembly.push(piece))
         if assembly.is_stopped:
-            return shown, True
+            return shown, assembly.stopped_by
     shown.append(assembly.finish())
-    return shown, assembly.is_stopped
+    return shown, assembly.stopped_by
 
 
-def whole(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
+def whole(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
     """The specification, written the slow way: cut where the first stop string is complete."""
     for end in range(1, len(text) + 1):
         complete = [stop for stop in stops if text[:end].endswith(stop)]
         if complete:
-            return text[: end - max(map(len, complete))], True
-    return text, False
+            longest = max(complete, key=len)
+            return text[: end - len(longest)], longest
+    return text, None
 
 
 @given(TEXTS, STOPS)
 def test_every_cut_in_two_gives_the_whole_text(text: str, stops: tuple[str, ...]) -> None:
     data = text.encode()
     for cut in range(len(data) + 1):
-        shown, stopped = assemble([data[:cut], data[cut:]], stops)
-        assert ("".join(shown), stopped) == whole(text, stops)
+        shown, stop = assemble([data[:cut], data[cut:]], stops)
+        assert ("".join(shown), stop) == whole(text, stops)
 
 
 @given(TEXTS, STOPS)
 def test_single_bytes_give_the_whole_text(text: str, stops: tuple[str, ...]) -> None:
-    shown, stopped = assemble([bytes([byte]) for byte in text.encode()], stops)
-    assert ("".join(shown), stopped) == whole(text, stops)
+    shown, stop = assemble([bytes([byte]) for byte in text.encode()], stops)
+    assert ("".join(shown), stop) == whole(text, stops)
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=6))
