@@ -141,10 +141,6 @@ def find_row(kind: type[LmrunError]) -> Row:
     return next(TABLE[ancestor] for ancestor in kind.__mro__ if ancestor in TABLE)
 
 
-def to_status(error: LmrunError) -> int:
-    return find_row(type(error)).status
-
-
 def to_body(error: LmrunError) -> ErrorBody:
     """The error in OpenAI's words."""
     return ErrorBody(

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 from lmrun import errors
 from lmrun.api import errors as api_errors
 from lmrun.api.app import make_router
-from lmrun.api.errors import TABLE, to_body, to_headers, to_status
+from lmrun.api.envelope import OPENAI
+from lmrun.api.errors import TABLE, to_body, to_headers
 from lmrun.api.http.boundary import Boundary
 from lmrun.api.routes import Call, Route
 from lmrun.errors import EngineCrashed, LmrunError, ModelNotReady, QueueFull
@@ -73,7 +74,7 @@ def test_a_crash_says_how_the_worker_ended(returncode: int | None, code: str) ->
 def test_an_error_says_whether_to_ask_again(
     error: LmrunError, status: int, headers: dict[bytes, bytes]
 ) -> None:
-    assert to_status(error) == status
+    assert OPENAI.to_status(type(error)) == status
     assert dict(to_headers(error)) == headers
 
 
