@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test test-node check bench soak exactness storm fuzz-schemas schemas
+.PHONY: help venv demo test test-node check bench soak exactness storm fuzz-schemas fuzz-api schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -18,6 +18,7 @@ help:
 	@echo 'make exactness  200 strict requests in every situation, on the real model'
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
+	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
 	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
@@ -85,7 +86,10 @@ exactness: $(VENV)/.installed-dev
 storm: $(VENV)/.installed-dev
 	LMRUN_STORMS=300 $(BIN)/python -m pytest -s tests/engines/llama_cpp/scheduling/test_storm.py
 
-fuzz-schemas: $(VENV)/.installed-dev
+fuzz-fuzz-api: $(VENV)/.installed-dev
+	LMRUN_FUZZ_API=200 $(BIN)/python -m pytest -s -o timeout=1200 tests/api/fuzz
+
+schemas: $(VENV)/.installed-dev
 	LMRUN_FUZZ_SCHEMAS=600 $(BIN)/python -m pytest -s -o timeout=1200 \
 	  tests/engines/llama_cpp/constraints/test_random_schemas.py
 

@@ -111,13 +111,33 @@ def _show_responses(
 ) -> dict[str, Any]:
     responses = tuple(responses)
     content = {
-        response.media_type: {"schema": references.get(response.type, {})}
+        response.media_type: {"schema": _show_body(response, references)}
         for response in responses
         if response.type is not None
     }
     return {
         "description": "; ".join(response.description for response in responses),
         **({"content": content} if content else {}),
+    }
+
+
+def _show_body(response: Response, references: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    """The schema of a body; of a stream, that of one of its events."""
+    schema = references.get(response.type, {})
+    if response.media_type != "text/event-stream":
+        return schema
+    data: dict[str, Any] = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": schema,
+    }
+    if response.last_data is not None:
+        data = {"anyOf": [{"const": response.last_data}, data]}
+    return {
+        "description": "One event of the stream.",
+        "type": "object",
+        "properties": {"event": {"type": "string"}, "data": data},
+        "required": ["data"],
     }
 
 

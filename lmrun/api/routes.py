@@ -43,11 +43,13 @@ client belongs into a task of its own.
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A documented answer. `type`: a msgspec struct or pydantic model, None for an empty body."""
+    """A documented answer. `type`: a msgspec struct or pydantic model, None for an empty body; of
+    a stream, that of its events. `last_data`: what a stream's last event says instead."""
 
     description: str
     type: Any = None
     media_type: str = "application/json"
+    last_data: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,11 @@ from lmrun.api.openai.answers.bodies import (
     Model,
     ModelList,
 )
+from lmrun.api.openai.embeddings import (
+    EmbeddingList,
+    EmbeddingRequest,
+    make_embedding_handler,
+)
 from lmrun.api.openai.generate import make_chat_handler, make_completion_handler
 from lmrun.api.openai.models import make_get_handler, make_list_handler
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest
@@ -27,6 +32,7 @@ from lmrun.errors import (
 )
 
 _SSE = "text/event-stream"
+_DONE = "[DONE]"
 _GENERATION_ERRORS: tuple[type[LmrunError], ...] = (
     ContextOverflow,
     EngineCrashed,
@@ -37,6 +43,7 @@ _GENERATION_ERRORS: tuple[type[LmrunError], ...] = (
     QueueFull,
     TemplateFailed,
 )
+_EMBEDDING_ERRORS = tuple(kind for kind in _GENERATION_ERRORS if kind is not TemplateFailed)
 
 
 def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
@@ -66,7 +73,7 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             responses={
                 200: (
                     Response("The answer", ChatCompletion),
-                    Response("its chunks with `stream: true`", ChatCompletionChunk, _SSE),
+                    Response("its chunks with `stream: true`", ChatCompletionChunk, _SSE, _DONE),
                 )
             },
             errors=_GENERATION_ERRORS,
@@ -80,9 +87,18 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             responses={
                 200: (
                     Response("The text", Completion),
-                    Response("its chunks with `stream: true`", Completion, _SSE),
+                    Response("its chunks with `stream: true`", Completion, _SSE, _DONE),
                 )
             },
             errors=_GENERATION_ERRORS,
+        ),
+        Route(
+            "POST",
+            "/v1/embeddings",
+            make_embedding_handler(pool),
+            "Make vectors of texts",
+            request=EmbeddingRequest,
+            responses={200: (Response("The vectors", EmbeddingList),)},
+            errors=_EMBEDDING_ERRORS,
         ),
     )
