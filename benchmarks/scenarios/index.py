@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.scenarios import (
+    crowd,
     engine,
     house,
     json_schema,
@@ -32,5 +33,6 @@ SCENARIOS: dict[str, Scenario] = {
         engine.ENGINE_ALONE,
         house.TWO_MODELS,
         house.FIRST_TOKEN,
+        crowd.CROWD,
     )
 }
