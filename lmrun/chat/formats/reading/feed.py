@@ -1,0 +1,329 @@
+"""The text of an answer as it comes, and scripts that read it. It knows no format.
+
+A script is a generator: it takes what is certain, gives pieces, and waits where only more text can
+tell. So a format reads as if the whole answer were there, and however the answer is cut, its
+pieces say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TypeVar
+
+from lmrun.chat.formats.base import (
+    CallArguments,
+    CallBroken,
+    CallEnd,
+    CallStart,
+    Piece,
+    Text,
+    Thought,
+)
+
+ResultT = TypeVar("ResultT")
+
+Steps = Generator[Piece | None, None, ResultT]
+"""Pieces as they become certain, None where more text is needed, and what was read in the end."""
+
+MAX_NAME_CHARACTERS = 256
+"""Of a tool or of one of its arguments: what goes on longer is none."""
+
+_SPACE = re.compile(r"\s*")
+
+
+class Malformed(Exception):
+    """What began as markup is none."""
+
+
+class Ended(Exception):
+    """The answer has ended inside of markup."""
+
+
+class Feed:
+    """What has come and is not read yet, and what became of what was.
+
+    White space on both sides of calls separates the texts around them once, and is dropped where
+    there is no text on both sides. What `attempt` reads is kept until it is known to be markup.
+    """
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._has_ended = False
+        self._raw: list[str] = []
+        self._in_call = False
+        self._has_spoken = False
+        self._beside_call = False
+        self._space = ""
+        self._separator = ""
+
+    def push(self, text: str) -> None:
+        """More text has come."""
+        self._text += text
+
+    def end(self) -> None:
+        """No more text comes."""
+        self._has_ended = True
+
+    @property
+    def text(self) -> str:
+        """What has come and is not read yet."""
+        return self._text
+
+    def take(self, count: int) -> str:
+        """Read `count` characters of `text`."""
+        taken, self._text = self._text[:count], self._text[count:]
+        self._raw.append(taken)
+        return taken
+
+    def more(self) -> Steps[None]:
+        """Wait for more text. Raises Ended."""
+        if self._has_ended:
+            raise Ended
+        yield None
+
+    def peek(self) -> Steps[str]:
+        """The next character, which stays unread. Raises Ended."""
+        while not self._text:
+            yield from self.more()
+        return self._text[0]
+
+    def skip_space(self) -> Steps[None]:
+        """Read white space, if there is some, up to what follows it. Raises Ended."""
+        while True:
+            found = _SPACE.match(self._text)
+            assert found is not None
+            self.take(found.end())
+            if self._text:
+                return
+            yield from self.more()
+
+    def literal(self, *options: str) -> Steps[str]:
+        """Read the longest of `options` that comes next; "" if none does. Raises Ended."""
+        while True:
+            if any(len(o) > len(self._text) and o.startswith(self._text) for o in options):
+                yield from self.more()
+                continue
+            found = max((o for o in options if self._text.startswith(o)), key=len, default="")
+            return self.take(len(found))
+
+    def expect(self, *options: str) -> Steps[str]:
+        """Read one of `options`. Raises Malformed when something else comes, Ended."""
+        found = yield from self.literal(*options)
+        if not found:
+            raise Malformed
+        return found
+
+    def matching(self, pattern: re.Pattern[str]) -> Steps[str]:
+        """Read what matches `pattern`, up to the first character that does not belong to it; ""
+        if nothing does. Raises Ended, and Malformed for a match of unusual length."""
+        while True:
+            found = pattern.match(self._text)
+            end = found.end() if found else 0
+            if end > MAX_NAME_CHARACTERS:
+                raise Malformed
+            if end < len(self._text):
+                return self.take(end)
+            yield from self.more()
+
+    def until(self, *ends: str) -> Steps[tuple[str, str]]:
+        """Read a name and which of `ends` closes it. Raises Malformed when it gets too long."""
+        while True:
+            begin, end = find_first(self._text, ends)
+            if begin > MAX_NAME_CHARACTERS or (
+                begin < 0 and len(self._text) > MAX_NAME_CHARACTERS + max(map(len, ends))
+            ):
+                raise Malformed
+            if begin >= 0:
+                name = self.take(begin)
+                return name, self.take(len(end))
+            yield from self.more()
+
+    def chunks(self, *ends: str) -> Generator[str | None, None, str]:
+        """Read up to the first of `ends`, in pieces as they become certain; then which it was.
+        At the same place the longest of them counts. Raises Ended."""
+        while True:
+            begin, end = find_first(self._text, ends)
+            kept = _count_open(self._text, ends)
+            if 0 <= begin < len(self._text) - kept or (begin >= 0 and self._has_ended):
+                if begin:
+                    yield self.take(begin)
+                return self.take(len(end))
+            if len(self._text) > kept:
+                yield self.take(len(self._text) - kept)
+            if self._has_ended:
+                raise Ended
+            yield None
+
+    def say_until(self, *markers: str) -> Steps[str]:
+        """Text up to the first of `markers`, and which it is; "" when the answer ends before."""
+        chunks = self.chunks(*markers)
+        try:
+            while True:
+                chunk = next(chunks)
+                if chunk is None:
+                    yield None
+                else:
+                    self._raw.clear()
+                    yield from self._say(chunk)
+        except StopIteration as found:
+            self._raw = [found.value]
+            return str(found.value)
+        except Ended:
+            yield from self._say(self.take(len(self._text)))
+            yield from self._end_text()
+            return ""
+
+    def think_until(self, *markers: str) -> Steps[str]:
+        """Reasoning up to the first of `markers`, without white space around it; which it is, or
+        "" when the answer ends before."""
+        chunks = self.chunks(*markers)
+        space, has_begun = "", False
+        try:
+            while True:
+                chunk = next(chunks)
+                if chunk is None:
+                    yield None
+                    continue
+                chunk = space + chunk
+                body = chunk.rstrip()
+                space = chunk[len(body) :]
+                if body:
+                    yield Thought(body if has_begun else body.lstrip())
+                    has_begun = True
+        except StopIteration as found:
+            self._raw = []
+            return str(found.value)
+        except Ended:
+            rest = (space + self.take(len(self._text))).rstrip()
+            if rest:
+                yield Thought(rest if has_begun else rest.lstrip())
+            self._raw = []
+            return ""
+
+    def attempt(self, script: Callable[[Feed], Steps[None]]) -> Steps[None]:
+        """Read markup, of which a marker may be read already. What is none is text after all."""
+        try:
+            yield from script(self)
+        except Malformed:
+            yield from self._give_back()
+        except Ended:
+            if not self._in_call:
+                yield from self._say("".join(self._raw))
+                yield from self._end_text()
+        self.settle()
+
+    def settle(self) -> None:
+        """What was read so far is markup for certain, or was given out."""
+        self._raw = []
+
+    def start_call(self, name: str, id: str | None = None) -> Iterator[Piece]:
+        """A call begins. Raises Malformed when nothing can be called like this."""
+        name = name.strip()
+        if not name or len(name) > MAX_NAME_CHARACTERS:
+            raise Malformed
+        self._in_call = True
+        yield CallStart(name, id)
+
+    def end_call(self) -> Iterator[Piece]:
+        """The call that began last is complete."""
+        self._stand_beside()
+        self._in_call = False
+        self.settle()
+        yield CallEnd()
+
+    def _stand_beside(self) -> None:
+        self._separator = self._separator or self._space
+        self._space = ""
+        self._beside_call = True
+
+    def _give_back(self) -> Iterator[Piece]:
+        raw = "".join(self._raw)
+        if not self._in_call:
+            yield from self._say(raw)
+            return
+        self._in_call = False
+        self._stand_beside()
+        yield CallBroken(self._take_separator("") + raw)
+
+    def _say(self, text: str) -> Iterator[Piece]:
+        text = self._space + text
+        body = text.rstrip()
+        self._space = text[len(body) :]
+        if body:
+            if self._beside_call:
+                said = body.lstrip()
+                body = self._take_separator(body[: len(body) - len(said)]) + said
+            self._has_spoken = True
+            yield Text(body)
+
+    def _take_separator(self, space: str) -> str:
+        separator = (self._separator or space) if self._has_spoken else ""
+        self._separator, self._beside_call, self._has_spoken = "", False, True
+        return separator
+
+    def _end_text(self) -> Iterator[Piece]:
+        if self._space and not self._beside_call:
+            yield Text(self._space)
+        self._space = ""
+
+
+class ScriptParser:
+    """A parser that follows a script. `read`: the script, from the answer's beginning on."""
+
+    def __init__(self, read: Callable[[Feed], Steps[None]]) -> None:
+        self._feed = Feed()
+        self._steps = read(self._feed)
+
+    def push(self, text: str) -> list[Piece]:
+        self._feed.push(text)
+        return self._collect()
+
+    def finish(self) -> list[Piece]:
+        self._feed.end()
+        return self._collect()
+
+    def _collect(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        for piece in self._steps:
+            if piece is None:
+                break
+            _join(pieces, piece)
+        return pieces
+
+
+def read_calls(feed: Feed, openings: Mapping[str, Callable[[Feed], Steps[None]]]) -> Steps[None]:
+    """A whole answer: text, and after each of `openings` what its script reads."""
+    while opening := (yield from feed.say_until(*openings)):
+        yield from feed.attempt(openings[opening])
+
+
+def find_first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:
+    """Where the first of `markers` begins, and which; of several there, the longest. -1: none."""
+    found = [(begin, -len(m), m) for m in markers if (begin := text.find(m)) >= 0]
+    begin, _, marker = min(found, default=(-1, 0, ""))
+    return begin, marker
+
+
+def _count_open(text: str, markers: tuple[str, ...]) -> int:
+    """Characters at the end of `text` that may go on as one of `markers`."""
+    longest = min(len(text), max(map(len, markers)) - 1)
+    for count in range(longest, 0, -1):
+        tail = text[-count:]
+        if any(len(marker) > count and marker.startswith(tail) for marker in markers):
+            return count
+    return 0
+
+
+def _join(pieces: list[Piece], piece: Piece) -> None:
+    """Texts of one kind that follow each other are one."""
+    last = pieces[-1] if pieces else None
+    match last, piece:
+        case Text(before), Text(text):
+            pieces[-1] = Text(before + text)
+        case Thought(before), Thought(text):
+            pieces[-1] = Thought(before + text)
+        case CallArguments(before), CallArguments(text):
+            pieces[-1] = CallArguments(before + text)
+        case _:
+            pieces.append(piece)

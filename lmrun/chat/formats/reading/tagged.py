@@ -1,0 +1,115 @@
+"""Calls whose arguments stand one by one between tags, such as `<arg_key>…</arg_key>`.
+
+Values are plain text; what JSON they stand for is read from the tool's schema, or from the tag
+itself. Text arguments are given as they come. It knows no single format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lmrun.chat.formats.base import CallArguments
+from lmrun.chat.formats.reading.feed import Ended, Feed, Malformed, Steps
+from lmrun.chat.formats.reading.values import (
+    escape,
+    find_schema,
+    is_json,
+    is_text,
+    quote,
+    to_json,
+)
+from lmrun.chat.messages import Tool
+
+Kind = Literal["by schema", "text", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags of one format.
+
+    `key`: what opens an argument's name. `key_ends`: what may close it, and what each says of the
+    value. `value`: what opens the value, where that is a tag of its own. `value_ends`: what may
+    close it; white space that belongs to the tags is part of these texts. `quotes`: pairs that
+    may stand around a value and are not part of it.
+    """
+
+    key: str
+    key_ends: dict[str, Kind]
+    value_ends: tuple[str, ...]
+    value: str = ""
+    leading: tuple[str, ...] = ()
+    quotes: dict[str, str] = field(default_factory=dict)
+
+
+def read_tagged_call(
+    feed: Feed, tools: Sequence[Tool], name: str, tags: Tags, ends: tuple[str, ...]
+) -> Steps[None]:
+    """The call of `name` after its opening tag, up to one of `ends`. Raises Malformed, Ended."""
+    yield from feed.start_call(name)
+    yield CallArguments("{")
+    separator = ""
+    while True:
+        yield from feed.skip_space()
+        if (yield from feed.expect(tags.key, *ends)) != tags.key:
+            break
+        key, key_end = yield from feed.until(*tags.key_ends)
+        yield CallArguments(f"{separator}{quote(key.strip())}: ")
+        yield from _read_value(feed, tools, (name, key.strip()), tags, tags.key_ends[key_end])
+        separator = ", "
+    yield CallArguments("}")
+    yield from feed.end_call()
+
+
+def _read_value(
+    feed: Feed, tools: Sequence[Tool], owner: tuple[str, str], tags: Tags, kind: Kind
+) -> Steps[None]:
+    if tags.value:
+        yield from feed.skip_space()
+        yield from feed.expect(tags.value)
+    if tags.leading:
+        yield from feed.literal(*tags.leading)
+    ends = tags.value_ends
+    if tags.quotes and (opening := (yield from feed.literal(*tags.quotes))):
+        ends = tuple(tags.quotes[opening] + end for end in ends)
+    schema = find_schema(tools, *owner)
+    if kind == "text" or (kind == "by schema" and is_text(schema)):
+        yield from _give_text(feed, ends)
+        return
+    text = yield from _collect(feed, ends)
+    if kind == "json":
+        if not is_json(text):
+            raise Malformed
+        yield CallArguments(text.strip())
+    else:
+        yield CallArguments(to_json(text, schema))
+
+
+def _give_text(feed: Feed, ends: tuple[str, ...]) -> Steps[None]:
+    yield CallArguments('"')
+    chunks = feed.chunks(*ends)
+    while True:
+        try:
+            chunk = next(chunks)
+        except StopIteration:
+            break
+        except Ended:
+            yield CallArguments(escape(feed.take(len(feed.text))))
+            raise
+        yield CallArguments(escape(chunk)) if chunk is not None else None
+    yield CallArguments('"')
+
+
+def _collect(feed: Feed, ends: tuple[str, ...]) -> Steps[str]:
+    parts: list[str] = []
+    chunks = feed.chunks(*ends)
+    while True:
+        try:
+            chunk = next(chunks)
+        except StopIteration:
+            return "".join(parts)
+        if chunk is None:
+            yield None
+        else:
+            parts.append(chunk)
