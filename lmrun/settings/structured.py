@@ -140,6 +140,12 @@ class GrammarOutput(_Output):
         "Each is the control token of that text where the vocabulary has one, else the text.",
     )
 
+    best_effort: bool = Field(
+        False,
+        description="Enforce what can be: a schema inside that cannot is any JSON, and the answer "
+        "of a model that cannot be constrained is free.",
+    )
+
     @model_validator(mode="after")
     def _markers_are_larks(self) -> GrammarOutput:
         if self.markers and self.type != "lark":

@@ -112,5 +112,6 @@ class ToolFormat(Protocol):
         Arguments satisfy their tool's schema; without `parallel` there is at most one call. The
         grammar is Lark and begins with GRAMMAR_BEGIN; markup that is a control token in some
         vocabularies is one of its `markers`. It knows nothing of reasoning before the calls unless
-        the format has channels. None with `auto` when it cannot be enforced lazily.
+        the format has channels. None with `auto` when it cannot be enforced lazily. Such a
+        grammar is `best_effort`: a tool whose schema cannot be enforced may be offered, not forced.
         """
