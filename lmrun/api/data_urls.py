@@ -1,4 +1,5 @@
-"""`data:` URLs that hold a file, as RFC 2397 has them. It knows no dialect and no file format."""
+"""Files inside of JSON: base64, and `data:` URLs as RFC 2397 has them. It knows no dialect and no
+file format."""
 
 from __future__ import annotations
 
@@ -28,6 +29,11 @@ def parse_data_url(url: str, media_types: Collection[str], most_bytes: int) -> b
     if media_type.lower() not in media_types:
         known = ", ".join(media_types)
         raise ValueError(f"the media type {media_type[:_SHOWN]!r} is none of {known}")
+    return decode_base64(data, most_bytes)
+
+
+def decode_base64(data: str, most_bytes: int) -> bytes:
+    """A file's bytes. Raises ValueError, for more than `most_bytes` before decoding."""
     if len(data) // 4 * 3 - data[-2:].count("=") > most_bytes:
         raise ValueError(f"the file is larger than {most_bytes} bytes")
     try:
