@@ -1,33 +1,31 @@
 """The HTTP application: the route table behind the door. It knows no server and no socket.
 
-Boundary (request id, errors) → Gate (Host, Origin, key) → Router → body → handler
+Journal (record) → Boundary (request id, errors) → Gate (Host, Origin, key) → Router → Endpoint
+(body) → handler
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import parse_qsl
+from collections.abc import Callable, Sequence
 
 import msgspec
 from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from lmrun.api.body import parse_json, read_body
 from lmrun.api.door import Door
+from lmrun.api.endpoint import Endpoint
 from lmrun.api.envelope import OPENAI, Envelope
-from lmrun.api.errors import MethodNotAllowed, RouteNotFound
-from lmrun.api.http.boundary import Boundary, request_id
-from lmrun.api.http.disconnect import run_while_connected
-from lmrun.api.http.gate import Gate, door_of, granted_scopes
+from lmrun.api.errors import RouteNotFound
+from lmrun.api.http.boundary import Boundary
+from lmrun.api.http.gate import Gate
+from lmrun.api.http.journal import Journal
+from lmrun.api.http.record import Record
 from lmrun.api.http.throttle import Throttle
 from lmrun.api.openai.routes import make_openai_routes
 from lmrun.api.openapi import make_openapi
-from lmrun.api.routes import Call, Method, Response, Route
+from lmrun.api.routes import Call, Response, Route
 from lmrun.api.serving import Pool
 from lmrun.api.sse import JsonAnswer
-from lmrun.errors import Forbidden, InvalidParameter
-
-CONTROL_BODY_LIMIT_BYTES = 1 << 20
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -42,12 +40,18 @@ def make_routes(pool: Pool, extra_routes: Sequence[Route] = ()) -> tuple[Route, 
     return (*routes, _make_openapi_route(routes))
 
 
-def build_app(pool: Pool, door: Callable[[], Door], extra_routes: Sequence[Route] = ()) -> ASGIApp:
-    """The application of the HTTP port. `door` is asked at each request."""
+def build_app(
+    pool: Pool,
+    door: Callable[[], Door],
+    extra_routes: Sequence[Route] = (),
+    on_end: Callable[[Record], None] = lambda record: None,
+) -> ASGIApp:
+    """The application of the HTTP port. `door` is asked at each request; `on_end` hears of it
+    when it has ended."""
     routes = make_routes(pool, extra_routes)
     open_paths = frozenset(route.path for route in routes if route.scope is None)
     gate = Gate(make_router(routes), door, open_paths, Throttle())
-    return Boundary(gate, make_envelope_finder(routes))
+    return Journal(Boundary(gate, make_envelope_finder(routes)), on_end)
 
 
 def build_socket_app(routes: Sequence[Route]) -> ASGIApp:
@@ -68,62 +72,15 @@ def make_envelope_finder(routes: Sequence[Route]) -> Callable[[str], Envelope]:
 
 def make_router(routes: Sequence[Route]) -> ASGIApp:
     """Starlette's router over the table, one endpoint per path."""
-    by_path: dict[str, dict[Method, Route]] = {}
+    by_path: dict[str, list[Route]] = {}
     for route in routes:
-        by_path.setdefault(route.path, {})[route.method] = route
+        by_path.setdefault(route.path, []).append(route)
     return routing.Router(
-        [routing.Route(path, Endpoint(methods)) for path, methods in by_path.items()],
+        [routing.Route(path, Endpoint(path, rows)) for path, rows in by_path.items()],
         # A redirect would repeat the request's Host in a header.
         redirect_slashes=False,
         default=_refuse_path,
     )
-
-
-class Endpoint:
-    """All methods of one path: choose the route, take the body, answer while somebody listens."""
-
-    def __init__(self, methods: Mapping[Method, Route]) -> None:
-        self._methods: dict[str, Route] = {str(name): route for name, route in methods.items()}
-        if "GET" in self._methods:
-            self._methods["HEAD"] = self._methods["GET"]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._choose(scope)
-        query = _parse_query(route, scope["query_string"])
-        json = None
-        if route.request is not None:
-            door = door_of(scope)
-            limit = door.body_limit_bytes if door else CONTROL_BODY_LIMIT_BYTES
-            json = parse_json(await read_body(scope, receive, limit))
-        call = Call(json, scope.get("path_params", {}), query, request_id(scope))
-
-        async def answer() -> None:
-            await (await route.handler(call))(scope, receive, send)
-
-        await run_while_connected(receive, answer)
-
-    def _choose(self, scope: Scope) -> Route:
-        route = self._methods.get(scope["method"])
-        if route is None:
-            raise MethodNotAllowed(
-                f"{scope['path']!r} takes {', '.join(self._methods)}, not {scope['method'][:20]}.",
-                allowed=tuple(self._methods),
-            )
-        granted = granted_scopes(scope)
-        if granted is not None and route.scope is not None and route.scope not in granted:
-            raise Forbidden(f"The API key does not grant {route.scope!r}.")
-        return route
-
-
-def _parse_query(route: Route, query_string: bytes) -> dict[str, str]:
-    """The query's parameters. Raises InvalidParameter for one the route does not have."""
-    pairs = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
-    for name, _ in pairs:
-        if name not in route.query:
-            raise InvalidParameter(
-                f"{route.path} has no query parameter {name[:80]!r}.", param=name[:80]
-            )
-    return dict(pairs)
 
 
 async def _refuse_path(scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,8 +5,10 @@ Pure decisions on headers and the routed path; it reads no body and sends nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lmrun.api.errors import FramingRefused, HostRefused, UpgradeRefused
 from lmrun.api.http.hosts import Host, is_allowed_host, is_own_origin, parse_host
@@ -17,6 +19,7 @@ from lmrun.settings.secret import Secret
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing here."""
 
+_SDK_TOKEN = re.compile(r"sk-lm-[A-Za-z0-9]{8}:[A-Za-z0-9]{20}")
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 
@@ -31,12 +34,16 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The HTTP port's rules. `origins`: exact, lower case. No `keys`: everybody may enter."""
+    """The HTTP port's rules. `origins`: exact, lower case. No `keys`: everybody may enter.
+    `is_lenient`: unknown parameters are passed over."""
 
     hosts: frozenset[Host] = frozenset()
     origins: frozenset[str] = frozenset()
     keys: tuple[Key, ...] = ()
     body_limit_bytes: int = 32 * 2**20
+    streams_per_key: int = 8
+    request_time_s: float = 1800.0
+    is_lenient: bool = False
 
     @classmethod
     def from_config(cls, config: ServerConfig) -> Door:
@@ -46,6 +53,9 @@ class Door:
             origins=frozenset(origin.lower() for origin in config.cors or ()),
             keys=tuple(Key(key.name, key.key, frozenset(key.scopes)) for key in config.api_keys),
             body_limit_bytes=config.limits.body,
+            streams_per_key=config.limits.streams_per_key,
+            request_time_s=config.limits.request_time,
+            is_lenient=config.compat.unknown_parameters == "warn",
         )
 
 
@@ -105,7 +115,8 @@ def check_origin(door: Door, head: Head, host: str) -> str | None:
 
 
 def find_credentials(head: Head) -> frozenset[str]:
-    """Every key the request carries, whatever carries it: a bearer token or `x-api-key`."""
+    """Every key that the head of a request carries, whatever carries it: a bearer token or
+    `x-api-key`, of a WebSocket's handshake, too."""
     found = set(head.values("x-api-key"))
     for value in head.values("authorization"):
         kind, _, credential = value.strip().partition(" ")
@@ -113,9 +124,17 @@ def find_credentials(head: Head) -> frozenset[str]:
     return frozenset(found)
 
 
-def check_key(door: Door, head: Head) -> frozenset[str]:
-    """The scopes granted. Raises Unauthorized unless exactly one key came, and a known one."""
-    credentials = find_credentials(head)
+def find_hello_credentials(hello: Mapping[str, Any]) -> frozenset[str]:
+    """The key that the first frame of LM Studio's SDKs carries: they cut a token of the form
+    `sk-lm-12345678:12345678901234567890` in two. None when it is no such token: these clients
+    then make both parts up."""
+    parts = hello.get("clientIdentifier"), hello.get("clientPasskey")
+    token = f"sk-lm-{parts[0]}:{parts[1]}" if all(isinstance(part, str) for part in parts) else ""
+    return frozenset({token} if _SDK_TOKEN.fullmatch(token) else ())
+
+
+def check_key(door: Door, credentials: frozenset[str]) -> Key:
+    """The key. Raises Unauthorized unless exactly one came, and a known one."""
     if not credentials:
         raise Unauthorized(
             "This server asks for an API key.",
@@ -125,10 +144,10 @@ def check_key(door: Door, head: Head) -> frozenset[str]:
         raise Unauthorized("The request carries several different API keys; send one.")
     candidate = next(iter(credentials))
     # No early end: the time does not tell which key was the one.
-    granted = [key.scopes for key in door.keys if key.secret.matches(candidate)]
-    if not granted:
+    found = [key for key in door.keys if key.secret.matches(candidate)]
+    if not found:
         raise Unauthorized("This server does not know the API key.")
-    return granted[0]
+    return found[0]
 
 
 def check_upgrade(head: Head) -> None:

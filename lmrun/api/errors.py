@@ -11,6 +11,9 @@ RequestError
 ├── MethodNotAllowed
 ├── MediaTypeRefused
 ├── TooManyAttempts     wrong API keys from one peer, too fast
+├── TooManyRequests     of one API key at a time
+├── TooManyConnections
+├── AnswerTimedOut      longer than the server's limit
 └── Forbidden
     └── HostRefused     the request was meant for another server
 """
@@ -69,6 +72,20 @@ class TooManyAttempts(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequests(RequestError):
+    code = "too_many_requests"
+    retry_after_s = 1
+
+
+class TooManyConnections(RequestError):
+    code = "too_many_connections"
+    retry_after_s = 1
+
+
+class AnswerTimedOut(RequestError):
+    code = "answer_timed_out"
+
+
 class HostRefused(Forbidden):
     code = "host_refused"
 
@@ -84,6 +101,11 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 class ErrorEnvelope(msgspec.Struct, frozen=True):
     error: ErrorBody
+
+
+_ASK_AGAIN = frozenset({429, 503})
+LATER_S = 60
+"""When to ask again for what only another profile can mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +154,9 @@ TABLE: dict[type[LmrunError], Row] = {
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),
     TooManyAttempts: Row(429, "rate_limit_error"),
+    TooManyRequests: Row(429, "rate_limit_error"),
+    TooManyConnections: Row(503, "service_unavailable_error"),
+    AnswerTimedOut: Row(504, "timeout_error"),
     HostRefused: Row(421, "permission_error"),
 }
 
@@ -159,6 +184,9 @@ def to_headers(error: LmrunError) -> Headers:
     """The headers that belong to an error, none of them made from the request."""
     headers: list[tuple[bytes, bytes]] = []
     retry_after_s = getattr(error, "retry_after_s", None)
+    is_hopeless = retry_after_s is None and find_row(type(error)).status in _ASK_AGAIN
+    if is_hopeless:
+        retry_after_s = LATER_S
     if retry_after_s is not None:
         headers.append((b"retry-after", str(retry_after_s).encode()))
     if isinstance(error, errors.Unauthorized):
@@ -168,8 +196,9 @@ def to_headers(error: LmrunError) -> Headers:
     if isinstance(error, (errors.BodyTooLarge, BodyStalled, FramingRefused)):
         # The rest of the body is not read, so the connection cannot be used again.
         headers.append((b"connection", b"close"))
-    if isinstance(error, EngineError):
-        # OpenAI's clients repeat a 5xx by themselves; what ended a worker would end it again.
+    if is_hopeless or isinstance(error, EngineError | AnswerTimedOut):
+        # OpenAI's clients repeat a 5xx by themselves; what ended a worker would end it again, and
+        # what needs another profile needs a person.
         headers.append((b"x-should-retry", b"false"))
     return tuple(headers)
 

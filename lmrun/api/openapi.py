@@ -12,12 +12,15 @@ from pydantic.json_schema import models_json_schema
 
 from lmrun import __version__
 from lmrun.api.errors import (
+    AnswerTimedOut,
     BodyInvalid,
     BodyStalled,
     FramingRefused,
     HostRefused,
     MediaTypeRefused,
     TooManyAttempts,
+    TooManyConnections,
+    TooManyRequests,
     UpgradeRefused,
 )
 from lmrun.api.routes import Response, Route
@@ -38,9 +41,10 @@ _DOOR_ERRORS: tuple[type[LmrunError], ...] = (
     Forbidden,
     InvalidParameter,
     LmrunError,
+    TooManyConnections,
     UpgradeRefused,
 )
-_KEY_ERRORS: tuple[type[LmrunError], ...] = (Unauthorized, TooManyAttempts)
+_KEY_ERRORS: tuple[type[LmrunError], ...] = (Unauthorized, TooManyAttempts, TooManyRequests)
 _BODY_ERRORS: tuple[type[LmrunError], ...] = (
     BodyInvalid,
     BodyStalled,
@@ -145,6 +149,7 @@ def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
     """Every status that the route can fail with, each with the codes it may carry."""
     kinds = _DOOR_ERRORS + route.errors
     kinds += _KEY_ERRORS if route.scope else ()
+    kinds += () if route.is_endless else (AnswerTimedOut,)
     kinds += _BODY_ERRORS if route.request is not None else ()
     codes: dict[int, set[str]] = {}
     for kind in kinds:

@@ -5,7 +5,7 @@ It knows no dialect and no path of its own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,11 @@ Method = Literal["GET", "POST", "DELETE"]
 Scope = Literal["inference", "models", "tools", "admin"]
 """What a key can be good for: generating and reading about models; loading and unloading them, and
 the server's state; running tools; everything, prompts of others and metrics included."""
+
+
+def is_granted(scope: Scope, granted: Collection[str]) -> bool:
+    """Whether a key with these scopes may use a route of that one: `admin` includes the others."""
+    return scope in granted or "admin" in granted
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from lmrun.api.errors import ErrorBody, internal_error, to_body, to_json
 from lmrun.api.http.boundary import request_id
+from lmrun.api.http.deadline import deadline_of, in_time
 from lmrun.errors import LmrunError
 
 log = logging.getLogger("lmrun.api")
@@ -75,8 +76,9 @@ class EventStream:
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             last = b""
             try:
-                async for chunk in rest:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                async with in_time(deadline_of(scope)):
+                    async for chunk in rest:
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except LmrunError as error:
                 last = self._show(to_body(error))
             except Exception:  # The headers are out: this is the outermost boundary of a stream.

@@ -67,7 +67,11 @@ def test_a_crash_says_how_the_worker_ended(returncode: int | None, code: str) ->
     [
         (QueueFull("full", retry_after_s=7), 429, {b"retry-after": b"7"}),
         (ModelNotReady("later", retry_after_s=2), 503, {b"retry-after": b"2"}),
-        (ModelNotReady("never"), 503, {}),
+        (
+            ModelNotReady("only another profile helps"),
+            503,
+            {b"retry-after": b"60", b"x-should-retry": b"false"},
+        ),
         (EngineCrashed("dead"), 500, {b"x-should-retry": b"false"}),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lmrun.api.door import Door, Head, Key, check_key
+from lmrun.api.door import Door, Head, Key, check_key, find_credentials
 from lmrun.api.routes import Route
 from lmrun.errors import Unauthorized
 from lmrun.settings.secret import Secret
@@ -110,7 +110,7 @@ def test_a_wrong_key_opens_no_route_by_any_carrier(
 )
 def test_doubtful_credentials_are_refused(headers: dict[str, list[str]]) -> None:
     with pytest.raises(Unauthorized):
-        check_key(LOCKED, Head("GET", headers, None))
+        check_key(LOCKED, find_credentials(Head("GET", headers, None)))
 
 
 def test_a_claimed_scope_counts_for_nothing(served: Served) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +26,8 @@ _REQUEST_ID = "lmrun.request_id"
 _EXTRA_HEADERS = "lmrun.extra_headers"
 _ENVELOPE = "lmrun.envelope"
 
+_GOOD_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
 DISCARD_S = 2.0
 DISCARD_BYTES = 64 * 2**20
 """How long, and how much of, a refused body is still read: twice the usual limit of bodies."""
@@ -32,6 +35,13 @@ DISCARD_BYTES = 64 * 2**20
 
 class ClientGone(Exception):
     """The client left while its body was read: nobody is there to answer."""
+
+
+def find_request_id(scope: Scope) -> str | None:
+    """The id that the client gave its request, if it is one that can go anywhere."""
+    ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    is_good = len(ids) == 1 and _GOOD_ID.fullmatch(ids[0])
+    return ids[0].decode() if is_good else None
 
 
 def request_id(scope: Scope) -> str:
@@ -79,7 +89,7 @@ class _Exchange:
     """One request's way in and out."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, envelope: Envelope) -> None:
-        self.id = f"req_{secrets.token_hex(8)}"
+        self.id = find_request_id(scope) or f"req_{secrets.token_hex(8)}"
         self._scope = scope
         self._receive = receive
         self._send = send

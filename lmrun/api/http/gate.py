@@ -4,7 +4,8 @@ beyond the paths that are open to callers without a key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,16 +13,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lmrun.api.door import (
     Door,
     Head,
+    Key,
     check_framing,
     check_host,
     check_key,
     check_origin,
     check_upgrade,
+    find_credentials,
 )
 from lmrun.api.errors import TooManyAttempts
 from lmrun.api.http.boundary import extra_headers
 from lmrun.api.http.media import check_media_type
+from lmrun.api.http.record import current_record
 from lmrun.api.http.throttle import Throttle
+from lmrun.api.http.turnstile import Turnstile
 from lmrun.errors import Unauthorized
 
 _DOOR = "lmrun.door"
@@ -33,7 +38,7 @@ _PREFLIGHT_HEADERS = (
     (b"access-control-allow-headers", b"authorization, *"),
     (b"access-control-max-age", b"600"),
 )
-_EXPOSED = b"x-request-id, retry-after"
+_EXPOSED = b"x-request-id, retry-after, x-lmrun-ignored-parameters"
 
 
 def door_of(scope: Scope) -> Door | None:
@@ -56,6 +61,7 @@ class Gate:
         self._door = door
         self._open_paths = open_paths
         self._throttle = throttle
+        self._turnstile = Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -69,20 +75,33 @@ class Gate:
             if _is_preflight(head):
                 await _answer_preflight(send)
                 return
-        if door.keys and scope["path"] not in self._open_paths:
-            scope[_GRANTED] = self._check_key(door, head, scope)
-        if not head.is_websocket:
-            check_upgrade(head)
-            check_media_type(head)
-        scope[_DOOR] = door
-        await self._app(scope, receive, send)
+        with self._admit(door, head, scope):
+            if not head.is_websocket:
+                check_upgrade(head)
+                check_media_type(head)
+            scope[_DOOR] = door
+            await self._app(scope, receive, send)
 
-    def _check_key(self, door: Door, head: Head, scope: Scope) -> frozenset[str]:
+    @contextmanager
+    def _admit(self, door: Door, head: Head, scope: Scope) -> Iterator[None]:
+        """Inside by a key, where one is asked for."""
+        if not door.keys or scope["path"] in self._open_paths:
+            yield
+            return
+        key = self._check_key(door, head, scope)
+        scope[_GRANTED] = key.scopes
+        record = current_record()
+        if record is not None:
+            record.key = key.name
+        with self._turnstile.passing(key.name, door.streams_per_key):
+            yield
+
+    def _check_key(self, door: Door, head: Head, scope: Scope) -> Key:
         peer = (scope.get("client") or ("",))[0]
         if self._throttle.is_exhausted(peer):
             raise TooManyAttempts("Too many wrong API keys from this address.", retry_after_s=1)
         try:
-            return check_key(door, head)
+            return check_key(door, find_credentials(head))
         except Unauthorized:
             self._throttle.record_failure(peer)
             raise
