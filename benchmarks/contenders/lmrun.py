@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 from benchmarks.answers import Refused
-from benchmarks.contenders.base import LMRUN, THREADS, HttpContender, Place
+from benchmarks.contenders.base import (
+    LMRUN,
+    LMRUN_SEPARATE,
+    THREADS,
+    HttpContender,
+    Place,
+)
 from benchmarks.contenders.process import Process
 from lmrun.cli.client import Control
 from lmrun.errors import LmrunError
@@ -19,6 +26,7 @@ class LmrunServer(HttpContender):
     """lmrun on a profile that holds the setup's models and nothing else."""
 
     name = LMRUN
+    load: Mapping[str, object] = {}  # noqa: RUF012  # never changed
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -59,6 +67,7 @@ class LmrunServer(HttpContender):
             "max_parallel_predictions": setup.parallel,
             "threads": THREADS,
             **setup.load,
+            **self.load,
         }
         declared = {"source": f"file:{self._place.model}", "load": load}
         names = "abcdefgh"[: setup.models]
@@ -74,3 +83,10 @@ class LmrunServer(HttpContender):
         except LmrunError:
             return False
         return any(it.type == "Converged" and it.status == "True" for it in conditions)
+
+
+class SeparateLmrunServer(LmrunServer):
+    """With a KV cache for each sequence: no prefix is shared between those that run."""
+
+    name = LMRUN_SEPARATE
+    load = {"unified_kv_cache": False}  # noqa: RUF012  # never changed

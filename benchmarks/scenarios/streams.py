@@ -8,6 +8,7 @@ from benchmarks.contenders.base import (
     LLAMA_SERVER,
     LLAMA_SERVER_UNIFIED,
     LMRUN,
+    LMRUN_SEPARATE,
     Request,
     Setup,
 )
@@ -18,7 +19,7 @@ from benchmarks.scenarios.base import Arena, Measure, Scenario, decode_rate, las
 TOKENS = 64
 CONTEXT_LENGTH = 1024
 EVERYONE = (BARE, LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
-TOGETHER = (*EVERYONE, LLAMA_SERVER_UNIFIED)
+TOGETHER = (*EVERYONE, LMRUN_SEPARATE, LLAMA_SERVER_UNIFIED)
 
 
 async def measure_single(arena: Arena, repeat: int) -> Values:
@@ -53,7 +54,8 @@ def make_together(streams: int) -> Scenario:
         bars=(
             Bar("lmrun.wall", "bare.wall"),
             Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
-            Bar("lmrun.wall", "llama_server_unified.wall"),
+            Bar("lmrun.wall", "llama_server_unified.wall", at_least=1.0),
+            Bar("lmrun_separate.wall", "llama_server.wall", at_least=1.0),
             Bar("lmrun.wall", "llama_cpp_server.wall", at_least=2.5),
         ),
         measure=measure_together(streams),
