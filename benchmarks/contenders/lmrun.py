@@ -26,7 +26,7 @@ class LmrunServer(HttpContender):
     """lmrun on a profile that holds the setup's models and nothing else."""
 
     name = LMRUN
-    load: Mapping[str, object] = {}  # noqa: RUF012  # never changed
+    load: Mapping[str, object] = {}  # never changed
 
     def __init__(self, place: Place) -> None:
         self._place = place
