@@ -31,6 +31,7 @@ class Instance:
     `error`: why it failed. `progress`: 0.0 to 1.0 while loading. `threads`: granted now, 0 while
     idle. `active`, `waiting`: sequences in the worker. `in_flight`: leases held or waited for.
     `restarts`: after crashes, since it was loaded. `usage`: what its engine held a moment ago.
+    `load_s`: how long its worker took from its start until it was ready, the last time.
     """
 
     spec: InstanceSpec
@@ -45,6 +46,7 @@ class Instance:
     in_flight: int = 0
     restarts: int = 0
     usage: EngineUsage | None = None
+    load_s: float | None = None
 
     def move_to(self, state: State, *, error: LmrunError | None = None) -> None:
         """Enter `state`. What the old one left behind is cleared; an illegal move is a bug."""

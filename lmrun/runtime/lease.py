@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lmrun.chat.events import Event
+from lmrun.chat.events import Event, WorkerEvent
 from lmrun.chat.interpretation import interpret
 from lmrun.chat.language import Language, read_language
 from lmrun.chat.messages import Message
@@ -16,20 +16,26 @@ from lmrun.runtime.answers.reading import read, read_plain
 from lmrun.runtime.answers.texts import Rendered, Tokens
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
+from lmrun.runtime.observing import NoObserver, Observer, observe
 from lmrun.runtime.streams import Input
 from lmrun.runtime.supervisor import Supervisor
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.worker.frames import PromptReport
 
 
 class Lease:
     """Held for one request. `instance` is the one that was chosen. `find_file`: where a declared
-    model's file is, None when there is none."""
+    model's file is, None when there is none. `observer`: who is told of what is done with it."""
 
     def __init__(
-        self, supervisor: Supervisor, find_file: Callable[[str], Path | None] = lambda name: None
+        self,
+        supervisor: Supervisor,
+        find_file: Callable[[str], Path | None] = lambda name: None,
+        observer: Observer | None = None,
     ) -> None:
         self._supervisor = supervisor
         self._find_file = find_file
+        self._observer = observer or NoObserver()
         self.instance: Instance = supervisor.instance
 
     def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
@@ -43,9 +49,12 @@ class Lease:
         spec = self.instance.spec
         prediction = spec.prediction.overlay(prediction)
         draft_model = self._find_draft_model(prediction.draft_model)
+        with_prompt = self._observer.wants_prompts
         if not isinstance(prompt, Request):
-            events = self._supervisor.generate(prompt, prediction, draft_model)
-            return read_plain(events)
+            events = self._supervisor.generate(
+                prompt, prediction, draft_model, reports_prompt="all" if with_prompt else "nothing"
+            )
+            return read_plain(self._observe(events, with_prompt=with_prompt))
         request = with_system_prompt(prompt, spec.system_prompt)
         meaning = interpret(request, self._language, prediction)
         if meaning.structured is not None:
@@ -55,11 +64,18 @@ class Lease:
             prediction,
             draft_model,
             reveals_special=meaning.reveals_special,
-            reports_prompt="nothing" if meaning.make_parser is None else "tail",
+            reports_prompt=_choose_report(with_prompt, meaning.make_parser is not None),
         )
+        events = self._observe(events, with_prompt=with_prompt)
         if meaning.make_parser is None:
             return read_plain(events)
         return read(events, meaning.make_parser)
+
+    def _observe(
+        self, events: AsyncGenerator[WorkerEvent, None], *, with_prompt: bool
+    ) -> AsyncGenerator[WorkerEvent, None]:
+        spec = self.instance.spec
+        return observe(events, lambda: self._observer.begin(spec, with_prompt=with_prompt))
 
     @property
     def _language(self) -> Language:
@@ -85,14 +101,18 @@ class Lease:
         ContextOverflow and InvalidParameter whose `param` says which input is wrong (`input[3]`),
         UnsupportedParameter when the model is no embedding model, and EngineCrashed and the like.
         """
-        return await self._supervisor.embed(inputs, dimensions)
+        found = await self._supervisor.embed(inputs, dimensions)
+        self._observer.count_input(self.instance.spec, found.prompt_tokens)
+        return found
 
     async def score(self, query: str, documents: Sequence[str]) -> Scores:
         """How well each document fits `query`, by a reranker: higher is better.
 
         Raises what `embed` raises, with `documents[3]` as `param`.
         """
-        return await self._supervisor.score(query, documents)
+        found = await self._supervisor.score(query, documents)
+        self._observer.count_input(self.instance.spec, found.prompt_tokens)
+        return found
 
     async def render(self, request: Request) -> Rendered:
         """The prompt that the model's template makes of `request`, as `generate` would send it.
@@ -137,6 +157,13 @@ class Lease:
         `embed` raises for an instance that is gone.
         """
         return await self._supervisor.detokenize(tokens)
+
+
+def _choose_report(with_prompt: bool, has_parser: bool) -> PromptReport:
+    """How much of its prompt a generation reports: what is wanted, or what reading it takes."""
+    if with_prompt:
+        return "all"
+    return "tail" if has_parser else "nothing"
 
 
 def with_system_prompt(request: Request, system_prompt: str | None) -> Request:

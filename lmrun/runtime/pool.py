@@ -16,6 +16,7 @@ from lmrun.errors import LmrunError, ModelNotFound, QueueFull, StoreError
 from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.lease import Lease
+from lmrun.runtime.observing import Observer
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.supervisor import Supervisor, Surroundings
 from lmrun.runtime.timings import Timings
@@ -29,8 +30,8 @@ _READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped"
 class Pool:
     """`cores`: threads that all workers together may use. `queue_limit`: requests that may wait
     per instance beyond those it generates for. `prefixes`: where workers keep them, if anywhere.
-    `on_change`: the state, progress or defaults of an instance have changed; counts and threads
-    change too often to be told."""
+    `observer`: who is told what leases are used for. `on_change`: the state, progress or defaults
+    of an instance have changed; counts and threads change too often to be told."""
 
     def __init__(
         self,
@@ -42,12 +43,14 @@ class Pool:
         find_file: Callable[[str], Path | None] = lambda name: None,
         timings: Timings | None = None,
         prefixes: PrefixStore | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._explain_absence = explain_absence
         self._find_file = find_file
         self._cores = cores
         self._queue_limit = queue_limit
         self._prefixes = prefixes
+        self._observer = observer
         self._surroundings = Surroundings(
             timings or Timings(), on_change, self._share_cores, self._open_cache
         )
@@ -104,7 +107,7 @@ class Pool:
             await supervisor.until_settled()
             if supervisor.instance.state != "ready":
                 raise supervisor.not_ready()
-            yield Lease(supervisor, self._find_file)
+            yield Lease(supervisor, self._find_file, self._observer)
         finally:
             supervisor.instance.in_flight -= 1
 

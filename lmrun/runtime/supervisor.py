@@ -243,10 +243,12 @@ class Supervisor:
         spec = self.instance.spec
         session = WorkerSession(spec, self._timings, listeners, self._surroundings.open_cache(spec))
         self._session = session
+        started_at = asyncio.get_running_loop().time()
         info = await session.load(max(1, self.instance.threads))
         self.instance.info = info
         self.instance.pid = session.pid
         self._ready_at = asyncio.get_running_loop().time()
+        self.instance.load_s = self._ready_at - started_at
         self._move_to("ready")
 
     def _note_step(self, active: int, waiting: int, usage: EngineUsage | None) -> None:
