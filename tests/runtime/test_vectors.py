@@ -22,28 +22,13 @@ from lmrun.errors import (
 from lmrun.runtime.answers.vectors import VectorStream
 from lmrun.runtime.pool import Pool
 from lmrun.runtime.process.watchdog import Watchdog
-from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.timings import Timings
-from lmrun.settings.load import LoadConfig
 from lmrun.worker.frames import Embedded
 from tests.support.bert import bert_path
-from tests.support.instances import ENDLESS, eventually, make_spec, open_pool, script
+from tests.support.instances import ENDLESS, describe, eventually, make_spec, open_pool, script
 from tests.support.tiny_bert import make_tiny_bert
 
 TEXTS = ["a small cat", "a little kitten", "the stock market fell"]
-
-
-def describe(path: Path) -> InstanceSpec:
-    stat = path.stat()
-    return InstanceSpec(
-        identifier="m",
-        model_key="m",
-        engine="llama_cpp",
-        path=path,
-        size=stat.st_size,
-        mtime_ns=stat.st_mtime_ns,
-        load=LoadConfig(),
-    )
 
 
 @pytest.fixture(scope="module")

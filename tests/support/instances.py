@@ -39,11 +39,16 @@ def make_spec(
     """Write a script to `folder` and describe an instance of it. `fields`: of InstanceSpec."""
     path = folder / f"{identifier}.scripted.json"
     path.write_text(json.dumps(content))
+    return describe(path, identifier, engine="scripted", **fields)
+
+
+def describe(path: Path, identifier: str = "m", **fields: Any) -> InstanceSpec:
+    """An instance of a model file, of llama.cpp unless said otherwise."""
     stat = path.stat()
-    given: dict[str, Any] = {"model_key": identifier, "load": LoadConfig(), **fields}
+    given: dict[str, Any] = {"model_key": identifier, "load": LoadConfig(), "engine": "llama_cpp"}
+    given |= fields
     return InstanceSpec(
         identifier=identifier,
-        engine="scripted",
         path=path,
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
