@@ -21,6 +21,7 @@ from lmrun.api.http.gate import Gate
 from lmrun.api.http.journal import Journal
 from lmrun.api.http.record import Record
 from lmrun.api.http.throttle import Throttle
+from lmrun.api.llama_server.routes import make_llama_server_routes
 from lmrun.api.openai.routes import make_openai_routes
 from lmrun.api.openapi import make_openapi
 from lmrun.api.routes import Call, Response, Route
@@ -36,7 +37,8 @@ class Health(msgspec.Struct, frozen=True):
 
 def make_routes(pool: Pool, extra_routes: Sequence[Route] = ()) -> tuple[Route, ...]:
     """The port's whole table, `/openapi.json` made from the rest included."""
-    routes = (_make_health_route(), *make_openai_routes(pool), *extra_routes)
+    dialects = (*make_openai_routes(pool), *make_llama_server_routes(pool))
+    routes = (_make_health_route(), *dialects, *extra_routes)
     return (*routes, _make_openapi_route(routes))
 
 
