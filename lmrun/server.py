@@ -20,10 +20,12 @@ from lmrun.api.control.changes import Changes
 from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
+from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.actions import Executor
+from lmrun.reconcile.declared import DeclaredModels
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
@@ -31,6 +33,7 @@ from lmrun.reconcile.reporting.report import Reporter
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
+from lmrun.store.conversations import Conversations
 from lmrun.store.generations import Generations
 from lmrun.store.home import Home
 from lmrun.store.locks import ServerLock
@@ -50,6 +53,7 @@ class House:
         self.environment = environment
         self.changes = Changes()
         self.generations = Generations(home.database)
+        self.conversations = Conversations(home.conversations)
         self.catalog = Catalog(home)
         self.pool = Pool(
             cores=read_budget(),
@@ -59,7 +63,8 @@ class House:
             find_file=self._find_file,
             prefixes=PrefixStore(home),
         )
-        app = build_app(self.pool, self._door, public_routes(self))
+        extra_routes = (*public_routes(self), *make_lmstudio_routes(self))
+        app = build_app(self.pool, self._door, extra_routes)
         self.listener = PortListener(app)
         self.reconciler = Reconciler(
             finder=self.catalog,
@@ -69,6 +74,7 @@ class House:
             generations=self.generations,
             on_change=self.changes.ring,
         )
+        self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
         self.intake = Intake(self.reconciler, self.generations, environment, self.changes.ring)
         self.reporter = Reporter(home.root, self.reconciler, self.intake, self.pool, self.listener)
         self.stopping = asyncio.Event()
@@ -109,6 +115,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
     async with AsyncExitStack() as stack:
         house = House(home, environment)
         stack.callback(house.generations.close)
+        stack.callback(house.conversations.close)
         stack.push_async_callback(house.pool.close)
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
         await stack.enter_async_context(_background(house.reconciler.run()))

@@ -8,6 +8,7 @@ RequestError
 ├── FramingRefused      where the body ends is open to interpretation
 ├── UpgradeRefused      a WebSocket handshake
 ├── RouteNotFound
+├── JobNotFound         no download of that id
 ├── MethodNotAllowed
 ├── MediaTypeRefused
 ├── TooManyAttempts     wrong API keys from one peer, too fast
@@ -48,6 +49,10 @@ class UpgradeRefused(RequestError):
 
 class RouteNotFound(RequestError):
     code = "unknown_url"
+
+
+class JobNotFound(RequestError):
+    code = "job_not_found"
 
 
 class MethodNotAllowed(RequestError):
@@ -151,6 +156,7 @@ TABLE: dict[type[LmrunError], Row] = {
     FramingRefused: Row(400),
     UpgradeRefused: Row(400),
     RouteNotFound: Row(404),
+    JobNotFound: Row(404),
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),
     TooManyAttempts: Row(429, "rate_limit_error"),

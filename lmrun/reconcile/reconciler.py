@@ -296,6 +296,8 @@ class Reconciler:
         if task.cancelled() or task.exception() is not None:
             log.error("%s: %s", task.get_name(), None if task.cancelled() else task.exception())
             self.left_alone -= {slot}
+            # Its try is over: the profile's wish comes at once.
+            self._failed_before |= {slot}
         self._finish(slot)
 
     async def _perform(self, slot: str, action: Action) -> None:
