@@ -19,12 +19,18 @@ from lmrun.chat.formats.reading.values import is_json, mend
 @dataclass(frozen=True, slots=True)
 class Members:
     """What a format calls the parts of a call. `known`: only these names make a call, where an
-    object like this is often something else; None: any name does."""
+    object like this is often something else; None: any name does. `begins_late`: for the same
+    reason a call begins with its arguments, not with its name, and without any there is none."""
 
     name: tuple[str, ...] = ("name",)
     arguments: tuple[str, ...] = ("arguments", "parameters")
     id: tuple[str, ...] = ("id",)
     known: Collection[str] | None = None
+    begins_late: bool = False
+
+    @property
+    def needs_arguments(self) -> bool:
+        return self.begins_late or self.known is not None
 
 
 STANDARD = Members()
@@ -34,6 +40,7 @@ STANDARD = Members()
 class _Call:
     name: str | None = None
     id: str | None = None
+    has_begun: bool = False
     has_arguments: bool = False
     early: str = ""
     """Arguments that came before the name."""
@@ -74,8 +81,9 @@ def read_call_object(feed: Feed, members: Members) -> Steps[None]:
         yield from _read_member(feed, members, key, call)
         yield from feed.skip_space()
         separator = yield from feed.expect(",", "}")
-    if call.name is None or (members.known is not None and not call.has_arguments):
+    if call.name is None or (members.needs_arguments and not call.has_arguments):
         raise Malformed
+    yield from _begin(feed, call)
     if not call.has_arguments or call.early:
         yield CallArguments(call.early or "{}")
     yield from feed.end_call()
@@ -86,7 +94,8 @@ def _read_member(feed: Feed, members: Members, key: str, call: _Call) -> Steps[N
         call.name = yield from read_string(feed)
         if members.known is not None and call.name not in members.known:
             raise Malformed
-        yield from feed.start_call(call.name, call.id)
+        if not members.begins_late:
+            yield from _begin(feed, call)
     elif key in members.id:
         written = yield from read_value(feed)
         call.id = decode(written) or written
@@ -97,9 +106,19 @@ def _read_member(feed: Feed, members: Members, key: str, call: _Call) -> Steps[N
         yield from read_value(feed)
 
 
+def _begin(feed: Feed, call: _Call) -> Steps[None]:
+    """The call begins, if its name is known and it has not begun."""
+    if call.name is not None and not call.has_begun:
+        call.has_begun = True
+        yield from feed.start_call(call.name, call.id)
+
+
 def _read_arguments(feed: Feed, call: _Call) -> Steps[None]:
     """An object, as it comes; or a string that holds one; or null, which is none."""
-    if call.name is not None and (yield from feed.peek()) == "{":
+    if (yield from feed.peek()) not in '{"n':
+        raise Malformed
+    yield from _begin(feed, call)
+    if call.has_begun and feed.text.startswith("{"):
         yield from give_object(feed)
         return
     written = yield from read_value(feed)
