@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from lmrun.chat.events import PromptText
-from lmrun.chat.messages import Conversation, Message, Prompt, RawPrompt, TokenPrompt, mark_images
+from lmrun.chat.messages import Conversation, Message, Prompt, RawPrompt, TokenPrompt
 from lmrun.engines.base import ImageSpan, ModelInfo, SequenceSpec
 from lmrun.errors import (
     ContextOverflow,
@@ -184,10 +184,10 @@ class PromptMaker:
         if self._renderer is None:
             raise TemplateFailed(
                 "The model has no chat template, so it cannot answer a conversation.",
-                hint="Send a plain prompt to /v1/completions instead.",
+                hint="Give it one in the profile, under the model's key, for example "
+                "`prompt_template: {name: chatml}`; or send a plain prompt to /v1/completions.",
             )
-        messages = mark_images(prompt.messages, marker)
-        return self._renderer.render(msgspec.structs.replace(prompt, messages=messages))
+        return self._renderer.render(prompt, marker)
 
 
 def report(text: str, how_much: PromptReport) -> PromptText | None:

@@ -122,4 +122,4 @@ def test_a_template_that_drops_or_doubles_a_picture_fails(text: str) -> None:
 @pytest.mark.parametrize("source", [LISTS_ONLY, STRINGS, BOTH], ids=["lists", "strings", "both"])
 def test_a_template_gets_contents_in_the_form_that_it_shows(source: str) -> None:
     render = templates.make_renderer(source, {})
-    assert render(Conversation((Message("user", "hi"),))) == "user: hi\n"
+    assert render(Conversation((Message("user", "hi"),)), "") == "user: hi\n"

@@ -16,18 +16,16 @@ from pathlib import Path
 
 import jinja2
 
-from lmrun.chat.messages import Conversation
 from lmrun.worker import hygiene
 from lmrun.worker.rendering import exchange, templates
+from lmrun.worker.rendering.templates import Renderer
 
 DEADLINE_S = 1.0
 MEMORY_BYTES = 256 * 2**20
 
-Renderer = Callable[[Conversation], str]
-
 
 def main() -> int:
-    """Read the template, then answer one conversation after the other until the worker is gone."""
+    """Read the template, then do one job after the other until the worker is gone."""
     hygiene.die_with_parent()
     hygiene.refuse_core_dumps()
     first = exchange.read(sys.stdin.buffer)
@@ -38,9 +36,9 @@ def main() -> int:
     variables = {"bos_token": given.bos_token, "eos_token": given.eos_token}
     renderer: Renderer | None = None
     while (said := exchange.read(sys.stdin.buffer)) is not None:
-        conversation = exchange.decode_conversation(said)
+        job = exchange.decode_job(said)
         with deadline(DEADLINE_S):
-            answer, renderer = _answer(given.source, renderer, conversation, variables)
+            answer, renderer = _answer(given.source, renderer, job, variables)
         exchange.write(sys.stdout.buffer, answer)
     return 0
 
@@ -48,13 +46,13 @@ def main() -> int:
 def _answer(
     source: str,
     renderer: Renderer | None,
-    conversation: Conversation,
+    job: exchange.Job,
     variables: Mapping[str, str],
 ) -> tuple[exchange.Rendered, Renderer | None]:
     """The answer, and the compiled template for the next time."""
     try:
         renderer = renderer or templates.make_renderer(source, variables)
-        text = renderer(conversation)
+        text = renderer(job.conversation, job.marker) if job.conversation is not None else ""
     except Exception as error:  # the template is foreign code: it may raise anything
         return exchange.Rendered(error=_describe(error)), renderer
     return exchange.Rendered(text=text), renderer

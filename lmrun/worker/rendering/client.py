@@ -13,7 +13,9 @@ import subprocess
 import sys
 from typing import IO
 
-from lmrun.chat.messages import Conversation
+import msgspec
+
+from lmrun.chat.messages import Conversation, ImagePart, Message
 from lmrun.errors import EngineCrashed, TemplateFailed
 from lmrun.worker.rendering import exchange
 
@@ -35,13 +37,27 @@ class TemplateRenderer:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             self._say(self._template)
 
-    def render(self, conversation: Conversation) -> str:
-        """The prompt's text; the messages' contents are text, too.
+    def render(self, conversation: Conversation, marker: str = "") -> str:
+        """The prompt's text. `marker`, which no message may hold, stands for each picture.
 
         Raises TemplateFailed; the next call works all the same.
         """
+        messages = tuple(_without_data(message) for message in conversation.messages)
+        bare = msgspec.structs.replace(conversation, messages=messages)
+        return self._ask(exchange.Job(bare, marker))
+
+    def check(self) -> None:
+        """Raises TemplateFailed, with line and reason, when the template is none."""
+        self._ask(exchange.Job())
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._end()
+
+    def _ask(self, job: exchange.Job) -> str:
         self.start()
-        self._say(conversation)
+        self._say(job)
         reply = self._hear()
         if reply is None:
             raise TemplateFailed(f"The model's chat template failed: {self._end()}.")
@@ -50,12 +66,7 @@ class TemplateRenderer:
             raise TemplateFailed(f"The model's chat template failed: {rendered.error}.")
         return rendered.text
 
-    def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._end()
-
-    def _say(self, said: exchange.Template | Conversation) -> None:
+    def _say(self, said: exchange.Template | exchange.Job) -> None:
         # A process that died is noticed by the read that follows.
         with contextlib.suppress(BrokenPipeError):
             exchange.write(_open(self._running.stdin), said)
@@ -83,6 +94,14 @@ class TemplateRenderer:
         if process.returncode == -signal.SIGALRM:
             return "it took longer than a second"
         return f"its process ended with {EngineCrashed.describe(process.returncode)}"
+
+
+def _without_data(message: Message) -> Message:
+    """A template needs to know where a picture is, not what it shows."""
+    if isinstance(message.content, str):
+        return message
+    bare = (ImagePart(b"") if isinstance(it, ImagePart) else it for it in message.content)
+    return msgspec.structs.replace(message, content=tuple(bare))
 
 
 def _open(pipe: IO[bytes] | None) -> IO[bytes]:

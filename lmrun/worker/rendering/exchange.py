@@ -20,8 +20,16 @@ class Template(msgspec.Struct, frozen=True):
     eos_token: str
 
 
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A conversation to render, its pictures empty; `marker` is to stand for each. Without one, the
+    template is only compiled."""
+
+    conversation: Conversation | None = None
+    marker: str = ""
+
+
 class Rendered(msgspec.Struct, frozen=True):
-    """The answer to a conversation: its `text`, or why there is none."""
+    """The answer to a job: its `text`, or why there is none."""
 
     text: str | None = None
     error: str | None = None
@@ -29,11 +37,11 @@ class Rendered(msgspec.Struct, frozen=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_template = msgspec.msgpack.Decoder(Template).decode
-decode_conversation = msgspec.msgpack.Decoder(Conversation).decode
+decode_job = msgspec.msgpack.Decoder(Job).decode
 decode_rendered = msgspec.msgpack.Decoder(Rendered).decode
 
 
-def write(pipe: IO[bytes], said: Template | Conversation | Rendered) -> None:
+def write(pipe: IO[bytes], said: Template | Job | Rendered) -> None:
     """Say it. Raises OSError when nobody listens."""
     body = _encode(said)
     pipe.write(_LENGTH.pack(len(body)) + body)

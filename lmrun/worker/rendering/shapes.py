@@ -1,21 +1,41 @@
 """Messages and tools in the shapes that chat templates expect: those of Hugging Face's
-`apply_chat_template`. It knows no template."""
+`apply_chat_template`, in the form that one template takes. It knows no template."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from lmrun.chat.messages import Message, Tool, ToolCall
+from lmrun.chat.messages import ImagePart, Message, TextPart, Tool, ToolCall, mark_images
 
 
-def to_message(message: Message) -> dict[str, Any]:
-    """Only what the message has: templates ask whether a key is defined."""
-    shape: dict[str, Any] = {"role": message.role, "content": message.content}
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a template takes, where templates differ.
+
+    `lists`: a content that is text is a list of one part, too. `image`: what the template writes
+    for a picture among a content's parts; None if it takes none. `arguments`: of a call, as a JSON
+    object or as JSON text. `empty`: the content of a message that has nothing but calls.
+    """
+
+    lists: bool = False
+    image: str | None = None
+    arguments: Literal["object", "text"] = "object"
+    empty: Literal[""] | None = ""
+
+
+def to_message(message: Message, form: Form, marker: str = "") -> dict[str, Any]:
+    """Only what the message has: templates ask whether a key is defined.
+
+    `marker` stands for a picture where the template takes none.
+    """
+    shape: dict[str, Any] = {"role": message.role, "content": _to_content(message, form, marker)}
     if message.reasoning is not None:
-        shape["reasoning_content"] = message.reasoning
+        # The second name is the one of gpt-oss; transformers gives both.
+        shape["reasoning_content"] = shape["thinking"] = message.reasoning
     if message.tool_calls:
-        shape["tool_calls"] = [_to_call(call) for call in message.tool_calls]
+        shape["tool_calls"] = [_to_call(call, form) for call in message.tool_calls]
     if message.tool_call_id is not None:
         shape["tool_call_id"] = message.tool_call_id
     if message.name is not None:
@@ -32,11 +52,31 @@ def to_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _to_call(call: ToolCall) -> dict[str, Any]:
-    # Templates write arguments with `tojson`, which would make a string of a string.
-    try:
-        arguments: Any = json.loads(call.arguments)
-    except ValueError:
-        arguments = call.arguments
-    function = {"name": call.name, "arguments": arguments}
+def _to_content(message: Message, form: Form, marker: str) -> str | list[dict[str, str]] | None:
+    content = message.content
+    if content == "" and message.tool_calls:
+        return form.empty
+    if not isinstance(content, str) and form.image is not None:
+        return [_to_part(part) for part in content]
+    (marked,) = mark_images((message,), marker)
+    assert isinstance(marked.content, str)
+    return [{"type": "text", "text": marked.content}] if form.lists else marked.content
+
+
+def _to_part(part: TextPart | ImagePart) -> dict[str, str]:
+    return {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "image"}
+
+
+def _to_call(call: ToolCall, form: Form) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": _to_arguments(call.arguments, form)}
     return {"id": call.id, "type": "function", "function": function}
+
+
+def _to_arguments(text: str, form: Form) -> Any:
+    """Most templates write arguments with `tojson`, which would make a string of a string."""
+    if form.arguments == "text":
+        return text
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return text

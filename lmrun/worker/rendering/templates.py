@@ -1,4 +1,4 @@
-"""A chat template that nobody vouches for, as a function from messages to text.
+"""A chat template that nobody vouches for, as a function from conversations to text.
 
 It bounds what can be bounded from within; it does not know the deadline, which the process around
 it sets, because no Python code can stop a loop that runs inside one C call.
@@ -6,126 +6,83 @@ it sets, because no Python code can stop a loop that runs inside one C call.
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Template, TemplateError
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template
 
 from lmrun.chat.messages import Conversation
 from lmrun.worker.rendering import shapes
+from lmrun.worker.rendering.environment import compile_template
+from lmrun.worker.rendering.forms import find_form
+from lmrun.worker.rendering.shapes import Form
 
-MAX_SOURCE_BYTES = 256 * 1000
 MAX_OUTPUT_BYTES = 4 * 1000 * 1000
-MAX_REPEATED = 4 * 1000 * 1000
-MAX_POWER_BITS = 4096
+
+Renderer = Callable[[Conversation, str], str]
+"""From a conversation to its prompt, in which the second argument, a text that no message holds,
+stands for each picture."""
 
 
 class OutputTooLong(Exception):
     """The template writes more than MAX_OUTPUT_BYTES."""
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox of Hugging Face's chat templates, with bounds on what one operator may make."""
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a template sees."""
 
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """The operator's result. Raises SecurityError for one that would be enormous."""
-        if operator == "*":
-            _check_repetition(left, right)
-            _check_repetition(right, left)
-        else:
-            _check_power(left, right)
-        return super().call_binop(context, operator, left, right)
+    messages: Sequence[Mapping[str, Any]]
+    variables: Mapping[str, Any]
 
 
-def _check_repetition(repeated: Any, times: Any) -> None:
-    is_sized = isinstance(repeated, str | list | tuple)
-    if is_sized and isinstance(times, int) and len(repeated) * times > MAX_REPEATED:
-        raise SecurityError(f"a repetition makes more than {MAX_REPEATED} elements")
-
-
-def _check_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int):
-        bits = base.bit_length() * max(exponent, 0)
-        if bits > MAX_POWER_BITS:
-            raise SecurityError(f"a power has more than {MAX_POWER_BITS} bits")
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """As in Hugging Face's transformers: jinja's own filter would escape HTML characters."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-
-
-def _raise_exception(message: object) -> None:
-    raise TemplateError(str(message))
-
-
-def _strftime_now(text: str) -> str:
-    return datetime.now().strftime(text)
-
-
-def compile_template(source: str) -> Template:
-    """The template of `source`. Raises jinja2.TemplateError when it is none or too long."""
-    size = len(source.encode())
-    if size > MAX_SOURCE_BYTES:
-        raise TemplateError(f"its source has {size} bytes, the limit is {MAX_SOURCE_BYTES}")
-    environment = _Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment.from_string(source)
-
-
-def make_renderer(source: str, variables: Mapping[str, Any]) -> Callable[[Conversation], str]:
-    """A function from conversations, whose contents are text, to the prompt of `source`'s template.
+def make_renderer(source: str, variables: Mapping[str, Any]) -> Renderer:
+    """A function from conversations to the prompt of `source`'s template, given what it takes.
 
     Raises jinja2.TemplateError like `compile_template`; the function raises what `render` does.
     """
     template = compile_template(source)
-    wants_parts = _wants_parts(template, variables)
 
-    def render_conversation(conversation: Conversation) -> str:
-        messages = [shapes.to_message(message) for message in conversation.messages]
-        shown = [_to_parts(message) for message in messages] if wants_parts else messages
-        tools = [shapes.to_tool(tool) for tool in conversation.tools] or None
-        return render(
-            template, shown, {**variables, **conversation.variables, "tools": tools}
-        )
+    def render_in(conversation: Conversation, form: Form, marker: str = "") -> str:
+        shown = _show(conversation, variables, form, marker)
+        if form.image and conversation.images:
+            return _render_images(template, shown, form.image, marker)
+        return render(template, shown.messages, shown.variables)
 
-    return render_conversation
+    form = find_form(render_in)
+    return lambda conversation, marker: render_in(conversation, form, marker)
 
 
-def _to_parts(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {**message, "content": [{"type": "text", "text": message["content"]}]}
+def _show(
+    conversation: Conversation, variables: Mapping[str, Any], form: Form, marker: str
+) -> _Shown:
+    """As `apply_chat_template` does: tools and documents are defined, and may be none."""
+    messages = [shapes.to_message(message, form, marker) for message in conversation.messages]
+    tools = [shapes.to_tool(tool) for tool in conversation.tools] or None
+    given = {"documents": None, **variables, **conversation.variables, "tools": tools}
+    return _Shown(messages, given)
 
 
-def _wants_parts(template: Template, variables: Mapping[str, Any]) -> bool:
-    """Whether the template shows a message only when its content is a list of parts, as those of
-    many vision models do: given text, they leave it out without a word."""
-    message = {"role": "user", "content": "lmrun asks"}
+def _render_images(template: Template, shown: _Shown, image: str, marker: str) -> str:
+    """The prompt with `marker` for what the template writes for a picture, and only for that: where
+    `image` is something that somebody said, it stays so."""
+    said = secrets.token_hex(16)
+    messages = _replace(shown.messages, image, said)
+    text = render(template, messages, _replace(shown.variables, image, said))
+    return text.replace(image, marker).replace(said, image)
 
-    def shows(probe: Mapping[str, Any]) -> bool:
-        try:
-            return message["content"] in render(template, [probe], variables)
-        except Exception:  # foreign code: it may raise anything
-            return False
 
-    return not shows(message) and shows(_to_parts(message))
+def _replace(value: Any, old: str, new: str) -> Any:
+    """`value` with `old` replaced in all its texts."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, list | tuple):
+        return [_replace(item, old, new) for item in value]
+    if isinstance(value, Mapping):
+        return {_replace(key, old, new): _replace(it, old, new) for key, it in value.items()}
+    return value
 
 
 def render(
@@ -134,7 +91,8 @@ def render(
     """The prompt. Raises OutputTooLong, and whatever the template's own code raises."""
     parts: list[str] = []
     left = MAX_OUTPUT_BYTES
-    for part in template.generate(messages=messages, add_generation_prompt=True, **variables):
+    given = {**variables, "messages": messages, "add_generation_prompt": True}
+    for part in template.generate(given):
         left -= len(part.encode())
         if left < 0:
             raise OutputTooLong(f"it writes more than {MAX_OUTPUT_BYTES} bytes")

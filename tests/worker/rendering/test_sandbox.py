@@ -12,9 +12,9 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from lmrun.chat.messages import Message
+from lmrun.chat.messages import Conversation, Message, Tool
 from lmrun.errors import TemplateFailed
-from lmrun.worker.rendering import templates
+from lmrun.worker.rendering import environment, templates
 from lmrun.worker.rendering.client import TemplateRenderer
 from lmrun.worker.rendering.exchange import Template
 
@@ -22,7 +22,7 @@ CHATML = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-HELLO = (Message(role="user", content="hello"),)
+HELLO = Conversation((Message(role="user", content="hello"),))
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def renderer(source: str) -> Iterator[TemplateRenderer]:
 
 
 def render(source: str) -> str:
-    template = templates.compile_template(source)
+    template = environment.compile_template(source)
     messages = [{"role": "user", "content": "hello"}]
     return templates.render(template, messages, {"bos_token": "<s>", "eos_token": "</s>"})
 
@@ -113,7 +113,7 @@ HOSTILE = {
     "a range that is too long": "{{ range(10 ** 9) }}",
     "its own error": "{{ raise_exception('roles must alternate') }}",
     "wrong syntax": "{% for %}",
-    "too long a source": "x" * (templates.MAX_SOURCE_BYTES + 1),
+    "too long a source": "x" * (environment.MAX_SOURCE_BYTES + 1),
     "half a surrogate pair": "{{ '\\ud800' }}",
     "a missing variable": "{{ nothing.at.all }}",
 }
@@ -145,14 +145,14 @@ def test_the_renderer_works_after_its_process_had_to_be_ended() -> None:
     source = "{% if messages[0].content == 'hang' %}" + HOSTILE["nested loops"] + "{% endif %}ok"
     with renderer(source) as given:
         with pytest.raises(TemplateFailed):
-            given.render((Message(role="user", content="hang"),))
+            given.render(Conversation((Message(role="user", content="hang"),)))
         assert given.render(HELLO) == "ok"
 
 
 def test_a_large_conversation_renders() -> None:
     text = "€" * 1_000_000
     with renderer(CHATML) as given:
-        assert text in given.render((Message(role="user", content=text),))
+        assert text in given.render(Conversation((Message(role="user", content=text),)))
 
 
 def test_no_process_is_left_behind() -> None:
