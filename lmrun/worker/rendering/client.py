@@ -57,7 +57,10 @@ class TemplateRenderer:
 
     def _ask(self, job: exchange.Job) -> str:
         self.start()
-        self._say(job)
+        try:
+            self._say(job)
+        except RecursionError:
+            raise TemplateFailed("The conversation's tools or variables nest too deeply.") from None
         reply = self._hear()
         if reply is None:
             raise TemplateFailed(f"The model's chat template failed: {self._end()}.")

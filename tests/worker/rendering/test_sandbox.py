@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -127,6 +128,72 @@ def test_a_hostile_template_fails_within_two_seconds(name: str) -> None:
         with pytest.raises(TemplateFailed, match=r"^The model's chat template failed: .+\.$"):
             given.render(HELLO)
         assert time.monotonic() - started < 2.0
+
+
+def nest(levels: int) -> dict[str, Any]:
+    """A schema inside a schema, so many times."""
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
+def ask(*tools: Tool, **variables: Any) -> Conversation:
+    return Conversation(HELLO.messages, tools=tools, variables=variables)
+
+
+BOMBS = {
+    "a tool that nests": ("{{ tools | tojson }}", ask(Tool("deep", None, nest(990)))),
+    "a tool that nests beyond what is sent": ("", ask(Tool("deep", None, nest(100_000)))),
+    "a tool that is shown too often": (
+        "{% for tool in tools %}{{ tools | tojson }}{% endfor %}",
+        ask(*[Tool(f"tool{n}", "long " * 1000) for n in range(40)]),
+    ),
+    "a tool's name as a format": (
+        "{% for tool in tools %}{{ tool.function.name.format(1) }}{% endfor %}",
+        ask(Tool("{:>4000000000}")),
+    ),
+    "a number that repeats text": ("{{ 'a' * n }}", ask(n=10**10)),
+    "a number that is a range": ("{% for _ in range(n) %}{% endfor %}", ask(n=10**10)),
+    "a number that is a width": ("{{ '%*d' % (n, 1) }}", ask(n=2 * 10**9)),
+    "numbers to the power of each other": ("{{ n ** n }}", ask(n=10**9)),
+    "a list that is crossed with itself": (
+        "{% for _ in l %}{% for _ in l %}{% endfor %}{% endfor %}",
+        ask(l=[0] * 100_000),
+    ),
+    "a text that replaces itself": ("{{ t | replace('a', t) }}", ask(t="a" * 100_000)),
+    "a text that is wrapped by its letters": ("{{ t | wordwrap(1) }}" * 9, ask(t="a" * 10**6)),
+    "a list that is joined by a book": ("{{ l | join(t) }}", ask(l=[0] * 10_000, t="a" * 10**5)),
+    "a list that is indented for ever": ("{{ l | tojson(indent=9999) }}", ask(l=[[0] * 9] * 999)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_hostile_conversation_fails_within_two_seconds(name: str) -> None:
+    source, conversation = BOMBS[name]
+    with renderer(source) as given:
+        given.start()
+        started = time.monotonic()
+        with pytest.raises(TemplateFailed):
+            given.render(conversation)
+        assert time.monotonic() - started < 2.0
+
+
+def test_what_a_conversation_says_is_never_code() -> None:
+    text = "{{ 7 * 6 }}{% raw %}{{ raise_exception('no') }}"
+    conversation = Conversation(
+        (Message("user", text),), tools=(Tool(text),), variables={"more": text}
+    )
+    source = "{{ messages[0].content }}|{{ tools[0].function.name }}|{{ more }}"
+    with renderer(source) as given:
+        assert given.render(conversation) == f"{text}|{text}|{text}"
+
+
+def test_variables_replace_nothing_that_is_said() -> None:
+    source = "{{ messages[0].content }} {{ tools }} {{ add_generation_prompt }} {{ bos_token }}"
+    conversation = ask(messages=[], tools=[1], add_generation_prompt=False, bos_token="<b>")
+    with renderer(source) as given:
+        assert given.render(conversation) == "hello None True <b>"
 
 
 def test_reasons_are_for_people() -> None:
