@@ -12,6 +12,7 @@ import msgspec
 from starlette import routing
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from lmrun.api.anthropic.routes import make_anthropic_routes
 from lmrun.api.door import Door
 from lmrun.api.endpoint import Endpoint
 from lmrun.api.envelope import OPENAI, Envelope
@@ -37,7 +38,11 @@ class Health(msgspec.Struct, frozen=True):
 
 def make_routes(pool: Pool, extra_routes: Sequence[Route] = ()) -> tuple[Route, ...]:
     """The port's whole table, `/openapi.json` made from the rest included."""
-    dialects = (*make_openai_routes(pool), *make_llama_server_routes(pool))
+    dialects = (
+        *make_openai_routes(pool),
+        *make_anthropic_routes(pool),
+        *make_llama_server_routes(pool),
+    )
     routes = (_make_health_route(), *dialects, *extra_routes)
     return (*routes, _make_openapi_route(routes))
 
