@@ -21,6 +21,8 @@ from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
+from lmrun.api.lmstudio.v0.stats import make_extension
+from lmrun.api.openai.routes import make_generation_routes
 from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.profile.schema import ServerConfig
@@ -63,7 +65,11 @@ class House:
             find_file=self._find_file,
             prefixes=PrefixStore(home),
         )
-        extra_routes = (*public_routes(self), *make_lmstudio_routes(self))
+        extra_routes = (
+            *public_routes(self),
+            *make_lmstudio_routes(self),
+            *make_generation_routes(self.pool, "/api/v0", make_extension(self)),
+        )
         app = build_app(self.pool, self._door, extra_routes)
         self.listener = PortListener(app)
         self.reconciler = Reconciler(

@@ -67,6 +67,13 @@ class DeclaredModels:
         """Those whose files are on this machine and no broken ones, by key."""
         return await asyncio.to_thread(self._describe_all, self._declared)
 
+    async def describe(self, spec: InstanceSpec) -> ModelFile:
+        """What an instance's file says of itself; nothing, if it is not there any more."""
+        try:
+            return await asyncio.to_thread(self._read_file, spec)
+        except ModelInvalid:
+            return ModelFile("llm", None, spec.size)
+
     async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
         """An instance of the model `name`, a key or an identifier, with these load settings.
 
@@ -142,11 +149,16 @@ class DeclaredModels:
     def _describe(self, model: DesiredModel) -> DeclaredModel:
         spec = model.spec
         assert spec is not None, "its file is here"
-        file = self._files.describe(LocatedModel(spec.path, spec.size, spec.mtime_ns))
-        if spec.mmproj is not None:
-            file = replace(file, type="vlm", size=file.size + spec.mmproj.size)
         publisher = _name_publisher(model, self._files.find_publisher(spec.path))
+        file = self._read_file(spec)
         return DeclaredModel(model.key, model.identifier, model.config.load, publisher, file)
+
+    def _read_file(self, spec: InstanceSpec) -> ModelFile:
+        """With its projector, if it has one."""
+        file = self._files.describe(LocatedModel(spec.path, spec.size, spec.mtime_ns))
+        if spec.mmproj is None:
+            return file
+        return replace(file, type="vlm", size=file.size + spec.mmproj.size)
 
     def _find_match(self, key: str, settings: Mapping[str, Any]) -> str | None:
         """An instance of the model, loaded or being loaded, that has these settings."""

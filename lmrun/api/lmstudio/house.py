@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from lmrun.api.serving import Pool
+from lmrun.catalog.description import ModelFile
 from lmrun.reconcile.declared import DeclaredModel, LoadedInstance
+from lmrun.runtime.spec import InstanceSpec
 from lmrun.store.conversations import Turn
 
 
@@ -15,6 +17,9 @@ class Models(Protocol):
 
     async def list(self) -> tuple[DeclaredModel, ...]:
         """Those that can be loaded: their files are on this machine."""
+
+    async def describe(self, spec: InstanceSpec) -> ModelFile:
+        """What an instance's file says of itself."""
 
     async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
         """An instance with these load settings, loaded now if there is none. Raises ModelNotFound,

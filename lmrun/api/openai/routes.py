@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
+from lmrun.api.extension import Extension
 from lmrun.api.openai.answers.bodies import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -33,6 +38,7 @@ from lmrun.errors import (
 
 _SSE = "text/event-stream"
 _DONE = "[DONE]"
+_CHUNKS = "its chunks with `stream: true`"
 _GENERATION_ERRORS: tuple[type[LmrunError], ...] = (
     ContextOverflow,
     EngineCrashed,
@@ -64,37 +70,50 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             responses={200: (Response("The model", Model),)},
             errors=(ModelNotFound,),
         ),
+        *make_generation_routes(pool, "/v1"),
+    )
+
+
+def make_generation_routes(
+    pool: Pool, prefix: str, extension: Extension | None = None
+) -> tuple[Route, ...]:
+    """The rows below `prefix` that use a model, with what `extension` adds to their answers."""
+    # OpenAI has one type for a completion and its chunks, and so have others.
+    completion = _extend(Completion, extension, is_chunk=True)
+    return (
         Route(
             "POST",
-            "/v1/chat/completions",
-            make_chat_handler(pool),
+            f"{prefix}/chat/completions",
+            make_chat_handler(pool, extension),
             "Answer a conversation",
             request=ChatRequest,
             responses={
                 200: (
-                    Response("The answer", ChatCompletion),
-                    Response("its chunks with `stream: true`", ChatCompletionChunk, _SSE, _DONE),
+                    Response("The answer", _extend(ChatCompletion, extension)),
+                    Response(
+                        _CHUNKS, _extend(ChatCompletionChunk, extension, is_chunk=True), _SSE, _DONE
+                    ),
                 )
             },
             errors=_GENERATION_ERRORS,
         ),
         Route(
             "POST",
-            "/v1/completions",
-            make_completion_handler(pool),
+            f"{prefix}/completions",
+            make_completion_handler(pool, extension),
             "Continue a text, without a template",
             request=CompletionRequest,
             responses={
                 200: (
-                    Response("The text", Completion),
-                    Response("its chunks with `stream: true`", Completion, _SSE, _DONE),
+                    Response("The text", completion),
+                    Response(_CHUNKS, completion, _SSE, _DONE),
                 )
             },
             errors=_GENERATION_ERRORS,
         ),
         Route(
             "POST",
-            "/v1/embeddings",
+            f"{prefix}/embeddings",
             make_embedding_handler(pool),
             "Make vectors of texts",
             request=EmbeddingRequest,
@@ -102,3 +121,9 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             errors=_EMBEDDING_ERRORS,
         ),
     )
+
+
+def _extend(
+    answer: type[msgspec.Struct], extension: Extension | None, *, is_chunk: bool = False
+) -> Any:
+    return answer if extension is None else extension.extend(answer, is_chunk=is_chunk)
