@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -23,9 +22,13 @@ from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_c
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.api.lmstudio.v0.stats import make_extension
 from lmrun.api.openai.routes import make_generation_routes
+from lmrun.api.responses.routes import make_responses_routes
+from lmrun.api.telemetry.routes import telemetry_routes
+from lmrun.api.telemetry.server_log import LogOutput, feeding, install_output
+from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, ProfileInvalid
-from lmrun.profile.schema import ServerConfig
+from lmrun.profile.schema import LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
 from lmrun.reconcile.intake import Intake
@@ -57,6 +60,7 @@ class House:
         self.generations = Generations(home.database)
         self.conversations = Conversations(home.conversations)
         self.catalog = Catalog(home)
+        self.telemetry = Telemetry(lambda: self.pool.instances, self.log_config)
         self.pool = Pool(
             cores=read_budget(),
             queue_limit=self._queue_limit,
@@ -64,13 +68,17 @@ class House:
             explain_absence=self._explain_absence,
             find_file=self._find_file,
             prefixes=PrefixStore(home),
+            observer=self.telemetry,
         )
-        extra_routes = (
+        self.extra_routes = (
             *public_routes(self),
+            *telemetry_routes(self.telemetry),
+            *make_responses_routes(self.pool, self.conversations),
             *make_lmstudio_routes(self),
             *make_generation_routes(self.pool, "/api/v0", make_extension(self)),
         )
-        app = build_app(self.pool, self._door, extra_routes)
+        note_request = self.telemetry.note_request
+        app = build_app(self.pool, self._door, self.extra_routes, note_request)
         self.listener = PortListener(app)
         self.reconciler = Reconciler(
             finder=self.catalog,
@@ -108,11 +116,18 @@ class House:
     def _find_file(self, name: str) -> Path | None:
         return self.reconciler.find_file(name)
 
+    def log_config(self) -> LogConfig:
+        return self._config.log
+
+    @property
+    def _config(self) -> ServerConfig:
+        return self.listener.config or ServerConfig()
+
     def _queue_limit(self) -> int:
-        return (self.listener.config or ServerConfig()).limits.queue
+        return self._config.limits.queue
 
     def _door(self) -> Door:
-        return Door.from_config(self.listener.config or ServerConfig())
+        return Door.from_config(self._config)
 
 
 @asynccontextmanager
@@ -127,11 +142,14 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         await stack.enter_async_context(_background(house.reconciler.run()))
         await stack.enter_async_context(_background(house.intake.follow()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
-        control = make_server(build_socket_app(control_routes(house)))
+        stack.enter_context(feeding(house.telemetry.feed, house.log_config))
+        routes = (*control_routes(house), *telemetry_routes(house.telemetry))
+        control = make_server(build_socket_app(routes))
         sockets = [open_control_socket(home.control_socket)]
         serving = asyncio.create_task(control.serve(sockets=sockets))
         stack.push_async_callback(_end, control, serving)
         stack.callback(house.changes.close)
+        stack.callback(house.telemetry.feed.close)
         yield house
 
 
@@ -166,14 +184,17 @@ def serve(profile: Path | None, *, watch: bool, home: Home, background: bool) ->
     has this home, and ProfileInvalid when `profile` cannot be applied and never could.
     `background`: started by a client that will apply a profile itself.
     """
-    _configure_logging()
+    output = install_output()
     home.ensure()
     with ServerLock(home.lock_file):
-        return asyncio.run(_serve(profile, watch=watch, home=home, background=background))
+        return asyncio.run(_serve(profile, output, watch=watch, home=home, background=background))
 
 
-async def _serve(profile: Path | None, *, watch: bool, home: Home, background: bool) -> int:
+async def _serve(
+    profile: Path | None, output: LogOutput, *, watch: bool, home: Home, background: bool
+) -> int:
     async with open_house(home, os.environ) as house:
+        output.config = house.log_config
         _stop_on_signals(house.stopping)
         if profile is None:
             await house.intake.restore()
@@ -220,13 +241,3 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-
-
-def _configure_logging() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
-    for noisy in ("watchfiles", "asyncio", "uvicorn"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

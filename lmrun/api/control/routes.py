@@ -25,6 +25,7 @@ def public_routes(control: Control) -> tuple[Route, ...]:
             f"{PREFIX}/status",
             handlers.status,
             "What is: server, profile, models, instances, conditions",
+            scope="models",
             responses={200: (Response("The status", Status),)},
         ),
         Route(
@@ -32,6 +33,8 @@ def public_routes(control: Control) -> tuple[Route, ...]:
             f"{PREFIX}/events",
             handlers.events,
             "The status at every change, as server-sent events",
+            scope="models",
+            is_endless=True,
             responses={200: (Response("A stream of statuses", Status, "text/event-stream"),)},
         ),
     )

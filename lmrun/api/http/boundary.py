@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmrun.api.envelope import OPENAI, Envelope
 from lmrun.api.errors import ErrorBody, Headers, internal_error, to_body, to_headers
+from lmrun.api.http.record import current_record
 from lmrun.errors import LmrunError
 
 log = logging.getLogger("lmrun.api")
@@ -97,6 +98,9 @@ class _Exchange:
         self._is_read = False
         self._has_started = False
         scope[_REQUEST_ID] = self.id
+        record = current_record()
+        if record is not None:
+            record.request_id = self.id
         scope[_ENVELOPE] = envelope
         scope[_EXTRA_HEADERS] = [
             (b"x-request-id", self.id.encode()),

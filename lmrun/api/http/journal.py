@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lmrun.api.http.boundary import request_id
 from lmrun.api.http.record import MAX_PATH, Record, set_current
 
 _STARTS = ("http.response.start", "websocket.http.response.start")
@@ -44,7 +43,6 @@ class Journal:
         try:
             await self._app(scope, receive, watch)
         finally:
-            record.request_id = request_id(scope)
             record.seconds = time.monotonic() - start
             self._on_end(record)
 
