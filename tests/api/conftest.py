@@ -9,8 +9,10 @@ import pytest
 
 from lmrun.api.app import build_app, make_routes
 from lmrun.api.door import Door
+from lmrun.api.responses.routes import make_responses_routes
 from lmrun.api.routes import Route
 from tests.support.http import Port, listening, serving_app
+from tests.support.stand_in_house import StandInHouse, lmstudio_routes
 from tests.support.stand_in_pool import StandInPool
 
 
@@ -20,6 +22,7 @@ class Served:
 
     port: Port
     pool: StandInPool
+    house: StandInHouse
     door: Door = field(default_factory=Door)
 
     def set_door(self, door: Door) -> None:
@@ -30,9 +33,10 @@ class Served:
 def _served() -> Iterator[Served]:
     pool = StandInPool()
     doors: list[Callable[[], Door]] = []
-    app = build_app(pool, lambda: doors[0]())
+    house = StandInHouse(pool)
+    app = build_app(pool, lambda: doors[0](), house_routes(house))
     with listening(serving_app(app)) as port:
-        served = Served(port, pool)
+        served = Served(port, pool, house)
         doors.append(lambda: served.door)
         yield served
 
@@ -49,6 +53,13 @@ def served(_served: Served) -> Served:
     return _served
 
 
+def house_routes(house: StandInHouse) -> tuple[Route, ...]:
+    """What the composition root adds to the table."""
+    responses = make_responses_routes(house.pool, house.conversations)
+    return (*responses, *lmstudio_routes(house))
+
+
 def all_routes() -> list[Route]:
     """The port's own table, for matrices."""
-    return list(make_routes(StandInPool()))
+    pool = StandInPool()
+    return list(make_routes(pool, house_routes(StandInHouse(pool))))
