@@ -20,6 +20,7 @@ from lmrun.chat.formats.base import (
     Text,
     Thought,
 )
+from lmrun.chat.formats.reading.speech import Speech
 
 ResultT = TypeVar("ResultT")
 
@@ -43,8 +44,7 @@ class Ended(Exception):
 class Feed:
     """What has come and is not read yet, and what became of what was.
 
-    White space on both sides of calls separates the texts around them once, and is dropped where
-    there is no text on both sides. What `attempt` reads is kept until it is known to be markup.
+    What `attempt` reads is kept until it is known to be markup.
     """
 
     def __init__(self) -> None:
@@ -52,10 +52,7 @@ class Feed:
         self._has_ended = False
         self._raw: list[str] = []
         self._in_call = False
-        self._has_spoken = False
-        self._beside_call = False
-        self._space = ""
-        self._separator = ""
+        self._speech = Speech()
 
     def push(self, text: str) -> None:
         """More text has come."""
@@ -70,11 +67,20 @@ class Feed:
         """What has come and is not read yet."""
         return self._text
 
+    @property
+    def raw(self) -> str:
+        """What was read since the last text, and may be markup."""
+        return "".join(self._raw)
+
     def take(self, count: int) -> str:
         """Read `count` characters of `text`."""
         taken, self._text = self._text[:count], self._text[count:]
         self._raw.append(taken)
         return taken
+
+    def settle(self) -> None:
+        """What was read so far is markup for certain, or was given out."""
+        self._raw = []
 
     def more(self) -> Steps[None]:
         """Wait for more text. Raises Ended."""
@@ -100,12 +106,10 @@ class Feed:
 
     def literal(self, *options: str) -> Steps[str]:
         """Read the longest of `options` that comes next; "" if none does. Raises Ended."""
-        while True:
-            if any(len(o) > len(self._text) and o.startswith(self._text) for o in options):
-                yield from self.more()
-                continue
-            found = max((o for o in options if self._text.startswith(o)), key=len, default="")
-            return self.take(len(found))
+        while any(len(o) > len(self._text) and o.startswith(self._text) for o in options):
+            yield from self.more()
+        found = max((o for o in options if self._text.startswith(o)), key=len, default="")
+        return self.take(len(found))
 
     def expect(self, *options: str) -> Steps[str]:
         """Read one of `options`. Raises Malformed when something else comes, Ended."""
@@ -127,16 +131,16 @@ class Feed:
             yield from self.more()
 
     def until(self, *ends: str) -> Steps[tuple[str, str]]:
-        """Read a name and which of `ends` closes it. Raises Malformed when it gets too long."""
+        """Read a name and which of `ends` closes it. Raises Ended, and Malformed when the name
+        gets too long."""
+        longest = max(map(len, ends))
         while True:
             begin, end = find_first(self._text, ends)
-            if begin > MAX_NAME_CHARACTERS or (
-                begin < 0 and len(self._text) > MAX_NAME_CHARACTERS + max(map(len, ends))
-            ):
+            too_long = begin if begin >= 0 else len(self._text) - longest
+            if too_long > MAX_NAME_CHARACTERS:
                 raise Malformed
             if begin >= 0:
-                name = self.take(begin)
-                return name, self.take(len(end))
+                return self.take(begin), self.take(len(end))
             yield from self.more()
 
     def chunks(self, *ends: str) -> Generator[str | None, None, str]:
@@ -144,62 +148,36 @@ class Feed:
         At the same place the longest of them counts. Raises Ended."""
         while True:
             begin, end = find_first(self._text, ends)
-            kept = _count_open(self._text, ends)
-            if 0 <= begin < len(self._text) - kept or (begin >= 0 and self._has_ended):
+            certain = len(self._text) - _count_open(self._text, ends)
+            if 0 <= begin < certain or (begin >= 0 and self._has_ended):
                 if begin:
                     yield self.take(begin)
                 return self.take(len(end))
-            if len(self._text) > kept:
-                yield self.take(len(self._text) - kept)
+            if certain:
+                yield self.take(certain)
             if self._has_ended:
                 raise Ended
             yield None
 
     def say_until(self, *markers: str) -> Steps[str]:
         """Text up to the first of `markers`, and which it is; "" when the answer ends before."""
-        chunks = self.chunks(*markers)
-        try:
-            while True:
-                chunk = next(chunks)
-                if chunk is None:
-                    yield None
-                else:
-                    self._raw.clear()
-                    yield from self._say(chunk)
-        except StopIteration as found:
-            self._raw = [found.value]
-            return str(found.value)
-        except Ended:
-            yield from self._say(self.take(len(self._text)))
-            yield from self._end_text()
-            return ""
+        found = yield from self._give_until(markers, self._speech.say)
+        self._raw = [found]
+        if not found:
+            yield from self._speech.end()
+        return found
 
     def think_until(self, *markers: str) -> Steps[str]:
-        """Reasoning up to the first of `markers`, without white space around it; which it is, or
-        "" when the answer ends before."""
-        chunks = self.chunks(*markers)
-        space, has_begun = "", False
-        try:
-            while True:
-                chunk = next(chunks)
-                if chunk is None:
-                    yield None
-                    continue
-                chunk = space + chunk
-                body = chunk.rstrip()
-                space = chunk[len(body) :]
-                if body:
-                    yield Thought(body if has_begun else body.lstrip())
-                    has_begun = True
-        except StopIteration as found:
-            self._raw = []
-            return str(found.value)
-        except Ended:
-            rest = (space + self.take(len(self._text))).rstrip()
-            if rest:
-                yield Thought(rest if has_begun else rest.lstrip())
-            self._raw = []
-            return ""
+        """Reasoning up to the first of `markers`, and which it is; "" when the answer ends
+        before."""
+        found = yield from self._give_until(markers, self._speech.think)
+        self._raw = [found]
+        self._speech.end_thought()
+        return found
+
+    def separate(self, space: str) -> None:
+        """A new message begins: `space` separates its text from what was said before."""
+        self._speech.separate(space)
 
     def attempt(self, script: Callable[[Feed], Steps[None]]) -> Steps[None]:
         """Read markup, of which a marker may be read already. What is none is text after all."""
@@ -209,13 +187,8 @@ class Feed:
             yield from self._give_back()
         except Ended:
             if not self._in_call:
-                yield from self._say("".join(self._raw))
-                yield from self._end_text()
+                yield from self._speech.say(self.raw)
         self.settle()
-
-    def settle(self) -> None:
-        """What was read so far is markup for certain, or was given out."""
-        self._raw = []
 
     def start_call(self, name: str, id: str | None = None) -> Iterator[Piece]:
         """A call begins. Raises Malformed when nothing can be called like this."""
@@ -227,45 +200,35 @@ class Feed:
 
     def end_call(self) -> Iterator[Piece]:
         """The call that began last is complete."""
-        self._stand_beside()
+        self._speech.separate()
         self._in_call = False
         self.settle()
         yield CallEnd()
 
-    def _stand_beside(self) -> None:
-        self._separator = self._separator or self._space
-        self._space = ""
-        self._beside_call = True
+    def _give_until(
+        self, markers: tuple[str, ...], give: Callable[[str], Iterator[Piece]]
+    ) -> Steps[str]:
+        chunks = self.chunks(*markers)
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration as found:
+                return str(found.value)
+            except Ended:
+                yield from give(self.take(len(self._text)))
+                return ""
+            if chunk is None:
+                yield None
+            else:
+                yield from give(chunk)
 
     def _give_back(self) -> Iterator[Piece]:
-        raw = "".join(self._raw)
         if not self._in_call:
-            yield from self._say(raw)
+            yield from self._speech.say(self.raw)
             return
         self._in_call = False
-        self._stand_beside()
-        yield CallBroken(self._take_separator("") + raw)
-
-    def _say(self, text: str) -> Iterator[Piece]:
-        text = self._space + text
-        body = text.rstrip()
-        self._space = text[len(body) :]
-        if body:
-            if self._beside_call:
-                said = body.lstrip()
-                body = self._take_separator(body[: len(body) - len(said)]) + said
-            self._has_spoken = True
-            yield Text(body)
-
-    def _take_separator(self, space: str) -> str:
-        separator = (self._separator or space) if self._has_spoken else ""
-        self._separator, self._beside_call, self._has_spoken = "", False, True
-        return separator
-
-    def _end_text(self) -> Iterator[Piece]:
-        if self._space and not self._beside_call:
-            yield Text(self._space)
-        self._space = ""
+        self._speech.separate()
+        yield CallBroken(self._speech.take_separator() + self.raw)
 
 
 class ScriptParser:

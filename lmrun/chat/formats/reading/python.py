@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from lmrun.chat.formats.base import CallArguments
 from lmrun.chat.formats.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
+from lmrun.chat.formats.reading.objects import STANDARD, read_call_object
 from lmrun.chat.formats.reading.values import is_json, list_arguments, mend, quote
 from lmrun.chat.messages import Tool
 
@@ -33,11 +34,17 @@ _CODES["U"] = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 def read_call_list(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
-    """`[f(…), g(…)]`: calls in brackets, one or more. Raises Malformed, Ended."""
+    """`[f(…), g(…)]`: calls in brackets, one or more; an object may stand for a call. Raises
+    Malformed, Ended."""
+    yield from feed.skip_space()
     yield from feed.expect("[")
     separator = ","
     while separator == ",":
-        yield from read_python_call(feed, tools)
+        yield from feed.skip_space()
+        if (yield from feed.peek()) == "{":
+            yield from read_call_object(feed, STANDARD)
+        else:
+            yield from read_python_call(feed, tools)
         yield from feed.skip_space()
         separator = yield from feed.expect(",", "]")
         feed.settle()

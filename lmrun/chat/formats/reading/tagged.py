@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmrun.chat.formats.base import CallArguments
-from lmrun.chat.formats.reading.feed import Ended, Feed, Malformed, Steps
+from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
 from lmrun.chat.formats.reading.values import (
     escape,
     find_schema,
@@ -30,9 +30,9 @@ class Tags:
     """The tags of one format.
 
     `key`: what opens an argument's name. `key_ends`: what may close it, and what each says of the
-    value. `value`: what opens the value, where that is a tag of its own. `value_ends`: what may
-    close it; white space that belongs to the tags is part of these texts. `quotes`: pairs that
-    may stand around a value and are not part of it.
+    value. `value`: what opens the value, where that is a tag of its own; `leading`: what may stand
+    before it and is no part of it. `value_ends`: what may close it, with white space that belongs
+    to the tag. `quotes`: pairs that may stand around a value and are no part of it.
     """
 
     key: str
@@ -88,28 +88,16 @@ def _read_value(
 
 def _give_text(feed: Feed, ends: tuple[str, ...]) -> Steps[None]:
     yield CallArguments('"')
-    chunks = feed.chunks(*ends)
-    while True:
-        try:
-            chunk = next(chunks)
-        except StopIteration:
-            break
-        except Ended:
-            yield CallArguments(escape(feed.take(len(feed.text))))
-            raise
-        yield CallArguments(escape(chunk)) if chunk is not None else None
+    for chunk in feed.chunks(*ends):
+        yield None if chunk is None else CallArguments(escape(chunk))
     yield CallArguments('"')
 
 
 def _collect(feed: Feed, ends: tuple[str, ...]) -> Steps[str]:
     parts: list[str] = []
-    chunks = feed.chunks(*ends)
-    while True:
-        try:
-            chunk = next(chunks)
-        except StopIteration:
-            return "".join(parts)
+    for chunk in feed.chunks(*ends):
         if chunk is None:
             yield None
         else:
             parts.append(chunk)
+    return "".join(parts)
