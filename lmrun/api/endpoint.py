@@ -95,7 +95,16 @@ async def _take(route: Route, scope: Scope, receive: Receive) -> Call:
 
 
 def _parse_query(query_string: bytes) -> dict[str, str]:
-    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+    """Values of a name that ends in `[]`, which is a list's, are joined by commas.
+
+    Raises InvalidParameter for any other name that comes twice.
+    """
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name in query and not name.endswith("[]"):
+            raise InvalidParameter(f"{name[:80]!r} comes twice in the query.", param=name[:80])
+        query[name] = f"{query[name]},{value}" if name in query else value
+    return query
 
 
 def _report_ignored(scope: Scope, names: Sequence[str]) -> None:

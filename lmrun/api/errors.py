@@ -8,6 +8,7 @@ RequestError
 ├── FramingRefused      where the body ends is open to interpretation
 ├── UpgradeRefused      a WebSocket handshake
 ├── RouteNotFound
+├── ResponseNotFound    no stored response has the id
 ├── JobNotFound         no download of that id
 ├── MethodNotAllowed
 ├── MediaTypeRefused
@@ -49,6 +50,10 @@ class UpgradeRefused(RequestError):
 
 class RouteNotFound(RequestError):
     code = "unknown_url"
+
+
+class ResponseNotFound(RequestError):
+    code = "response_not_found"
 
 
 class JobNotFound(RequestError):
@@ -156,6 +161,7 @@ TABLE: dict[type[LmrunError], Row] = {
     FramingRefused: Row(400),
     UpgradeRefused: Row(400),
     RouteNotFound: Row(404),
+    ResponseNotFound: Row(404),
     JobNotFound: Row(404),
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),
@@ -199,8 +205,8 @@ def to_headers(error: LmrunError) -> Headers:
         headers.append((b"www-authenticate", b'Bearer realm="lmrun"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if isinstance(error, (errors.BodyTooLarge, BodyStalled, FramingRefused)):
-        # The rest of the body is not read, so the connection cannot be used again.
+    if isinstance(error, errors.BodyTooLarge | BodyStalled | FramingRefused | TooManyConnections):
+        # The rest of the body is not read, or there are too many of them as it is.
         headers.append((b"connection", b"close"))
     if is_hopeless or isinstance(error, EngineError | AnswerTimedOut):
         # OpenAI's clients repeat a 5xx by themselves; what ended a worker would end it again, and

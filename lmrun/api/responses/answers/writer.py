@@ -1,0 +1,88 @@
+"""A response from its beginning to its end: its body, and its stream. Pure; it knows no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from lmrun.api.errors import ErrorBody
+from lmrun.api.responses.answers.bodies import (
+    Failure,
+    IncompleteDetails,
+    ResponseBody,
+    to_usage,
+)
+from lmrun.api.responses.answers.events import (
+    Completed,
+    Created,
+    Failed,
+    Incomplete,
+    InProgress,
+    StreamEvent,
+    show,
+)
+from lmrun.api.responses.answers.output import Numbers, Output
+from lmrun.chat.events import ChatEnd, Event, StopReason
+
+_CUT_OFF: frozenset[StopReason] = frozenset({"maxPredictedTokensReached", "contextLengthReached"})
+
+
+class Writer:
+    """`body`: the response as it is so far. Its methods give the bytes of the stream."""
+
+    def __init__(self, body: ResponseBody, numbers: Numbers, make_id: Callable[[str], str]) -> None:
+        self.body = body
+        self._numbers = numbers
+        self._output = Output(numbers, make_id)
+
+    def start(self) -> bytes:
+        """What comes before all output."""
+        say = self._numbers.say
+        return show(say(Created, response=self.body)) + show(say(InProgress, response=self.body))
+
+    def take(self, event: Event) -> bytes:
+        """The next piece."""
+        return _show_all(self._output.take(event))
+
+    def end_output(self, end: ChatEnd) -> bytes:
+        """All output has come."""
+        is_cut_off = end.stop_reason in _CUT_OFF
+        events = self._output.end("incomplete" if is_cut_off else "completed")
+        self.body = msgspec.structs.replace(
+            self.body,
+            status="incomplete" if is_cut_off else "completed",
+            incomplete_details=IncompleteDetails() if is_cut_off else None,
+            output=tuple(self._output.items),
+        )
+        return _show_all(events)
+
+    @property
+    def reasoning(self) -> str:
+        """All that was thought, once the output has come."""
+        return self._output.reasoning
+
+    def complete(self, end: ChatEnd, reasoning_tokens: int, completed_at: int) -> bytes:
+        """The last event of a response that did not fail."""
+        self.body = msgspec.structs.replace(
+            self.body,
+            usage=to_usage(end.usage, reasoning_tokens),
+            completed_at=completed_at if self.body.status == "completed" else None,
+        )
+        kind = Completed if self.body.status == "completed" else Incomplete
+        return show(self._numbers.say(kind, response=self.body))
+
+    def fail(self, error: ErrorBody) -> bytes:
+        """The last event of one that did. What was said until then stays said."""
+        self.body = msgspec.structs.replace(
+            self.body,
+            status="failed",
+            error=Failure(error.message, error.type, error.param),
+            incomplete_details=None,
+            output=tuple(self._output.items),
+        )
+        return show(self._numbers.say(Failed, response=self.body))
+
+
+def _show_all(events: Iterable[StreamEvent]) -> bytes:
+    return b"".join(map(show, events))

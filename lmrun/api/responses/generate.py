@@ -1,0 +1,174 @@
+"""POST /v1/responses: a lease, its events, the answer, which is kept; and what a prompt costs.
+
+It knows no HTTP header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp
+
+from lmrun.api.errors import ErrorBody, to_body
+from lmrun.api.generation import ended_early, require_sight
+from lmrun.api.responses.answers.bodies import InputTokens
+from lmrun.api.responses.answers.events import Error, show
+from lmrun.api.responses.answers.output import Numbers
+from lmrun.api.responses.answers.writer import Writer
+from lmrun.api.responses.convert import locate_all_images, name_field, to_prediction, to_request
+from lmrun.api.responses.echo import is_stored, make_body
+from lmrun.api.responses.requests.bodies import InputTokensRequest, PromptRequest, ResponseRequest
+from lmrun.api.responses.turns import KIND, make_id, read_earlier, to_kept_items, to_turn
+from lmrun.api.routes import Call, Handler
+from lmrun.api.serving import Lease, Pool
+from lmrun.api.sse import JsonAnswer, open_stream
+from lmrun.api.validate import validate_request
+from lmrun.chat.events import ChatEnd, Event
+from lmrun.chat.request import Request
+from lmrun.errors import LmrunError, RequestError
+from lmrun.settings.prediction import PredictionConfig
+from lmrun.store.conversations import Conversations
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to generate. `json`: the request as it came; `places`: the fields of its images."""
+
+    request: ResponseRequest
+    json: dict[str, Any]
+    prompt: Request
+    prediction: PredictionConfig
+    places: Sequence[str]
+
+
+def make_response_handler(pool: Pool, conversations: Conversations) -> Handler:
+    async def answer(call: Call) -> ASGIApp:
+        request = validate_request(ResponseRequest, call.json)
+        prediction = to_prediction(request)
+        prompt, places = await _make_prompt(conversations, request)
+        plan = Plan(request, call.json, prompt, prediction, places)
+        numbers = Numbers()
+        if request.stream:
+
+            def show_failure(body: ErrorBody) -> bytes:
+                return show(
+                    numbers.say(Error, message=body.message, code=body.code, param=body.param)
+                )
+
+            return await open_stream(_stream(pool, conversations, plan, numbers), show_failure)
+        return JsonAnswer(await _fold(pool, conversations, plan, numbers))
+
+    return answer
+
+
+def make_input_tokens_handler(pool: Pool, conversations: Conversations) -> Handler:
+    async def answer(call: Call) -> ASGIApp:
+        request = validate_request(InputTokensRequest, call.json)
+        prompt, places = await _make_prompt(conversations, request)
+        with _in_terms_of(places):
+            async with pool.acquire(request.model) as lease:
+                require_sight(lease.instance, prompt)
+                return JsonAnswer(InputTokens(await lease.count_tokens(prompt)))
+
+    return answer
+
+
+async def _make_prompt(
+    conversations: Conversations, request: PromptRequest
+) -> tuple[Request, Sequence[str]]:
+    """The conversation, and the fields of its images."""
+    earlier = await asyncio.to_thread(read_earlier, conversations, request.previous_response_id)
+    return to_request(request, earlier), locate_all_images(request, earlier)
+
+
+async def _stream(
+    pool: Pool, conversations: Conversations, plan: Plan, numbers: Numbers
+) -> AsyncGenerator[bytes, None]:
+    """The stream's bytes; the first come with the generation's first event, of whatever kind."""
+    async with _run(pool, plan, numbers) as (lease, writer, events):
+        head = writer.start()
+        try:
+            async for event in events:
+                if isinstance(event, ChatEnd):
+                    yield (
+                        head
+                        + writer.end_output(event)
+                        + await _complete(lease, writer, event, conversations, plan)
+                    )
+                    return
+                if piece := head + writer.take(event):
+                    yield piece
+                head = b""
+            raise ended_early()
+        except LmrunError as error:
+            if head:
+                raise
+            yield writer.fail(to_body(error))
+
+
+async def _fold(pool: Pool, conversations: Conversations, plan: Plan, numbers: Numbers) -> bytes:
+    """The same events, as one body."""
+    async with _run(pool, plan, numbers) as (lease, writer, events):
+        async for event in events:
+            if isinstance(event, ChatEnd):
+                writer.end_output(event)
+                await _complete(lease, writer, event, conversations, plan)
+                return msgspec.json.encode(writer.body)
+            writer.take(event)
+    raise ended_early()
+
+
+async def _complete(
+    lease: Lease, writer: Writer, end: ChatEnd, conversations: Conversations, plan: Plan
+) -> bytes:
+    """Count, and keep the response before anybody hears of its end: it may be continued at once."""
+    reasoning_tokens = await _count_tokens(lease, writer.reasoning)
+    last = writer.complete(end, reasoning_tokens, int(time.time()))
+    if is_stored(plan.request):
+        turn = to_turn(writer.body, to_kept_items(plan.json.get("input")))
+        await asyncio.to_thread(conversations.add, KIND, turn)
+    return last
+
+
+async def _count_tokens(lease: Lease, text: str) -> int:
+    if not text:
+        return 0
+    tokens = await lease.tokenize(text, add_special=False, parse_special=True, with_pieces=False)
+    return len(tokens.ids)
+
+
+@asynccontextmanager
+async def _run(
+    pool: Pool, plan: Plan, numbers: Numbers
+) -> AsyncIterator[tuple[Lease, Writer, AsyncGenerator[Event, None]]]:
+    """The lease while it is held, an empty response, and the generation's events."""
+    with _in_terms_of(plan.places):
+        async with pool.acquire(plan.request.model) as lease:
+            require_sight(lease.instance, plan.prompt)
+            spec = lease.instance.spec
+            body = make_body(
+                plan.request,
+                plan.json,
+                spec.prediction.overlay(plan.prediction),
+                id=make_id("resp"),
+                model=spec.identifier,
+                created_at=int(time.time()),
+            )
+            async with aclosing(lease.generate(plan.prompt, plan.prediction)) as events:
+                yield lease, Writer(body, numbers, make_id), events
+
+
+@contextmanager
+def _in_terms_of(places: Sequence[str]) -> Iterator[None]:
+    """Errors name the field that their subject came in."""
+    try:
+        yield
+    except RequestError as error:
+        name_field(error, places)
+        raise

@@ -1,0 +1,129 @@
+"""OpenAI's own client, on a real port, with a real pool, its worker processes, and a store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+from starlette.types import ASGIApp
+
+from lmrun.api.app import build_app
+from lmrun.api.door import Door
+from lmrun.api.responses.routes import make_responses_routes
+from lmrun.runtime.pool import Pool
+from lmrun.settings.load import LoadConfig
+from lmrun.settings.prediction import PredictionConfig
+from lmrun.store.conversations import Conversations
+from tests.support.http import Port, listening
+from tests.support.instances import ENDLESS, make_spec, open_pool, script
+
+SHOWS_ALL = (
+    "{% if tools %}tools: {{ tools | map(attribute='function.name') | join(' ') }}\n{% endif %}"
+    "{% if enable_thinking %}thinks\n{% endif %}"
+    "{% if reasoning_effort %}effort: {{ reasoning_effort }}\n{% endif %}"
+    "{% for m in messages %}{{ m.role }}: "
+    "{% if m.reasoning_content %}({{ m.reasoning_content }}) {% endif %}{{ m.content }}"
+    "{% for call in m.tool_calls or [] %} <tool_call>{{ call.function.name }}"
+    "{{ call.function.arguments | tojson }}</tool_call>{% endfor %}\n{% endfor %}"
+)
+"""A template in which everything of a conversation shows; it asks for Hermes' format."""
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+TWO_CALLS = f"Let me see.{CALL}\n" + CALL.replace('"a": 1', '"a": 30')
+BROKEN_CALL = '<tool_call>\n{"name": "add", "arguments": {"a": oh no}}\n</tool_call>'
+
+SCRIPT = script(
+    {"match": "endless", "pieces": ["tick "], "repeat": 100_000, "seconds_per_token": 0.005},
+    {"match": "die later", "pieces": ["a", "b", "c"], "crash": {"signal": 9, "after": 2}},
+    {"match": "fail at once", "pieces": ["a"], "fail": {"after": 0, "message": "It cannot go on."}},
+    {"match": "fail later", "pieces": ["a", "b"], "fail": {"after": 1, "message": "No more."}},
+    {"match": "say nothing", "pieces": []},
+    {"match": "my name is Ada.*assistant: Hello.*my name\\?", "pieces": ["Ada"]},
+    {"match": "system: Be brief", "pieces": ["Brief."]},
+    {"match": "tools: .*tool: 3", "pieces": ["It is ", "3."]},
+    {"match": "tools: .*two calls", "pieces": list(TWO_CALLS)},
+    {"match": "tools: .*broken", "pieces": list(BROKEN_CALL)},
+    {"match": "tools: .*call", "pieces": list(CALL)},
+    {"pieces": ["Hel", "lo", " there", "!"]},
+    context_length=4096,
+    chat_template=SHOWS_ALL,
+)
+THINKER = script(
+    {"match": "only think", "pieces": ["<think>", "hm ", "hm ", "hm "]},
+    {"match": r"\(hm\)", "pieces": ["I did think."]},
+    {"pieces": ["<think>", "h", "m", "</think>", "Yes", "."]},
+    context_length=4096,
+    chat_template="{# <think> </think> #}" + SHOWS_ALL,
+)
+
+
+@dataclass
+class Live:
+    """A server on a real pool."""
+
+    port: Port
+    pool: Pool
+    conversations: Conversations
+    client: openai.OpenAI
+
+    def ask(self, input: Any, **parameters: Any) -> Response:
+        """The whole response, which OpenAI's type finds nothing wrong with."""
+        given = {"model": "assistant", "input": input, **parameters}
+        answer = self.client.responses.create(**given)
+        assert isinstance(answer, Response)
+        return check(answer)
+
+    def stream(self, input: Any, **parameters: Any) -> list[Any]:
+        """All events, with which OpenAI's types find nothing wrong."""
+        given = {"model": "assistant", "input": input, "stream": True, **parameters}
+        return [check_event(event) for event in self.client.responses.create(**given)]
+
+
+_EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def check(answer: Response) -> Response:
+    """The client itself checks nothing."""
+    return Response.model_validate(answer.to_dict())
+
+
+def check_event(event: Any) -> Any:
+    return _EVENTS.validate_python(event.to_dict())
+
+
+@pytest.fixture(scope="package")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder: Path = tmp_path_factory.mktemp("models")
+    pools: list[Pool] = []
+    conversations = Conversations(folder / "conversations.db")
+
+    @asynccontextmanager
+    async def make_app() -> AsyncIterator[ASGIApp]:
+        specs = (
+            make_spec(folder, SCRIPT, identifier="assistant", model_key="acme/talker"),
+            make_spec(folder, THINKER, identifier="thinker"),
+            make_spec(
+                folder,
+                script(ENDLESS),
+                identifier="one",
+                load=LoadConfig(max_parallel_predictions=1),
+                prediction=PredictionConfig(max_tokens=2, temperature=0.25, top_p=0.5),
+            ),
+        )
+        async with open_pool(*specs) as pool:
+            pools.append(pool)
+            yield build_app(pool, Door, make_responses_routes(pool, conversations))
+
+    with (
+        listening(make_app) as port,
+        openai.OpenAI(base_url=f"{port.url}/v1", api_key="any", max_retries=0) as client,
+    ):
+        yield Live(port, pools[0], conversations, client)
+    conversations.close()
