@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import (
@@ -46,6 +47,28 @@ def _parse_token_id(value: Any) -> Any:
 
 
 TokenId = Annotated[int, BeforeValidator(_parse_token_id), Field(ge=0, lt=2**31)]
+
+
+class ReasoningParsing(Settings):
+    """How reasoning is told from the message. LM Studio's `reasoningParsing`."""
+
+    enabled: bool = Field(
+        True, description="Off: reasoning stays in the message, as the model wrote it."
+    )
+    start_string: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="What opens reasoning. Default: what the chat template speaks of."
+    )
+    end_string: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="What closes reasoning; goes with `start_string`."
+    )
+
+    @model_validator(mode="after")
+    def _strings_go_together(self) -> ReasoningParsing:
+        if (self.start_string is None) != (self.end_string is None):
+            raise PydanticCustomError(
+                "plain", "`start_string` and `end_string` are given both or not at all"
+            )
+        return self
 
 
 class PredictionConfig(Settings):
@@ -129,6 +152,10 @@ class PredictionConfig(Settings):
     echo: bool = Field(False, description="Give the prompt back before the answer.")
     structured: StructuredOutput | None = Field(
         None, description="What the answer must look like: a JSON schema, a regex, a grammar."
+    )
+    reasoning_parsing: ReasoningParsing = Field(
+        ReasoningParsing(enabled=True, start_string=None, end_string=None),
+        description="Whether and how reasoning is told from the message.",
     )
     prompt_lookup: bool = Field(
         False, description="Speculate with n-grams of the context: faster where text is repeated."

@@ -20,7 +20,9 @@ from lmrun.settings.structured import GrammarOutput
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
 
-_SHOWN = re.compile(r"<tool_call>(?:\\n|\s)*\{\s*\\?[\"']")
+_SHOWN = re.compile(
+    r"<tool_call>(?:\\n|\s)*\{\s*\\?[\"']|json object .*within <tool_call></tool_call> XML tags"
+)
 """How a template shows the format to the model, or writes an earlier call."""
 
 

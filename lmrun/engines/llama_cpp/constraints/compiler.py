@@ -14,15 +14,18 @@ import numpy as np
 
 from lmrun.engines.llama_cpp.constraints.constraint import Constraint
 from lmrun.engines.llama_cpp.constraints.deep_stack import run_deep
+from lmrun.engines.llama_cpp.constraints.free_text import FreeText
 from lmrun.engines.llama_cpp.constraints.grammars.characters import to_lark
 from lmrun.engines.llama_cpp.constraints.grammars.gbnf import read_gbnf
 from lmrun.engines.llama_cpp.constraints.grammars.lark import check_lark
+from lmrun.engines.llama_cpp.constraints.markers import find_special, think_first, write_markers
 from lmrun.engines.llama_cpp.constraints.patterns import check_regex
 from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed, refuse
 from lmrun.engines.llama_cpp.constraints.schemas.schema import clean_schema
 from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens, import_llguidance
 from lmrun.engines.llama_cpp.constraints.triggers import Trigger
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
+from lmrun.errors import InvalidParameter
 from lmrun.settings.structured import (
     ChoiceOutput,
     GrammarOutput,
@@ -43,6 +46,9 @@ GRAMMAR_LIMITS = {**_LIMITS, "max_items_in_row": 1000, "step_max_items": 50_000}
 """llguidance's own limits, measured so that no step takes longer than about 50 ms. An object with
 many optional properties has wide rows, but never ambiguous ones, unlike a client's own grammar."""
 
+MakeGrammar = Callable[[Any, ConstraintTokens], str]
+"""From llguidance's `LLMatcher` and the tokenizer to llguidance's own form of a grammar."""
+
 _MAX_REASON_CHARACTERS = 300
 _MOST_CHECKED_TOKENS = 1000
 _COMPACT = {"whitespace_flexible": False}
@@ -61,7 +67,15 @@ class ConstraintCompiler:
 
         Raises InvalidParameter for what cannot be enforced, EngineMissing without llguidance.
         """
-        grammar = _to_grammar(structured)
+        if not isinstance(structured, GrammarOutput) or not structured.best_effort:
+            return self._compile(structured, _clean_inner_schema)
+        try:
+            return self._compile(structured, _clean_or_loosen)
+        except InvalidParameter:
+            return self._compile(structured, _loosen)
+
+    def _compile(self, structured: StructuredOutput, clean: Callable[[Any], Any]) -> Constraint:
+        grammar = _to_grammar(structured, clean)
         tokens = self._read_tokens()
         return run_deep(lambda: _make_constraint(grammar, structured, tokens))
 
@@ -72,24 +86,28 @@ class ConstraintCompiler:
             return self._known_tokens
 
 
-def _to_grammar(structured: StructuredOutput) -> Callable[[Any], str]:
-    """How `LLMatcher` makes its own form of the grammar, once all limits are checked."""
+def _to_grammar(structured: StructuredOutput, clean: Callable[[Any], Any]) -> MakeGrammar:
+    """How the grammar is made, once all limits are checked. `clean`: what becomes of a schema
+    inside of a Lark grammar."""
     match structured:
         case JsonOutput(json_schema=schema):
             cleaned = _require_object(clean_schema(schema))
-            return lambda matcher: str(
+            return lambda matcher, tokens: str(
                 matcher.grammar_from_json_schema(json.dumps(cleaned), overrides=_COMPACT)
             )
         case RegexOutput(regex=regex):
             check_regex(regex, "")
-            return lambda matcher: str(matcher.grammar_from_regex(regex))
+            return lambda matcher, tokens: str(matcher.grammar_from_regex(regex))
         case ChoiceOutput(choices=choices):
             lark = _write_choices(choices)
         case GrammarOutput(type="gbnf", grammar=grammar):
             lark = to_lark(read_gbnf(grammar))
-        case GrammarOutput(grammar=grammar):
-            lark = check_lark(grammar, _clean_inner_schema)
-    return lambda matcher: str(matcher.grammar_from_lark(lark))
+        case GrammarOutput(grammar=grammar, markers=markers):
+            lark = check_lark(grammar, clean)
+            return lambda matcher, tokens: str(
+                matcher.grammar_from_lark(lark + write_markers(markers, tokens))
+            )
+    return lambda matcher, tokens: str(matcher.grammar_from_lark(lark))
 
 
 def _require_object(schema: dict[str, Any] | bool) -> dict[str, Any]:
@@ -102,6 +120,19 @@ def _clean_inner_schema(schema: Any) -> dict[str, Any]:
     return {**_require_object(clean_schema(schema)), "x-guidance": _COMPACT}
 
 
+def _clean_or_loosen(schema: Any) -> dict[str, Any]:
+    try:
+        return _clean_inner_schema(schema)
+    except InvalidParameter:
+        return _loosen(schema)
+
+
+def _loosen(schema: Any) -> dict[str, Any]:
+    """What is left of a schema that cannot be enforced: the type, if it says one."""
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return {**({"type": kind} if isinstance(kind, str) else {}), "x-guidance": _COMPACT}
+
+
 def _write_choices(choices: tuple[str, ...]) -> str:
     """One lexeme, so that a choice which begins another one is told apart from it."""
     quoted = (json.dumps(choice).replace("\x7f", "\\u007f") for choice in choices)
@@ -109,11 +140,14 @@ def _write_choices(choices: tuple[str, ...]) -> str:
 
 
 def _make_constraint(
-    make_grammar: Callable[[Any], str], structured: StructuredOutput, tokens: ConstraintTokens
+    make_grammar: MakeGrammar, structured: StructuredOutput, tokens: ConstraintTokens
 ) -> Constraint:
     llguidance = import_llguidance()
+    triggers = structured.triggers if isinstance(structured, GrammarOutput) else ()
     try:
-        grammar = make_grammar(llguidance.LLMatcher)
+        grammar = make_grammar(llguidance.LLMatcher, tokens)
+        if structured.thought is not None and not triggers:
+            grammar = think_first(grammar, structured.thought, tokens)
     except ValueError as error:
         raise _cannot(str(error)) from None
     is_schema = isinstance(structured, JsonOutput)
@@ -121,26 +155,34 @@ def _make_constraint(
     matcher = llguidance.LLMatcher(tokens.tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
         raise _cannot(matcher.get_error())
-    triggers = structured.triggers if isinstance(structured, GrammarOutput) else ()
     if not triggers:
         _require_satisfiable(matcher, tokens)
         return Constraint(matcher, tokens)
-    return Constraint(matcher, tokens, _make_trigger(triggers, matcher, tokens))
+    assert isinstance(structured, GrammarOutput)
+    return _make_lazy(structured, matcher, tokens)
 
 
-def _make_trigger(triggers: tuple[str, ...], matcher: Any, tokens: ConstraintTokens) -> Trigger:
+def _make_lazy(structured: GrammarOutput, matcher: Any, tokens: ConstraintTokens) -> Constraint:
+    special = find_special(structured.markers, tokens)
+
     def is_allowed(begin: bytes) -> bool:
-        read = tokens.split(begin)
+        read = tokens.split(begin, special)
         return bool(matcher.validate_tokens(read) == len(read))
 
-    texts = [_encode(trigger) for trigger in triggers]
+    texts = [_encode(trigger) for trigger in structured.triggers]
     for text in texts:
         if not is_allowed(text):
             raise refuse(
                 f"the grammar cannot begin with the trigger {text.decode()!r}",
                 hint="The grammar reads the trigger's text, too.",
             )
-    return Trigger(texts, tokens.pieces, is_allowed)
+    trigger = Trigger(texts, tokens.pieces, is_allowed)
+    thought = structured.thought
+    if thought is None:
+        return Constraint(matcher, tokens, FreeText(trigger, tokens.pieces), special)
+    marks = (_encode(thought.start), _encode(thought.end))
+    free_text = FreeText(trigger, tokens.pieces, marks, is_open=thought.is_open)
+    return Constraint(matcher, tokens, free_text, special)
 
 
 def _require_satisfiable(matcher: Any, tokens: ConstraintTokens) -> None:

@@ -6,15 +6,15 @@ is asked for wherever a wrong answer would let unconstrained text through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmrun.engines.llama_cpp.constraints.free_text import FreeText
 from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed
 from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens
-from lmrun.engines.llama_cpp.constraints.triggers import Trigger
 
 _BITS_PER_WORD = 32
 _SOUND = frozenset({"NotStopped", "EndOfSentence", "NoExtension"})
@@ -24,25 +24,30 @@ _SOUND = frozenset({"NotStopped", "EndOfSentence", "NoExtension"})
 class Constraint:
     """The state of one answer. Every method may raise ConstraintFailed, which ends its sequence.
 
-    With a `trigger` the answer is free until the trigger's text is there; from then on the matcher
-    reads on, the trigger's text first.
+    After `free_text` the answer is free until a trigger's text is there; from then on the matcher
+    reads on, the trigger's text first. `special`: triggers that the matcher reads as one token.
     """
 
     def __init__(
-        self, matcher: Any, tokens: ConstraintTokens, trigger: Trigger | None = None
+        self,
+        matcher: Any,
+        tokens: ConstraintTokens,
+        free_text: FreeText | None = None,
+        special: Mapping[bytes, int] | None = None,
     ) -> None:
         self._matcher = matcher
         self._tokens = tokens
-        self._trigger = trigger
-        self._tail = b""
+        self._free_text = free_text
+        self._special = special
+        self._state = free_text.beginning if free_text is not None else None
         self._mask = np.zeros(-(-tokens.size // _BITS_PER_WORD), dtype=np.int32)
         self._mask_bytes = self._mask.view(np.uint8)
         self._mask_address = self._mask.ctypes.data
 
     def apply(self, logits: NDArray[np.float32]) -> None:
         """Set the logits of all tokens that may not come next to -inf. Shape: (vocabulary,)."""
-        if self._trigger is not None:
-            banned = self._trigger.banned(self._tail)
+        if self._free_text is not None and self._state is not None:
+            banned = self._free_text.banned(self._state)
             if len(banned):
                 logits[banned] = -np.inf
             return
@@ -55,12 +60,12 @@ class Constraint:
 
     def accept(self, token: int) -> None:
         """`token` has joined the answer."""
-        if self._trigger is not None:
-            self._tail, begin = self._trigger.search(self._tail, token)
+        if self._free_text is not None and self._state is not None:
+            self._state, begin = self._free_text.advance(self._state, token)
             if begin is None:
                 return
-            self._trigger = None
-            self._consume(self._tokens.split(begin))
+            self._state = None
+            self._consume(self._tokens.split(begin, self._special))
             return
         self._consume([token])
 
@@ -70,7 +75,7 @@ class Constraint:
         They are what the tokenizer makes of that text; one that could merge with what follows is
         left out.
         """
-        if self._trigger is not None or most <= 0:
+        if self._state is not None or most <= 0:
             return []
         tokens: list[int] = self._matcher.compute_ff_tokens()
         self._require_sound()
@@ -78,15 +83,15 @@ class Constraint:
 
     def count_allowed(self, tokens: Sequence[int]) -> int:
         """How many of `tokens` would be accepted, one after the other. None is."""
-        if self._trigger is None:
+        state = self._state
+        if self._free_text is None or state is None:
             return self._validate(list(tokens))
-        tail = self._tail
         for index, token in enumerate(tokens):
-            if token in self._trigger.banned(tail):
+            if token in self._free_text.banned(state):
                 return index
-            tail, begin = self._trigger.search(tail, token)
+            state, begin = self._free_text.advance(state, token)
             if begin is not None:
-                read = self._tokens.split(begin)
+                read = self._tokens.split(begin, self._special)
                 rest = list(tokens[index + 1 :])
                 return index + 1 + max(0, self._validate(read + rest) - len(read))
         return len(tokens)
@@ -94,7 +99,7 @@ class Constraint:
     @property
     def is_complete(self) -> bool:
         """Whether the answer may end here."""
-        if self._trigger is not None:
+        if self._state is not None:
             return True
         complete: bool = self._matcher.is_accepting()
         self._require_sound()
@@ -103,7 +108,7 @@ class Constraint:
     @property
     def must_end(self) -> bool:
         """Whether nothing but an end of the sequence may come next."""
-        if self._trigger is not None or not self._matcher.is_stopped():
+        if self._state is not None or not self._matcher.is_stopped():
             return False
         self._require_sound()
         return True

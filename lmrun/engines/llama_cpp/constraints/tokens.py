@@ -7,6 +7,7 @@ get: a token that llama.cpp does not render (control, unknown) is no text, whate
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 from llama_cpp import llama_cpp as native
@@ -53,6 +54,9 @@ class ConstraintTokens:
         }
         self.special = frozenset(names)
         self.pieces = [names.get(token, text) for token, text in enumerate(texts)]
+        self._special_ids: dict[bytes, list[int]] = {}
+        for token, name in names.items():
+            self._special_ids.setdefault(name, []).append(token)
         self._ids = {text: token for token, text in enumerate(texts) if token not in names}
         self._longest = max(map(len, self._ids), default=0)
         tokenize = ctypes.cast(native._lib.llama_tokenize, ctypes.c_void_p).value
@@ -67,12 +71,21 @@ class ConstraintTokens:
             slices=None,
         )
 
-    def split(self, text: bytes) -> list[int]:
-        """Text tokens whose bytes are `text`, the longest first.
+    def find_special(self, name: str) -> list[int]:
+        """The tokens that are no text and are called `name`."""
+        return self._special_ids.get(name.encode(), [])
+
+    def split(self, text: bytes, special: Mapping[bytes, int] | None = None) -> list[int]:
+        """Text tokens whose bytes are `text`, the longest first. `special`: texts at its beginning
+        that are one token, though no text.
 
         Raises ConstraintFailed for a byte that no token has.
         """
         tokens: list[int] = []
+        for name, token in (special or {}).items():
+            if text.startswith(name):
+                tokens, text = [token], text[len(name) :]
+                break
         while text:
             length = next(
                 (n for n in range(min(self._longest, len(text)), 0, -1) if text[:n] in self._ids), 0

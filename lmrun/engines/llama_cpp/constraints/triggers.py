@@ -40,7 +40,10 @@ class Trigger:
 
         `tail`: the end of the text so far that may become a trigger; empty at the beginning.
         """
-        text = tail + self._pieces[token]
+        return self.search_text(tail + self._pieces[token])
+
+    def search_text(self, text: bytes) -> tuple[bytes, bytes | None]:
+        """The same for a tail and what follows it."""
         begin = self._find_begin(text)
         return (b"", text[begin:]) if begin >= 0 else (self._cut_tail(text), None)
 

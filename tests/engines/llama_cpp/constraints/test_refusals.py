@@ -218,7 +218,7 @@ def test_a_grammar_that_cannot_be_enforced_is_refused(
     tiny_player: Player, kind: str, grammar: str, says: str
 ) -> None:
     error = tiny_player.refusal(type=kind, grammar=grammar)
-    assert error.param == "structured"
+    assert str(error.param).partition(".")[0] == "structured"
     assert says in str(error)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lmrun.engines.llama_cpp.constraints.patterns import check_regex
 from lmrun.engines.llama_cpp.constraints.refusals import refuse
+from lmrun.errors import InvalidParameter
 
 MAX_RULES = 5000
 MAX_NESTING = 200
@@ -46,6 +47,7 @@ class _Scan:
     intersections: int = 0
     depth: int = 0
     line: int = 1
+    rule: str = ""
 
     def error(self, message: str, hint: str | None = None) -> Exception:
         return refuse(f"the grammar {message}", at=f"line {self.line}", hint=hint)
@@ -95,6 +97,7 @@ def _read_token(kind: str, token: str, text: str, end: int, scan: _Scan) -> None
 def _read_name(token: str, text: str, end: int, scan: _Scan) -> None:
     if _DEFINITION.match(text, end):
         scan.rules += 1
+        scan.rule = token
         if scan.rules > MAX_RULES:
             raise scan.error(f"has more than {MAX_RULES} rules")
     elif _OPTION.match(text, end - len(token)):
@@ -131,7 +134,17 @@ def _read_command(
     except (ValueError, RecursionError) as error:
         raise scan.error(f"has no JSON after `{token}`: {error}") from None
     if token == "%json":
-        value = clean_json(value)
+        value = _clean(value, scan, clean_json)
     if token == "%llguidance" and (not isinstance(value, dict) or not value.keys() <= _OPTIONS):
         raise scan.error(f"may set only {', '.join(sorted(_OPTIONS))} with `%llguidance`")
     return f" {json.dumps(value)}", after
+
+
+def _clean(value: Any, scan: _Scan, clean_json: Callable[[Any], Any]) -> Any:
+    try:
+        return clean_json(value)
+    except InvalidParameter as error:
+        message = f"In the rule `{scan.rule}`: {error.message}"
+        raise InvalidParameter(
+            message, param=f"{error.param}.{scan.rule}", hint=error.hint
+        ) from None

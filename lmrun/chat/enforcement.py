@@ -1,0 +1,76 @@
+"""What of an answer is enforced: calls as the request wants them, its structured output, or either.
+
+Pure; it knows no single format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmrun.chat.formats.base import GRAMMAR_BEGIN
+from lmrun.chat.formats.grammars import write_json
+from lmrun.chat.language import Language
+from lmrun.chat.messages import Tool
+from lmrun.chat.reasoning import ReasoningFormat
+from lmrun.chat.request import ToolChoice
+from lmrun.errors import InvalidParameter, UnsupportedParameter
+from lmrun.settings.structured import GrammarOutput, JsonOutput, StructuredOutput, ThoughtMarks
+
+
+def enforce_calls(
+    language: Language,
+    tools: Sequence[Tool],
+    choice: ToolChoice,
+    answer: StructuredOutput | None,
+) -> StructuredOutput | None:
+    """What an answer to `tools`, at least one, must look like; None when it is free. `answer`: what
+    it must be where it is no call.
+
+    Raises InvalidParameter for what cannot be enforced, UnsupportedParameter for an `answer` that
+    cannot stand beside calls.
+    """
+    if answer is not None and not isinstance(answer, JsonOutput):
+        raise UnsupportedParameter(
+            f"`tools` go together with a JSON schema, not with a {answer.type}.",
+            param="structured",
+            hint='Use `tool_choice: "none"`, or leave one of the two out.',
+        )
+    if answer is None or choice.mode == "required":
+        return _think_first(_make_grammar(language, tools, choice), language.reasoning)
+    either = ToolChoice("required", parallel=choice.parallel)
+    return _think_first(
+        _or_answer(_make_grammar(language, tools, either), answer), language.reasoning
+    )
+
+
+def enforce_answer(language: Language, answer: StructuredOutput | None) -> StructuredOutput | None:
+    """`answer`, behind the model's reasoning where it has marks for that."""
+    return _think_first(answer, language.reasoning)
+
+
+def _make_grammar(
+    language: Language, tools: Sequence[Tool], choice: ToolChoice
+) -> GrammarOutput | None:
+    try:
+        return language.tool_format.make_grammar(tools, choice)
+    except InvalidParameter:
+        if choice.mode == "required":
+            raise
+        return None
+
+
+def _or_answer(calls: GrammarOutput | None, answer: JsonOutput) -> GrammarOutput:
+    assert calls is not None, "what is required is enforced"
+    begin = GRAMMAR_BEGIN.replace("calls", "calls | answer")
+    rest = calls.grammar.removeprefix(GRAMMAR_BEGIN)
+    grammar = f"{begin}answer: {write_json(answer.json_schema)}\n{rest}"
+    return calls.model_copy(update={"grammar": grammar})
+
+
+def _think_first(
+    structured: StructuredOutput | None, reasoning: ReasoningFormat | None
+) -> StructuredOutput | None:
+    if structured is None or reasoning is None or structured.thought is not None:
+        return structured
+    thought = ThoughtMarks(start=reasoning.start, end=reasoning.end)
+    return structured.model_copy(update={"thought": thought})
