@@ -19,6 +19,8 @@ from lmrun.errors import BodyTooLarge
 MAX_DEPTH = 64
 MAX_VALUES = 262_144
 IDLE_TIMEOUT_S = 30.0
+MIN_BYTES_PER_S = 16 * 1024
+"""A body may pause for `IDLE_TIMEOUT_S`; beyond that, it comes at least this fast on average."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -28,17 +30,25 @@ async def read_body(
 ) -> bytes:
     """The body, as long as it stays within `limit_bytes`; what is counted is what arrives.
 
-    Raises BodyTooLarge, BodyStalled when nothing came for `idle_timeout_s`, ClientGone.
+    Raises BodyTooLarge, BodyStalled when nothing came for `idle_timeout_s`, or all of it too
+    slowly, ClientGone.
     """
     if _declared_length(scope) > limit_bytes:
         raise _too_large(limit_bytes)
     body = bytearray()
+    clock = asyncio.get_running_loop().time
+    start = clock()
     while True:
+        # By when what has come so far should have come, and a pause more.
+        in_time = start + len(body) / MIN_BYTES_PER_S + idle_timeout_s
         try:
-            async with asyncio.timeout(idle_timeout_s):
+            async with asyncio.timeout_at(min(clock() + idle_timeout_s, in_time)):
                 message = await receive()
         except TimeoutError:
-            raise BodyStalled(f"No more of the body came for {idle_timeout_s:g} s.") from None
+            raise BodyStalled(
+                f"Too little of the body came: nothing for {idle_timeout_s:g} s, or less than "
+                f"{MIN_BYTES_PER_S} bytes a second."
+            ) from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")

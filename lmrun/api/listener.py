@@ -9,12 +9,14 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import math
 import os
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -39,13 +41,17 @@ class EmbeddedServer(uvicorn.Server):
         yield
 
 
-def make_server(app: ASGIApp) -> EmbeddedServer:
-    """A server that trusts no proxy header and names itself to nobody."""
+def make_server(
+    app: ASGIApp, most_connections: Callable[[], float] = lambda: math.inf
+) -> EmbeddedServer:
+    """A server that trusts no proxy header and names itself to nobody. `most_connections` is asked
+    at each new one."""
+    protocol = partial(PatientConnection, most_connections=most_connections)
     return EmbeddedServer(
         uvicorn.Config(
             app,
             loop="none",
-            http=PatientConnection,
+            http=cast("type[PatientConnection]", protocol),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -84,7 +90,7 @@ class PortListener:
         """
         Door.from_config(config)
         sockets = open_sockets(config.host, config.port)
-        server = make_server(self._app)
+        server = make_server(self._app, self._most_connections)
         previous = self._server
         self._server, self._config = server, config
         self._address = f"http://{_for_url(config.host)}:{sockets[0].getsockname()[1]}"
@@ -112,6 +118,9 @@ class PortListener:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _most_connections(self) -> float:
+        return (self._config or ServerConfig()).limits.connections
 
     def _keep(self, serving: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(serving)

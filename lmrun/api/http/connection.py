@@ -7,27 +7,55 @@ free ways to hold a connection, the second one a generation, too.
 from __future__ import annotations
 
 import asyncio
+import math
+import secrets
+from collections.abc import Callable
+from typing import Any
 
 import h11
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from lmrun.api.errors import ErrorBody, to_json
+from lmrun.api.errors import ErrorBody, TooManyConnections, to_json
+from lmrun.api.http.boundary import Boundary
 
 HEAD_TIMEOUT_S = 10.0
 WRITE_STALL_S = 60.0
+MOST_REFUSED = 64
+"""Connections beyond the limit that are told so; further ones are closed without a word."""
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    raise TooManyConnections(
+        "Too many connections are open.",
+        hint="The limit is server.limits.connections in the profile.",
+    )
 
 
 class PatientConnection(H11Protocol):
     """Closes when a head takes longer than `head_timeout_s`, or when nothing could be written for
-    `write_stall_s`; the latter ends the request as any disconnect does."""
+    `write_stall_s`; the latter ends the request as any disconnect does. Where a listener has
+    `most_connections` already, further ones are refused."""
 
     head_timeout_s = HEAD_TIMEOUT_S
     write_stall_s = WRITE_STALL_S
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
 
+    def __init__(
+        self, *arguments: Any, most_connections: Callable[[], float] = lambda: math.inf, **more: Any
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self._most_connections = most_connections
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
+        surplus = len(self.connections) - self._most_connections()
+        if surplus > MOST_REFUSED:
+            transport.abort()
+        elif surplus > 0:
+            # Its request is read first: a client that still writes would not see the answer.
+            self.app = Boundary(_refuse)
         self._watch_head()
 
     def data_received(self, data: bytes) -> None:
@@ -58,6 +86,7 @@ class PatientConnection(H11Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
             (b"connection", b"close"),
+            (b"x-request-id", f"req_{secrets.token_hex(8)}".encode()),
         ]
         for event in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
