@@ -1,4 +1,4 @@
-"""Several choices for one request: one generation each, their events interleaved as they come.
+"""All choices of one request: one generation each, their events interleaved as they come.
 
 It knows no format and no HTTP.
 """
@@ -12,6 +12,7 @@ from contextlib import aclosing
 from lmrun.api.serving import Generating
 from lmrun.chat.events import Event
 from lmrun.chat.request import Prompt
+from lmrun.errors import RequestError
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
 
@@ -19,15 +20,20 @@ _SEEDS = 2**32
 
 
 async def generate_choices(
-    lease: Generating, prompt: Prompt, prediction: PredictionConfig, count: int
+    lease: Generating, prompts: Sequence[Prompt], prediction: PredictionConfig, count: int
 ) -> AsyncGenerator[tuple[int, Event], None]:
-    """The events of `count` generations, each with the index of its choice.
+    """The events of `count` generations of each prompt, each with the index of its choice: those
+    of the first prompt come first. What is said to one prompt does not depend on the others.
 
-    The first failure ends them all; so does closing the iterator.
+    The first failure ends them all, and says which prompt it was; so does closing the iterator.
     """
     predictions = vary(prediction, lease.instance.spec, count)
-    streams = [lease.generate(prompt, each) for each in predictions]
-    if count == 1:
+    streams = [lease.generate(prompt, each) for prompt in prompts for each in predictions]
+    if len(prompts) > 1:
+        streams = [
+            _locate(stream, f"prompt[{number // count}]") for number, stream in enumerate(streams)
+        ]
+    if len(streams) == 1:
         async with aclosing(streams[0]) as events:
             async for event in events:
                 yield 0, event
@@ -55,6 +61,18 @@ def vary(
     return tuple(
         prediction.overlay(PredictionConfig(seed=(seed + index) % _SEEDS)) for index in range(count)
     )
+
+
+async def _locate(stream: AsyncGenerator[Event, None], where: str) -> AsyncGenerator[Event, None]:
+    """The same events; an error about the prompt says which one."""
+    async with aclosing(stream) as events:
+        try:
+            async for event in events:
+                yield event
+        except RequestError as error:
+            if error.param == "prompt":
+                error.param = where
+            raise
 
 
 async def _interleave(

@@ -10,10 +10,9 @@ from lmrun.api.openai.chat_messages import locate_images, to_message
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.api.openai.tools import to_choice, to_tools
-from lmrun.api.prompt_limits import check_request, check_text
-from lmrun.chat.messages import RawPrompt
+from lmrun.api.prompt_limits import check_request
 from lmrun.chat.request import Request, Thinking
-from lmrun.errors import InvalidParameter, UnsupportedParameter
+from lmrun.errors import InvalidParameter
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import JsonOutput
 
@@ -35,12 +34,6 @@ def to_request(request: ChatRequest) -> Request:
     )
     check_request(converted, lambda number: locate_images(converted.messages)[number])
     return converted
-
-
-def to_raw_prompt(request: CompletionRequest) -> RawPrompt:
-    """The prompt as it stands. Raises BodyTooLarge."""
-    check_text(len(request.prompt.encode()))
-    return RawPrompt(request.prompt)
 
 
 def to_prediction(request: GenerationRequest) -> PredictionConfig:
@@ -65,17 +58,6 @@ def to_prediction(request: GenerationRequest) -> PredictionConfig:
     if request.seed is not None:
         chosen["seed"] = fold_seed(request.seed)
     return PredictionConfig(**chosen)
-
-
-def count_choices(request: GenerationRequest) -> int:
-    """How many answers to generate. Raises UnsupportedParameter when the best of more is wanted."""
-    choices = request.n or 1
-    if isinstance(request, CompletionRequest) and request.best_of not in (None, choices):
-        raise UnsupportedParameter(
-            f"`best_of`: not supported yet; only {choices}, the number of choices, is.",
-            param="best_of",
-        )
-    return choices
 
 
 def fold_seed(seed: int) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from pydantic import Field
 from starlette.types import ASGIApp
 
 from lmrun.api.fields import NO_EFFECT
-from lmrun.api.openai.texts import Texts, make_texts_schema, parse_texts
+from lmrun.api.openai.texts import Texts, TextsField
 from lmrun.api.prompt_limits import check_text
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
@@ -30,7 +30,7 @@ class EmbeddingRequest(Settings):
     """The body of /v1/embeddings."""
 
     model: str = Field(min_length=1, max_length=512, description="An identifier of /v1/models.")
-    input: Annotated[Any, make_texts_schema(MAX_INPUTS)] = Field(
+    input: Annotated[Texts, TextsField("input", MAX_INPUTS)] = Field(
         description="A text or its token ids, or an array of either; each becomes a vector."
     )
     dimensions: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
@@ -78,25 +78,23 @@ class EmbeddingList(msgspec.Struct, frozen=True):
 def make_embedding_handler(pool: Pool) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(EmbeddingRequest, call.json)
-        inputs = to_inputs(request.input)
+        check_inputs(request.input)
         async with pool.acquire(request.model) as lease:
             require_embedding_model(lease.instance)
-            vectors = await lease.embed(inputs, request.dimensions)
+            vectors = await lease.embed(request.input, request.dimensions)
             identifier = lease.instance.spec.identifier
         return JsonAnswer(to_list(vectors, identifier, request.encoding_format))
 
     return answer
 
 
-def to_inputs(value: Any) -> Texts:
-    """Raises InvalidParameter, whose `param` names the wrong one, and BodyTooLarge."""
-    inputs = parse_texts(value, "input", MAX_INPUTS)
+def check_inputs(inputs: Texts) -> None:
+    """Raises InvalidParameter for an empty text, whose `param` names it, and BodyTooLarge."""
     check_text(sum(len(text.encode()) for text in inputs if isinstance(text, str)))
     for index, text in enumerate(inputs):
         if not text:
             where = f"input[{index}]"
             raise InvalidParameter(f"`{where}`: it is an empty text.", param=where)
-    return inputs
 
 
 def require_embedding_model(instance: Instance) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import (
@@ -250,29 +250,3 @@ Content = Annotated[
     ),
 ]
 """A message's content: a string, or an array of text and image parts."""
-
-
-def _to_prompt(value: Any) -> Any:
-    """A string, or an array that holds just one."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        return value
-    if len(value) != 1 or not isinstance(value[0], str):
-        raise PydanticCustomError(
-            UNSUPPORTED, "several prompts and token ids are not supported yet; send one string"
-        )
-    return value[0]
-
-
-PromptText = Annotated[
-    str,
-    BeforeValidator(_to_prompt),
-    Schema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1},
-            ]
-        }
-    ),
-]
-"""The prompt of a completion."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
 
+from lmrun.api.extension import Extension
 from lmrun.api.generation import ended_early, require_sight
+from lmrun.api.openai.answers.bodies import to_usage
 from lmrun.api.openai.answers.formats import (
     ChatFormat,
     CompletionFormat,
@@ -21,7 +23,9 @@ from lmrun.api.openai.answers.formats import (
 )
 from lmrun.api.openai.chat_messages import locate_images
 from lmrun.api.openai.choices import generate_choices
-from lmrun.api.openai.convert import count_choices, to_prediction, to_raw_prompt, to_request
+from lmrun.api.openai.completions import count_choices, make_selection, rate, to_raw_prompts
+from lmrun.api.openai.convert import to_prediction, to_request
+from lmrun.api.openai.extended import ExtendedFormat, note_all
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
 from lmrun.api.openai.validate import validate_request
@@ -40,61 +44,76 @@ _IMAGE = re.compile(r"images\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What to generate, and how to write it."""
+    """What to generate, and how to write it. `choices`: how many answers to each prompt are
+    generated; `select`: from all of them, in the prompts' order, to what is answered."""
 
     model: str
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]
     prediction: PredictionConfig
     choices: int
     make_format: Callable[[Instance], Format]
     structured_param: str = "structured"
+    select: Callable[[Sequence[Whole]], Sequence[Whole]] = lambda candidates: candidates
+    extension: Extension | None = None
+
+    @property
+    def total(self) -> int:
+        """Generations of all prompts."""
+        return len(self.prompts) * self.choices
 
 
-def make_chat_handler(pool: Pool) -> Handler:
+def make_chat_handler(pool: Pool, extension: Extension | None = None) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(ChatRequest, call.json)
-        prompt = to_request(request)
-        return await _answer(pool, request, prompt, "chatcmpl", ChatFormat)
+        choices = request.n or 1
+        generation = Generation(
+            request.model,
+            (to_request(request),),
+            to_prediction(request),
+            choices,
+            _make_format(request, ChatFormat, "chatcmpl", choices),
+            "structured" if request.response_format is None else "response_format",
+            extension=extension,
+        )
+        return await _answer(pool, request, generation)
 
     return answer
 
 
-def make_completion_handler(pool: Pool) -> Handler:
+def make_completion_handler(pool: Pool, extension: Extension | None = None) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(CompletionRequest, call.json)
-        prompt = to_raw_prompt(request)
-        return await _answer(pool, request, prompt, "cmpl", CompletionFormat)
+        prompts = to_raw_prompts(request)
+        choices = count_choices(request, len(prompts))
+        generation = Generation(
+            request.model,
+            prompts,
+            rate(to_prediction(request), choices),
+            choices.generated,
+            _make_format(request, CompletionFormat, "cmpl", len(prompts) * choices.wanted),
+            select=make_selection(request, choices),
+            extension=extension,
+        )
+        return await _answer(pool, request, generation)
 
     return answer
 
 
-async def _answer(
-    pool: Pool,
-    request: GenerationRequest,
-    prompt: Prompt,
-    prefix: str,
-    format_type: Callable[[Stamp, bool, int], Format],
-) -> ASGIApp:
-    options = request.stream_options
-    include_usage = options is not None and options.include_usage
-    choices = count_choices(request)
-    generation = Generation(
-        request.model,
-        prompt,
-        to_prediction(request),
-        choices,
-        lambda instance: format_type(_make_stamp(prefix, instance), include_usage, choices),
-        _name_structured(request),
-    )
+async def _answer(pool: Pool, request: GenerationRequest, generation: Generation) -> ASGIApp:
     if request.stream:
         return await open_stream(_stream(pool, generation))
     return JsonAnswer(await _fold(pool, generation))
 
 
-def _name_structured(request: GenerationRequest) -> str:
-    """The field that said what the answer must look like."""
-    is_format = isinstance(request, ChatRequest) and request.response_format is not None
-    return "response_format" if is_format else "structured"
+def _make_format(
+    request: GenerationRequest,
+    kind: Callable[[Stamp, bool, int], Format],
+    prefix: str,
+    choices: int,
+) -> Callable[[Instance], Format]:
+    options = request.stream_options
+    include_usage = options is not None and options.include_usage
+    return lambda instance: kind(_make_stamp(prefix, instance), include_usage, choices)
 
 
 def _make_stamp(prefix: str, instance: Instance) -> Stamp:
@@ -109,14 +128,15 @@ def _make_stamp(prefix: str, instance: Instance) -> Stamp:
 async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, None]:
     """Chunks; the first comes with the generation's first event, of whatever kind."""
     async with _run(pool, generation) as (form, events):
-        head = b"".join(map(form.start, range(generation.choices)))
+        head = b"".join(map(form.start, range(generation.total)))
         ends: dict[int, ChatEnd] = {}
         async for index, event in events:
             if isinstance(event, ChatEnd):
                 ends[index] = event
                 finish = head + form.finish(index, event.stop_reason)
-                if len(ends) == generation.choices:
-                    yield finish + form.end([ends[index] for index in sorted(ends)])
+                if len(ends) == generation.total:
+                    usages = [ends[index].usage for index in sorted(ends)]
+                    yield finish + form.end(to_usage(usages, len(generation.prompts)))
                     return
                 yield finish
             elif not isinstance(event, PromptProgress):
@@ -129,14 +149,16 @@ async def _stream(pool: Pool, generation: Generation) -> AsyncGenerator[bytes, N
 
 async def _fold(pool: Pool, generation: Generation) -> bytes:
     """The same events, as one body."""
-    answers = [Answer() for _ in range(generation.choices)]
+    answers = [Answer() for _ in range(generation.total)]
     async with _run(pool, generation) as (form, events):
         async for index, event in events:
             answers[index].take(event)
-        choices = [Whole(answer, answer.end) for answer in answers if answer.end is not None]
-        if len(choices) < generation.choices:
+        candidates = [Whole(answer, answer.end) for answer in answers if answer.end is not None]
+        if len(candidates) < generation.total:
             raise ended_early()
-        return form.whole(choices)
+        usages = [candidate.end.usage for candidate in candidates]
+        usage = to_usage(usages, len(generation.prompts))
+        return form.whole(generation.select(candidates), usage)
 
 
 @asynccontextmanager
@@ -144,11 +166,17 @@ async def _run(
     pool: Pool, generation: Generation
 ) -> AsyncIterator[tuple[Format, AsyncGenerator[tuple[int, Event], None]]]:
     """A format, and the events of all choices, while the lease is held."""
-    prompt = generation.prompt
     async with _in_terms_of(generation), pool.acquire(generation.model) as lease:
-        require_sight(lease.instance, prompt)
+        for prompt in generation.prompts:
+            require_sight(lease.instance, prompt)
         form = generation.make_format(lease.instance)
-        events = generate_choices(lease, prompt, generation.prediction, generation.choices)
+        events = generate_choices(
+            lease, generation.prompts, generation.prediction, generation.choices
+        )
+        if generation.extension is not None:
+            addition = await generation.extension.begin(lease.instance)
+            form = ExtendedFormat(form, addition, generation.total)
+            events = note_all(events, addition)
         async with aclosing(events):
             yield form, events
 
@@ -168,8 +196,9 @@ async def _in_terms_of(generation: Generation) -> AsyncIterator[None]:
 def _to_field(generation: Generation, param: str) -> str:
     if param == "structured":
         return generation.structured_param
-    if not isinstance(generation.prompt, Request):
+    prompt = generation.prompts[0]
+    if not isinstance(prompt, Request):
         return param
     if image := _IMAGE.fullmatch(param):
-        return locate_images(generation.prompt.messages)[int(image[1])]
+        return locate_images(prompt.messages)[int(image[1])]
     return "messages" if param == "prompt" else param

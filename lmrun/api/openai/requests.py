@@ -14,9 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
 from lmrun.api.openai.chat_messages import ChatMessage
-from lmrun.api.openai.fields import PromptText, StopStrings
+from lmrun.api.openai.fields import StopStrings
 from lmrun.api.openai.response_format import ResponseFormat
 from lmrun.api.openai.sampling import SamplingParameters
+from lmrun.api.openai.texts import Texts, TextsField
 from lmrun.api.openai.tools import MAX_TOOLS, Choice, ToolDefinition
 from lmrun.settings.base import Settings
 from lmrun.settings.prediction import MAX_TOP_LOGPROBS
@@ -24,6 +25,9 @@ from lmrun.settings.structured import StructuredOutput
 
 MAX_MESSAGES = 4096
 MAX_CHOICES = 8
+MAX_PROMPTS = 128
+MAX_GENERATIONS = 128
+"""Of all prompts of a request together."""
 
 _LATER = "Not supported yet."
 
@@ -156,13 +160,20 @@ class ChatRequest(GenerationRequest):
 class CompletionRequest(GenerationRequest):
     """The body of /v1/completions: no template is applied."""
 
-    prompt: PromptText
+    prompt: Annotated[Texts, TextsField("prompt", MAX_PROMPTS)] = Field(
+        description="A text or its token ids, or an array of either; the choices of the first "
+        "come first."
+    )
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = Field(
-        None, description="Only what `n` is: every choice generated is given back."
+        None,
+        description="Generate so many answers to each prompt and give the `n` back that are "
+        "likeliest per token; not with `stream`.",
     )
     echo: bool | None = Field(None, description="Give the prompt back before the answer.")
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
         None,
         description="Report each token's log probability, with this many of the likeliest tokens.",
     )
-    suffix: Annotated[Any, only()] = Field(None, description=_LATER)
+    suffix: Annotated[Any, only("")] = Field(
+        None, description="Filling in the middle is not supported yet."
+    )

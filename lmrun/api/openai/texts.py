@@ -5,9 +5,11 @@ It knows no other parameter and no model.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import WithJsonSchema as Schema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from lmrun.errors import InvalidParameter
 
@@ -24,11 +26,25 @@ _TOKENS = {
 _KINDS = ("a string", "an array of token ids")
 
 
-def make_texts_schema(limit: int) -> Schema:
-    """Of a field that holds what `parse_texts` takes."""
-    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limit}
-    several = {"type": "array", "items": _TOKENS, "minItems": 1, "maxItems": limit}
-    return Schema({"anyOf": [{"type": "string"}, texts, _TOKENS, several]})
+@dataclass(frozen=True, slots=True)
+class TextsField:
+    """A field called `name` that takes what `parse_texts` does, and holds what that gives."""
+
+    name: str
+    limit: int
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        # An error of ours goes through pydantic as it is, and so names the text that is wrong.
+        return core_schema.no_info_plain_validator_function(
+            lambda value: parse_texts(value, self.name, self.limit)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _: CoreSchema, __: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        bounds = {"type": "array", "minItems": 1, "maxItems": self.limit}
+        several = [{**bounds, "items": {"type": "string"}}, {**bounds, "items": _TOKENS}]
+        return {"anyOf": [{"type": "string"}, _TOKENS, *several]}
 
 
 def parse_texts(value: Any, name: str, limit: int) -> Texts:

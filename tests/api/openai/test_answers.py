@@ -97,6 +97,16 @@ def test_usage_counts_a_shared_prompt_once() -> None:
     }
 
 
+def test_usage_counts_every_prompt() -> None:
+    usage = plain(to_usage([Usage(10, 3, 8), Usage(10, 4, 10), Usage(7, 1, 2), Usage(7, 1)], 2))
+    assert usage == {
+        "prompt_tokens": 17,
+        "completion_tokens": 9,
+        "total_tokens": 26,
+        "prompt_tokens_details": {"cached_tokens": 10},
+    }
+
+
 def test_usage_tells_of_speculation_only_where_there_was_some() -> None:
     usage = plain(to_usage([Usage(1, 9, 0, 12, 7), Usage(1, 9)]))
     assert usage["completion_tokens_details"] == {
@@ -127,7 +137,7 @@ def test_every_chunk_names_its_choice(
             assert [choice["index"] for choice in chunk["choices"]] == [index]
             assert chunk["usage"] is None
             assert chunk["id"] == "id-1"
-    last = form.end([END, END, END])
+    last = form.end(to_usage([END.usage] * 3))
     assert last.endswith(DONE)
     (chunk,) = events(last)
     assert chunk["choices"] == []
@@ -138,7 +148,7 @@ def test_every_chunk_names_its_choice(
 def test_a_stream_without_usage_just_ends(
     kind: type[ChatFormat] | type[CompletionFormat], object_: str
 ) -> None:
-    assert kind(STAMP, include_usage=False, choices=1).end([END]) == DONE
+    assert kind(STAMP, include_usage=False, choices=1).end(to_usage([END.usage])) == DONE
 
 
 @pytest.mark.parametrize(("kind", "object_"), FORMATS)
@@ -146,7 +156,8 @@ def test_a_whole_answer_holds_all_choices_in_order(
     kind: type[ChatFormat] | type[CompletionFormat], object_: str
 ) -> None:
     choices = [Whole(fold([MessageDelta(text, TOKENS), END]), END) for text in ("a", "b")]
-    answer = json.loads(kind(STAMP, include_usage=False, choices=2).whole(choices))
+    form: Format = kind(STAMP, include_usage=False, choices=2)
+    answer = json.loads(form.whole(choices, to_usage([END.usage] * 2)))
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
     assert all(choice["logprobs"] for choice in answer["choices"])
     texts = [c.get("text") or c["message"]["content"] for c in answer["choices"]]

@@ -13,7 +13,7 @@ from lmrun.api.openai.choices import generate_choices, vary
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, Usage
 from lmrun.chat.messages import RawPrompt
 from lmrun.chat.request import Prompt
-from lmrun.errors import EngineError
+from lmrun.errors import ContextOverflow, EngineError, LmrunError
 from lmrun.runtime.instance import Instance
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
@@ -27,8 +27,10 @@ class StandInLease:
     """Each generation says "a", waits for its turn, says "b". `failing`: the one that cannot."""
 
     failing: int | None = None
+    failure: LmrunError = field(default_factory=lambda: EngineError("It cannot go on."))
     instance: Instance = field(default_factory=make_instance)
     turns: list[asyncio.Event] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
     predictions: list[PredictionConfig] = field(default_factory=list)
     open: int = 0
 
@@ -37,13 +39,14 @@ class StandInLease:
     ) -> AsyncGenerator[Event, None]:
         number = len(self.turns)
         self.turns.append(asyncio.Event())
+        self.prompts.append(prompt)
         self.predictions.append(prediction)
         self.open += 1
         try:
             yield MessageDelta("a")
             await self.turns[number].wait()
             if number == self.failing:
-                raise EngineError("It cannot go on.")
+                raise self.failure
             yield MessageDelta("b")
             yield END
         finally:
@@ -52,7 +55,7 @@ class StandInLease:
 
 
 def run(lease: StandInLease, count: int) -> AsyncGenerator[tuple[int, Event], None]:
-    return generate_choices(lease, RawPrompt("hi"), PredictionConfig(seed=5), count)
+    return generate_choices(lease, [RawPrompt("hi")], PredictionConfig(seed=5), count)
 
 
 def test_events_come_as_they_happen_with_their_choice() -> None:
@@ -106,6 +109,39 @@ def test_a_failure_of_one_ends_them_all() -> None:
             lease.turns[1].set()
             with pytest.raises(EngineError, match="cannot go on"):
                 await anext(events)
+        assert lease.open == 0
+
+    asyncio.run(body())
+
+
+PROMPTS = (RawPrompt("one"), RawPrompt("two"))
+
+
+def test_every_prompt_has_its_choices_with_the_seeds_it_would_have_alone() -> None:
+    async def body() -> None:
+        lease = StandInLease()
+        every = generate_choices(lease, PROMPTS, PredictionConfig(seed=5), 2)
+        async with aclosing(every) as events:
+            begun = [await anext(events) for _ in range(4)]
+        assert [index for index, _ in begun] == [0, 1, 2, 3]
+        assert lease.prompts == [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[1]]
+        assert [each.seed for each in lease.predictions] == [5, 6, 5, 6]
+        assert lease.open == 0
+
+    asyncio.run(body())
+
+
+def test_a_failure_says_which_prompt_it_is_about() -> None:
+    async def body() -> None:
+        lease = StandInLease(failing=3, failure=ContextOverflow("Too long.", param="prompt"))
+        every = generate_choices(lease, PROMPTS, PredictionConfig(), 2)
+        async with aclosing(every) as events:
+            for _ in range(4):
+                await anext(events)
+            lease.turns[3].set()
+            with pytest.raises(ContextOverflow) as refused:
+                await anext(events)
+        assert refused.value.param == "prompt[1]"
         assert lease.open == 0
 
     asyncio.run(body())

@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 
 from lmrun.api.openai.convert import (
-    count_choices,
     fold_seed,
     to_prediction,
-    to_raw_prompt,
     to_request,
 )
-from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.openai.requests import ChatRequest, GenerationRequest
 from lmrun.api.prompt_limits import MAX_TEXT_BYTES
-from lmrun.chat.messages import Message, RawPrompt
+from lmrun.chat.messages import Message
 from lmrun.errors import BodyTooLarge, InvalidParameter, RequestError, UnsupportedParameter
 from tests.api.openai.bodies import CHAT, USER, chat, completion, refusal
 
@@ -207,21 +204,6 @@ def test_log_probabilities_have_two_notations() -> None:
     assert caught.value.param == "top_logprobs"
 
 
-@pytest.mark.parametrize(
-    ("chosen", "count"),
-    [({}, 1), ({"n": 1}, 1), ({"n": 8}, 8), ({"best_of": 1}, 1), ({"n": 3, "best_of": 3}, 3)],
-)
-def test_as_many_choices_as_asked_for(chosen: dict[str, Any], count: int) -> None:
-    assert count_choices(completion(**chosen)) == count
-
-
-@pytest.mark.parametrize("chosen", [{"best_of": 2}, {"n": 2, "best_of": 3}, {"n": 2, "best_of": 1}])
-def test_the_best_of_more_is_not_supported(chosen: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedParameter) as caught:
-        count_choices(completion(**chosen))
-    assert caught.value.param == "best_of"
-
-
 def test_stream_options_need_a_stream() -> None:
     with pytest.raises(InvalidParameter) as caught:
         to_prediction(chat(stream_options={"include_usage": True}))
@@ -237,17 +219,9 @@ def test_a_seed_is_folded_to_32_bits_always_alike(seed: int, folded: int) -> Non
     assert to_prediction(chat(seed=seed)).seed == folded
 
 
-@pytest.mark.parametrize("prompt", ["hi", ["hi"]])
-def test_a_prompt_is_one_string(prompt: Any) -> None:
-    request = validate_request(CompletionRequest, {"model": "m", "prompt": prompt})
-    assert to_raw_prompt(request) == RawPrompt("hi")
-
-
 def test_the_text_of_a_prompt_is_bounded() -> None:
     half = "ü" * (MAX_TEXT_BYTES // 4)
     request = chat(messages=[{"role": "user", "content": half}] * 2)
     assert to_request(request)
     with pytest.raises(BodyTooLarge):
         to_request(chat(messages=[{"role": "user", "content": half}] * 3))
-    with pytest.raises(BodyTooLarge):
-        to_raw_prompt(CompletionRequest(model="m", prompt=half * 3))

@@ -54,10 +54,6 @@ def test_every_parameter_of_openais_completions_is_known() -> None:
         (ChatRequest, "chat_template", "{{ x }}"),
         (ChatRequest, "stream_options", {"include_obfuscation": True}),
         (CompletionRequest, "suffix", "x"),
-        (CompletionRequest, "prompt", ["a", "b"]),
-        (CompletionRequest, "prompt", []),
-        (CompletionRequest, "prompt", [1, 2]),
-        (CompletionRequest, "prompt", [[1, 2]]),
     ],
 )
 def test_what_is_known_but_not_supported_is_refused_by_name(

@@ -158,17 +158,18 @@ class ModelList(msgspec.Struct, frozen=True):
     object: Literal["list"] = "list"
 
 
-def to_usage(choices: Sequence[ChatUsage]) -> Usage:
-    """Of all choices together: they share one prompt, which counts once, as does what was cached
-    of it for the first."""
-    first = choices[0]
-    completion_tokens = sum(usage.completion_tokens for usage in choices)
-    drafted = sum(usage.drafted_tokens for usage in choices)
-    accepted = sum(usage.accepted_tokens for usage in choices)
+def to_usage(generations: Sequence[ChatUsage], prompts: int = 1) -> Usage:
+    """Of all generations together, as many of each prompt, in the prompts' order. Those of one
+    prompt share it: it counts once, as does what was cached of it for the first."""
+    firsts = generations[:: len(generations) // prompts]
+    prompt_tokens = sum(usage.prompt_tokens for usage in firsts)
+    completion_tokens = sum(usage.completion_tokens for usage in generations)
+    drafted = sum(usage.drafted_tokens for usage in generations)
+    accepted = sum(usage.accepted_tokens for usage in generations)
     return Usage(
-        first.prompt_tokens,
+        prompt_tokens,
         completion_tokens,
-        first.prompt_tokens + completion_tokens,
-        PromptTokensDetails(first.cached_tokens),
+        prompt_tokens + completion_tokens,
+        PromptTokensDetails(sum(usage.cached_tokens for usage in firsts)),
         CompletionTokensDetails(accepted, drafted - accepted) if drafted else msgspec.UNSET,
     )

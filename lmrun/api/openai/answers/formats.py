@@ -22,7 +22,6 @@ from lmrun.api.openai.answers.bodies import (
     Completion,
     CompletionChoice,
     Usage,
-    to_usage,
 )
 from lmrun.api.openai.answers.logprobs import to_chat_logprobs, to_completion_logprobs
 from lmrun.api.openai.answers.messages import Delta, to_delta, to_message
@@ -67,10 +66,10 @@ class Format(Protocol):
     def finish(self, index: int, reason: StopReason) -> bytes:
         """The end of a choice."""
 
-    def end(self, ends: Sequence[ChatEnd]) -> bytes:
+    def end(self, usage: Usage) -> bytes:
         """The end of the stream, after the end of every choice."""
 
-    def whole(self, choices: Sequence[Whole]) -> bytes:
+    def whole(self, choices: Sequence[Whole], usage: Usage) -> bytes:
         """The answer in one piece."""
 
 
@@ -99,12 +98,12 @@ class ChatFormat:
     def finish(self, index: int, reason: StopReason) -> bytes:
         return self._chunk(ChatChunkChoice(ChatDelta(), index, FINISH_REASONS[reason]))
 
-    def end(self, ends: Sequence[ChatEnd]) -> bytes:
+    def end(self, usage: Usage) -> bytes:
         if not self._include_usage:
             return DONE
-        return self._event((), to_usage([end.usage for end in ends])) + DONE
+        return self._event((), usage) + DONE
 
-    def whole(self, choices: Sequence[Whole]) -> bytes:
+    def whole(self, choices: Sequence[Whole], usage: Usage) -> bytes:
         stamp = self._stamp
         return _encode(
             ChatCompletion(
@@ -120,7 +119,7 @@ class ChatFormat:
                     )
                     for index, choice in enumerate(choices)
                 ),
-                to_usage([choice.end.usage for choice in choices]),
+                usage,
                 stamp.system_fingerprint,
             )
         )
@@ -163,12 +162,12 @@ class CompletionFormat:
     def finish(self, index: int, reason: StopReason) -> bytes:
         return self._chunk(CompletionChoice("", index, FINISH_REASONS[reason]))
 
-    def end(self, ends: Sequence[ChatEnd]) -> bytes:
+    def end(self, usage: Usage) -> bytes:
         if not self._include_usage:
             return DONE
-        return to_event(self._body((), to_usage([end.usage for end in ends]))) + DONE
+        return to_event(self._body((), usage)) + DONE
 
-    def whole(self, choices: Sequence[Whole]) -> bytes:
+    def whole(self, choices: Sequence[Whole], usage: Usage) -> bytes:
         return self._body(
             tuple(
                 CompletionChoice(
@@ -179,7 +178,7 @@ class CompletionFormat:
                 )
                 for index, choice in enumerate(choices)
             ),
-            to_usage([choice.end.usage for choice in choices]),
+            usage,
         )
 
     def _chunk(self, choice: CompletionChoice) -> bytes:
