@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -49,6 +50,7 @@ log = logging.getLogger("lmrun.server")
 DRAIN_S = 30.0
 LONGEST_STOP_S = 60.0
 EXIT_FAILURE = 1
+WANTED_FILES = 8192
 
 
 class House:
@@ -185,6 +187,7 @@ def serve(profile: Path | None, *, watch: bool, home: Home, background: bool) ->
     `background`: started by a client that will apply a profile itself.
     """
     output = install_output()
+    _allow_connections()
     home.ensure()
     with ServerLock(home.lock_file):
         return asyncio.run(_serve(profile, output, watch=watch, home=home, background=background))
@@ -241,3 +244,11 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+def _allow_connections() -> None:
+    """Each one is an open file, of which many systems grant 1024 until a process asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -99,6 +99,18 @@ class Control:
             for data in read_sse(response):
                 yield _decode(_no_error(data), ApplyEvent)
 
+    def logs(self, sources: Iterable[str], last: int) -> Generator[bytes, None, None]:
+        """The log's events as JSON, `last` lines of the server's log first, until it ends.
+
+        `sources`: `server`, `model` or both.
+        """
+        query = f"source={','.join(sources)}&last={last}"
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            response = _send(connection, "GET", f"/lmrun/v1/logs?{query}", {}, None)
+            for data in read_sse(response):
+                yield _no_error(data)
+
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""
         self._request("POST", "down", {})

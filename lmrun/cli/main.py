@@ -158,6 +158,30 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def logs(
+    prompts: Annotated[
+        bool, typer.Option("--prompts", help="Only what models are given, and what they write.")
+    ] = False,
+    server: Annotated[bool, typer.Option("--server", help="Only the server's own log.")] = False,
+    last: Annotated[
+        int, typer.Option("-n", "--last", min=0, max=1000, help="Lines of the past to begin with.")
+    ] = 10,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
+    ] = False,
+) -> None:
+    """Follow the server's log and the prompts of its models, until interrupted.
+
+    Prompts are recorded from now on, while this command runs; the past has only the server's log.
+    """
+    from lmrun.cli.commands import logs as following
+
+    sources = following.choose_sources(prompts=prompts, server=server)
+    following.logs(sources, last, as_json=as_json, terminal=_terminal(), home=_home())
+
+
+@app.command()
 def models(as_json: AsJson = False) -> None:
     """List the model files of this machine. Needs no server."""
     from lmrun.cli.commands import models as listing
