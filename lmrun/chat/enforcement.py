@@ -5,6 +5,7 @@ Pure; it knows no single format.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import GRAMMAR_BEGIN
@@ -15,6 +16,11 @@ from lmrun.chat.reasoning import ReasoningFormat
 from lmrun.chat.request import ToolChoice
 from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.settings.structured import GrammarOutput, JsonOutput, StructuredOutput, ThoughtMarks
+
+ANSWER = "answer"
+"""The rule of what the answer must be where it is no call."""
+
+_ARGUMENTS = re.compile(r"arguments?_(\d+)(?:_\d+)?(?:_text)?")
 
 
 def enforce_calls(
@@ -61,9 +67,9 @@ def _make_grammar(
 
 def _or_answer(calls: GrammarOutput | None, answer: JsonOutput) -> GrammarOutput:
     assert calls is not None, "what is required is enforced"
-    begin = GRAMMAR_BEGIN.replace("calls", "calls | answer")
+    begin = GRAMMAR_BEGIN.replace("calls", f"calls | {ANSWER}")
     rest = calls.grammar.removeprefix(GRAMMAR_BEGIN)
-    grammar = f"{begin}answer: {write_json(answer.json_schema)}\n{rest}"
+    grammar = f"{begin}{ANSWER}: {write_json(answer.json_schema)}\n{rest}"
     return calls.model_copy(update={"grammar": grammar})
 
 
@@ -74,3 +80,19 @@ def _think_first(
         return structured
     thought = ThoughtMarks(start=reasoning.start, end=reasoning.end)
     return structured.model_copy(update={"thought": thought})
+
+
+def explain(error: InvalidParameter, tools: Sequence[Tool]) -> InvalidParameter:
+    """An engine's refusal of what was enforced for `tools`, in the words of the request."""
+    grammar, _, rule = str(error.param).partition(".")
+    if grammar != "structured" or rule == ANSWER:
+        return error if grammar != "structured" else _rename(error, error.message, "structured")
+    found = _ARGUMENTS.fullmatch(rule)
+    if found is None or int(found[1]) >= len(tools):
+        return _rename(error, f"The tools cannot be enforced: {error.message}", "tools")
+    name = tools[int(found[1])].name
+    return _rename(error, f"The tool `{name}` cannot be enforced: {error.message}", "tools")
+
+
+def _rename(error: InvalidParameter, message: str, param: str) -> InvalidParameter:
+    return InvalidParameter(message, param=param, hint=error.hint)

@@ -24,12 +24,14 @@ from lmrun.settings.structured import StructuredOutput
 class Interpretation:
     """`structured`: what to enforce instead of the prediction's own; None leaves that.
     `reveals_special`: control tokens are text, too. `make_parser`: reads the answer, given the
-    prompt's last characters; None when all text is the message."""
+    prompt's last characters; None when all text is the message. `tools`: those that may be called,
+    as what is enforced counts them."""
 
     conversation: Conversation
     structured: StructuredOutput | None = None
     reveals_special: bool = False
     make_parser: Callable[[str], Parser] | None = None
+    tools: tuple[Tool, ...] = ()
 
 
 def interpret(request: Request, language: Language, prediction: PredictionConfig) -> Interpretation:
@@ -48,6 +50,7 @@ def interpret(request: Request, language: Language, prediction: PredictionConfig
         structured=_enforce(request, tools, language, prediction),
         reveals_special=_reveals_special(tools, language),
         make_parser=_make_parser_maker(request, tools, language, parsing),
+        tools=_find_callable(request) if tools else (),
     )
 
 
@@ -123,8 +126,8 @@ def _enforce(
     prediction: PredictionConfig,
 ) -> StructuredOutput | None:
     if tools:
-        callable_tools = _find_callable(request)
-        return enforce_calls(language, callable_tools, request.tool_choice, prediction.structured)
+        tools = _find_callable(request)
+        return enforce_calls(language, tools, request.tool_choice, prediction.structured)
     if not prediction.reasoning_parsing.enabled:
         return None
     return enforce_answer(language, prediction.structured)

@@ -12,7 +12,7 @@ from lmrun.chat.language import Language, read_language
 from lmrun.chat.messages import Message
 from lmrun.chat.request import Prompt, Request
 from lmrun.errors import InvalidParameter
-from lmrun.runtime.answers.reading import read, read_plain
+from lmrun.runtime.answers.reading import explain_refusals, read, read_plain
 from lmrun.runtime.answers.texts import Rendered, Tokens
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
@@ -67,6 +67,8 @@ class Lease:
             reports_prompt=_choose_report(with_prompt, meaning.make_parser is not None),
         )
         events = self._observe(events, with_prompt=with_prompt)
+        if meaning.tools:
+            events = explain_refusals(events, meaning.tools)
         if meaning.make_parser is None:
             return read_plain(events)
         return read(events, meaning.make_parser)

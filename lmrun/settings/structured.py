@@ -156,3 +156,12 @@ class GrammarOutput(_Output):
 StructuredOutput = Annotated[
     JsonOutput | RegexOutput | ChoiceOutput | GrammarOutput, Field(discriminator="type")
 ]
+
+
+def open_thought(structured: StructuredOutput, prompt: str) -> StructuredOutput:
+    """`structured` for the answer to `prompt`, which may have opened the model's reasoning."""
+    thought = structured.thought
+    if thought is None or not prompt.rstrip().endswith(thought.start):
+        return structured
+    opened = thought.model_copy(update={"is_open": True})
+    return structured.model_copy(update={"thought": opened})

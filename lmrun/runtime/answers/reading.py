@@ -6,12 +6,15 @@ The language of chat decides what is what; here are only the events on their way
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from lmrun.chat.enforcement import explain
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, PromptText, WorkerEvent
 from lmrun.chat.formats.base import Parser
+from lmrun.chat.messages import Tool
 from lmrun.chat.splitter import Splitter
+from lmrun.errors import InvalidParameter
 
 _ID_LENGTH = 9
 _ID_CHARACTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -33,6 +36,18 @@ async def read(
                 assert splitter is not None, "a PromptText was asked for"
                 for each in _split(splitter, event):
                     yield each
+
+
+async def explain_refusals(
+    events: AsyncGenerator[WorkerEvent, None], tools: Sequence[Tool]
+) -> AsyncGenerator[WorkerEvent, None]:
+    """The same generation; an engine's refusal of what is enforced for `tools` names the tool."""
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield event
+        except InvalidParameter as error:
+            raise explain(error, tools) from None
 
 
 async def read_plain(events: AsyncGenerator[WorkerEvent, None]) -> AsyncGenerator[Event, None]:
