@@ -7,12 +7,12 @@ Nothing is evaluated. It knows no markup around calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lmrun.chat.formats.base import CallArguments
 from lmrun.chat.formats.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
-from lmrun.chat.formats.reading.objects import STANDARD, read_call_object
+from lmrun.chat.formats.reading.objects import Members, read_call_object
 from lmrun.chat.formats.reading.values import is_json, list_arguments, mend, quote
 from lmrun.chat.messages import Tool
 
@@ -33,29 +33,35 @@ _CODES = {"x": re.compile(r"[0-9A-Fa-f]{2}"), "u": re.compile(r"[0-9A-Fa-f]{4}")
 _CODES["U"] = re.compile(r"[0-9A-Fa-f]{8}")
 
 
-def read_call_list(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
-    """`[f(…), g(…)]`: calls in brackets, one or more; an object may stand for a call. Raises
-    Malformed, Ended."""
+def read_call_list(
+    feed: Feed, tools: Sequence[Tool], known: Collection[str] | None = None
+) -> Steps[None]:
+    """`[f(…), g(…)]`: calls in brackets, one or more; an object may stand for a call. `known`: only
+    these names make a call; None: any does. Raises Malformed, Ended."""
     yield from feed.skip_space()
     yield from feed.expect("[")
     separator = ","
     while separator == ",":
         yield from feed.skip_space()
         if (yield from feed.peek()) == "{":
-            yield from read_call_object(feed, STANDARD)
+            yield from read_call_object(feed, Members(known=known))
         else:
-            yield from read_python_call(feed, tools)
+            yield from read_python_call(feed, tools, known)
         yield from feed.skip_space()
         separator = yield from feed.expect(",", "]")
         feed.settle()
 
 
-def read_python_call(feed: Feed, tools: Sequence[Tool], prefix: str = "") -> Steps[None]:
+def read_python_call(
+    feed: Feed, tools: Sequence[Tool], known: Collection[str] | None = None, prefix: str = ""
+) -> Steps[None]:
     """One call; `prefix` may stand before its name. Arguments without a name take those of the
     tool's schema, in its order. Raises Malformed, Ended."""
     yield from feed.skip_space()
     name = (yield from feed.matching(_NAME)).removeprefix(prefix)
     yield from feed.expect("(")
+    if known is not None and name not in known:
+        raise Malformed
     yield from feed.start_call(name)
     yield CallArguments("{")
     names, separator = list_arguments(tools, name), ""
