@@ -25,7 +25,7 @@ from lmrun.api.lmstudio.v0.stats import make_extension
 from lmrun.api.openai.routes import make_generation_routes
 from lmrun.api.responses.routes import make_responses_routes
 from lmrun.api.telemetry.routes import telemetry_routes
-from lmrun.api.telemetry.server_log import LogOutput, feeding, install_output
+from lmrun.api.telemetry.server_log import LogOutput, feeding, install_output, is_output
 from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, ProfileInvalid
@@ -92,7 +92,10 @@ class House:
         )
         self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
         self.intake = Intake(self.reconciler, self.generations, environment, self.changes.ring)
-        self.reporter = Reporter(home.root, self.reconciler, self.intake, self.pool, self.listener)
+        log = home.server_log if is_output(home.server_log) else None
+        self.reporter = Reporter(
+            home.root, self.reconciler, self.intake, self.pool, self.listener, log
+        )
         self.stopping = asyncio.Event()
 
     def status(self) -> Status:

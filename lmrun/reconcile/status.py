@@ -76,13 +76,15 @@ class ProfileStatus(msgspec.Struct, frozen=True):
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
-    """`address`: the HTTP port's base URL, None while nothing listens."""
+    """`address`: the HTTP port's base URL, None while nothing listens. `log`: the file that the
+    server's log goes to, None where its standard error is no such file."""
 
     address: str | None
     pid: int
     version: str
     home: str
     started: str
+    log: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from lmrun.api.telemetry.events import ServerLogged, show_time
@@ -46,6 +48,14 @@ def install_output() -> LogOutput:
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     return output
+
+
+def is_output(file: Path) -> bool:
+    """Whether standard error is this very file."""
+    try:
+        return os.path.samestat(os.fstat(2), file.stat())
+    except OSError:
+        return False
 
 
 @contextmanager

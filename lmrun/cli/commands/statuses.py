@@ -89,6 +89,8 @@ def _render_head(found: Status) -> str:
         files = ", ".join(shorten_path(file) for file in profile.files)
         lines.append(("profile", f"{printable(files)}{watching}"))
         lines.append(("generation", _render_generation(profile.generation, found)))
+    if server.log is not None:
+        lines.append(("log", shorten_path(server.log)))
     return "\n".join(align(lines))
 
 

@@ -31,13 +31,15 @@ from lmrun.runtime.process.memory import read_memory
 
 @dataclass(slots=True)
 class Reporter:
-    """Makes the status; keeps only since when each condition has held."""
+    """Makes the status; keeps only since when each condition has held. `log`: the file that the
+    server's log goes to, if it is one."""
 
     home: Path
     reconciler: Reconciler
     intake: Intake
     pool: InstancePool
     listener: Listener
+    log: Path | None = None
     _book: ConditionBook = field(default_factory=ConditionBook)
     _started: str = field(default_factory=utc_now)
 
@@ -45,7 +47,12 @@ class Reporter:
         desired = self.reconciler.desired
         return Status(
             server=ServerStatus(
-                self.listener.address, os.getpid(), __version__, str(self.home), self._started
+                self.listener.address,
+                os.getpid(),
+                __version__,
+                str(self.home),
+                self._started,
+                str(self.log) if self.log else None,
             ),
             profile=self._profile(),
             conditions=self._conditions(),
