@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from lmrun.settings.base import Settings
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.prompt_template import PromptTemplate
 from lmrun.settings.quantities import Duration, Size
 from lmrun.settings.secret import Secret
 from lmrun.settings.sources import check_source
@@ -52,7 +53,6 @@ PLANNED: dict[str, str] = {
     "models.*.instances": "the declarative lifecycle",
     "models.*.ttl": "the declarative lifecycle",
     "models.*.rollout": "the declarative lifecycle",
-    "models.*.prompt_template": "the complete API",
 }
 """Fields of the design that have not landed, each with what will bring it."""
 
@@ -221,6 +221,9 @@ class ModelConfig(Settings):
         None, description="The name clients use for the instance. Default: the model key."
     )
     load: LoadConfig = Field(LoadConfig(), description="What is fixed when the model is loaded.")
+    prompt_template: PromptTemplate | None = Field(
+        None, description="A chat template instead of the model's own, which it may lack."
+    )
     preset: PresetName | None = Field(None, description="A preset of this profile.")
     prewarm: Annotated[tuple[PresetName, ...], Field(max_length=64, strict=False)] = Field(
         (), description="Presets whose system prompts are computed when the model is loaded."

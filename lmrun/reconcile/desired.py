@@ -118,6 +118,7 @@ def make_spec(profile: Profile, key: str, located: Sequence[LocatedModel]) -> In
         mmproj=next(rest) if config.load.mmproj else None,
         draft_model=next(rest) if config.load.draft_model else None,
         prewarm=prewarm(profile, key),
+        prompt_template=config.prompt_template,
     )
 
 

@@ -12,6 +12,7 @@ from lmrun.reconcile.outcome import Action, FieldChange, Plan
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
+from lmrun.settings.prompt_template import PromptTemplate
 
 SERVER = "server"
 """Target of an Update of the server's hot settings."""
@@ -130,6 +131,7 @@ def _fetch_bytes(model: DesiredModel) -> int | None:
 def _reload_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
     prefix = f"models.{model.key}"
     changes = _settings_changes(f"{prefix}.load", observed.load, model.config.load)
+    changes += _template_change(prefix, observed.prompt_template, model.config.prompt_template)
     if model.spec is None:
         return (*changes, FieldChange(f"{prefix}.source", str(observed.path), model.config.source))
     if model.spec.model_key != observed.model_key:
@@ -139,6 +141,16 @@ def _reload_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldC
     elif (model.spec.size, model.spec.mtime_ns) != (observed.size, observed.mtime_ns):
         changes += (_moved(f"{prefix}.source"),)
     return changes or _attachment_changes(prefix, observed, model.spec)
+
+
+def _template_change(
+    prefix: str, old: PromptTemplate | None, new: PromptTemplate | None
+) -> tuple[FieldChange, ...]:
+    """By their names: a template is too long to be shown."""
+    if old == new:
+        return ()
+    shown = [None if it is None else str(it) for it in (old, new)]
+    return (FieldChange(f"{prefix}.prompt_template", *shown),)
 
 
 def _attachment_changes(

@@ -193,5 +193,13 @@ def _make_load(spec: InstanceSpec, threads: int, cache_store: CacheStore | None)
         draft_model=str(spec.draft_model.path) if spec.draft_model else None,
         cache_store=cache_store,
     )
-    config = spec.load.model_dump(exclude_unset=True)
-    return frames.Load(spec.engine, str(spec.path), config, threads, attachments, spec.prewarm)
+    template = spec.prompt_template
+    return frames.Load(
+        engine=spec.engine,
+        path=str(spec.path),
+        config=spec.load.model_dump(exclude_unset=True),
+        threads=threads,
+        attachments=attachments,
+        prewarm=spec.prewarm,
+        prompt_template=template.model_dump(exclude_unset=True) if template else None,
+    )

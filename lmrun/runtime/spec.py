@@ -8,6 +8,7 @@ from pathlib import Path
 from lmrun.catalog.catalog import LocatedModel
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.settings.prompt_template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class InstanceSpec:
 
     `size` (bytes) and `mtime_ns` identify the file that is meant: a changed file is a Reload.
     `adapters`: a file for each of `load.adapters`, in order. `prewarm`: system prompts to compute
-    at the next load; hot too.
+    at the next load; hot too. `prompt_template`: what is used instead of the model's own.
     """
 
     identifier: str
@@ -32,6 +33,7 @@ class InstanceSpec:
     mmproj: LocatedModel | None = None
     draft_model: LocatedModel | None = None
     prewarm: tuple[str, ...] = ()
+    prompt_template: PromptTemplate | None = None
 
     @property
     def attached(self) -> dict[str, LocatedModel]:

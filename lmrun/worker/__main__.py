@@ -31,8 +31,9 @@ from lmrun.worker.frames import (
     Tokenize,
     ToWorker,
 )
-from lmrun.worker.loading import load_model
+from lmrun.worker.loading import describe, load_model, read_override
 from lmrun.worker.preparer import Preparer
+from lmrun.worker.prompts import PromptMaker, make_renderer
 from lmrun.worker.step_loop import Accepted, Command, StepLoop
 from lmrun.worker.wire_errors import to_wire
 
@@ -52,14 +53,18 @@ def main(fd: int) -> int:
     reader = _Reader(connection, inbox)
     reader.start()
     try:
+        override = read_override(load)
         model = load_model(load, lambda fraction: connection.write(LoadProgress(fraction)))
+        info = describe(model.info, override)
     except LmrunError as error:
         connection.write(LoadFailed(to_wire(error)))
         return 0
-    preparer = Preparer(model, inbox.put, load.prewarm)
+    stop_strings = override.stop_strings if override else ()
+    prompts = PromptMaker(model, make_renderer(info), stop_strings)
+    preparer = Preparer(model, prompts, inbox.put, load.prewarm)
     preparer.start()
     reader.serve(preparer)
-    connection.write(Loaded(model.info))
+    connection.write(Loaded(info))
     StepLoop(model, inbox, connection.write).run()
     preparer.close(_CLOSE_TIMEOUT_S)
     model.close()

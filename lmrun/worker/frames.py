@@ -39,7 +39,8 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     """Load one model; the first frame a worker receives. `config`: a LoadConfig as a map.
 
     `attachments`: the files that `config` names by their sources. `prewarm`: system prompts to
-    compute once the model is there.
+    compute once the model is there. `prompt_template`: a PromptTemplate as a map, None for the
+    model's own.
     """
 
     engine: str
@@ -48,6 +49,7 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
     threads: int
     attachments: Attachments = NO_ATTACHMENTS
     prewarm: tuple[str, ...] = ()
+    prompt_template: dict[str, Any] | None = None
 
 
 class Generate(msgspec.Struct, frozen=True, tag="generate"):

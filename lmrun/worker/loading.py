@@ -1,4 +1,5 @@
-"""Loading: from the first frame to a model in memory. It knows no sequence."""
+"""Loading: from the first frame to a model in memory, and to what it says of itself. It knows no
+sequence."""
 
 from __future__ import annotations
 
@@ -6,10 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lmrun.engines.base import LoadedModel
+import msgspec
+
+from lmrun.engines.base import LoadedModel, ModelInfo
 from lmrun.engines.registry import get_engine
+from lmrun.errors import SettingRefused
 from lmrun.settings.load import LoadConfig
+from lmrun.settings.prompt_template import PromptTemplate
 from lmrun.worker.frames import Load
+from lmrun.worker.rendering.overrides import Override, check_override, write_override
 
 _PROGRESS_EVERY_S = 0.05
 
@@ -36,6 +42,31 @@ def load_model(load: Load, on_progress: Callable[[float], None]) -> LoadedModel:
         on_progress=report,
         attachments=load.attachments,
     )
+
+
+def read_override(load: Load) -> Override | None:
+    """The template to use instead of the model's own. Raises SettingRefused when it is none."""
+    if load.prompt_template is None:
+        return None
+    override = write_override(PromptTemplate.model_validate(load.prompt_template))
+    check_override(override)
+    return override
+
+
+def describe(info: ModelInfo, override: Override | None) -> ModelInfo:
+    """What the model says of itself, with the template that it uses.
+
+    Raises SettingRefused when it has no use for one.
+    """
+    if override is None:
+        return info
+    if info.type == "embedding":
+        raise SettingRefused(
+            "This model makes embeddings; it holds no conversations.",
+            param="prompt_template",
+            hint="Leave prompt_template out.",
+        )
+    return msgspec.structs.replace(info, chat_template=override.source)
 
 
 def throttle(

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from lmrun.chat.events import PromptText
-from lmrun.engines.base import ModelInfo, SequenceSpec
+from lmrun.engines.base import SequenceSpec
 from lmrun.errors import LmrunError
 from lmrun.worker.embedding.inputs import make_job
 from lmrun.worker.embedding.jobs import Job
 from lmrun.worker.frames import Embed, Generate, Question, Reply, Score, WireError
 from lmrun.worker.prompts import PromptMaker, Tokenizer
 from lmrun.worker.questions import answer
-from lmrun.worker.rendering.client import TemplateRenderer
-from lmrun.worker.rendering.exchange import Template
 from lmrun.worker.wire_errors import to_wire
 
 
@@ -75,13 +73,13 @@ class Preparer:
     def __init__(
         self,
         model: Tokenizer,
+        prompts: PromptMaker,
         deliver: Callable[[Outcome | Prewarmed], None],
         prewarm: tuple[str, ...] = (),
     ) -> None:
         self._model = model
         self._deliver = deliver
-        self._renderer = make_renderer(model.info)
-        self._prompts = PromptMaker(model, self._renderer)
+        self._prompts = prompts
         self._prewarm = prewarm
         self._queue: SimpleQueue[Wanted | None] = SimpleQueue()
         self._wanted: set[int] = set()
@@ -108,16 +106,14 @@ class Preparer:
     def _run(self) -> None:
         # Started here, since on Linux a child with a death signal dies with the thread, not the
         # process, that started it.
-        if self._renderer is not None:
-            self._renderer.start()
+        self._prompts.start()
         for number, system_prompt in enumerate(self._prewarm, start=1):
             self._prepare_prewarm(-number, system_prompt)
         while (wanted := self._queue.get()) is not None:
             if wanted.id in self._wanted:
                 self._wanted.discard(wanted.id)
                 self._deliver(self._prepare(wanted))
-        if self._renderer is not None:
-            self._renderer.close()
+        self._prompts.close()
 
     def _prepare(self, wanted: Wanted) -> Outcome:
         try:
@@ -137,10 +133,3 @@ class Preparer:
             self._deliver(Prewarmed(self._prompts.make_prewarm(id, system_prompt)))
         except LmrunError as error:
             print(f"a preset is not prewarmed: {error}", file=sys.stderr, flush=True)
-
-
-def make_renderer(info: ModelInfo) -> TemplateRenderer | None:
-    """The renderer of a model's chat template; None when it has none or generates no text."""
-    if info.chat_template is None or info.type == "embedding":
-        return None
-    return TemplateRenderer(Template(info.chat_template, info.bos_token, info.eos_token))

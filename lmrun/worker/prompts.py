@@ -23,9 +23,10 @@ from lmrun.errors import (
     UnsupportedParameter,
 )
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.settings.structured import StructuredOutput
+from lmrun.settings.structured import GrammarOutput, StructuredOutput, open_thought
 from lmrun.worker.frames import Generate, PromptReport
 from lmrun.worker.rendering.client import TemplateRenderer
+from lmrun.worker.rendering.exchange import Template
 
 _TAIL_CHARACTERS = 256
 """Enough to see what a template leaves open at a prompt's end."""
@@ -70,11 +71,28 @@ class Read:
 
 
 class PromptMaker:
-    """Makes sequences for one model. `renderer`: of its chat template, where it has one."""
+    """Makes sequences for one model. `renderer`: of its chat template, where it has one.
+    `stop_strings`: what ends an answer in a conversation, besides those of the request."""
 
-    def __init__(self, model: Tokenizer, renderer: TemplateRenderer | None) -> None:
+    def __init__(
+        self,
+        model: Tokenizer,
+        renderer: TemplateRenderer | None,
+        stop_strings: tuple[str, ...] = (),
+    ) -> None:
         self._model = model
         self._renderer = renderer
+        self._stop_strings = stop_strings
+
+    def start(self) -> None:
+        """Start the process that renders, so that the first conversation need not wait for it."""
+        if self._renderer is not None:
+            self._renderer.start()
+
+    def close(self) -> None:
+        """End that process."""
+        if self._renderer is not None:
+            self._renderer.close()
 
     def make_spec(self, generate: Generate) -> tuple[SequenceSpec, PromptText | None]:
         """What the engine is to run, and what the request wants to know of the prompt's text.
@@ -85,16 +103,14 @@ class PromptMaker:
             raise UnsupportedParameter(
                 "This model makes embeddings; it cannot generate text.", param="model"
             )
-        prediction = PredictionConfig.model_validate(generate.prediction)
-        constraint = None
-        if prediction.structured is not None:
-            constraint = self._model.make_constraint(prediction.structured)
+        prediction = self._read_prediction(generate)
         if generate.draft_model is not None:
             self._model.prepare_draft_model(generate.draft_model)
         policy = prediction.context_overflow_policy
         read = self.read(generate.prompt, must_fit=policy == "stopAtLimit")
         if not read.tokens:
             raise InvalidParameter("The prompt is empty.", param="prompt")
+        prediction, constraint = self._constrain(prediction, read.text)
         keep = 0
         if policy == "truncateMiddle":
             keep = self._count_kept(generate.prompt, read.tokens)
@@ -109,6 +125,26 @@ class PromptMaker:
             reveals_special=generate.reveals_special,
         )
         return spec, self._report(generate, read)
+
+    def _read_prediction(self, generate: Generate) -> PredictionConfig:
+        prediction = PredictionConfig.model_validate(generate.prediction)
+        if not self._stop_strings or not isinstance(generate.prompt, Conversation):
+            return prediction
+        stop_strings = (*prediction.stop_strings, *self._stop_strings)
+        return prediction.model_copy(update={"stop_strings": stop_strings})
+
+    def _constrain(self, prediction: PredictionConfig, prompt: str) -> tuple[PredictionConfig, Any]:
+        """The prediction, without what a model that cannot be constrained need not enforce, and
+        its constraint."""
+        structured = prediction.structured
+        if structured is None:
+            return prediction, None
+        try:
+            return prediction, self._model.make_constraint(open_thought(structured, prompt))
+        except UnsupportedParameter:
+            if not (isinstance(structured, GrammarOutput) and structured.best_effort):
+                raise
+            return prediction.overlay(PredictionConfig(structured=None)), None
 
     def make_prewarm(self, id: int, system_prompt: str) -> SequenceSpec:
         """The beginning that all conversations with `system_prompt` share, to be computed once."""
@@ -188,6 +224,13 @@ class PromptMaker:
                 "`prompt_template: {name: chatml}`; or send a plain prompt to /v1/completions.",
             )
         return self._renderer.render(prompt, marker)
+
+
+def make_renderer(info: ModelInfo) -> TemplateRenderer | None:
+    """The renderer of a model's chat template; None when it has none or generates no text."""
+    if info.chat_template is None or info.type == "embedding":
+        return None
+    return TemplateRenderer(Template(info.chat_template, info.bos_token, info.eos_token))
 
 
 def report(text: str, how_much: PromptReport) -> PromptText | None:

@@ -36,8 +36,10 @@ def render(
 def _render(
     source: str, messages: list[Shape], tools: Sequence[Shape], variables: Mapping[str, Any]
 ) -> str | None:
+    # It says of itself that it takes less, and gives something else.
+    render_template: Any = chat_template_utils.render_jinja_template
     try:
-        rendered, _ = chat_template_utils.render_jinja_template(
+        rendered, _ = render_template(
             conversations=[messages],
             tools=list(tools) or None,
             chat_template=source,
