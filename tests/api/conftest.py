@@ -47,6 +47,7 @@ def served(_served: Served) -> Served:
     _served.door = Door()
     pool = _served.pool
     pool.pieces = ("Hello", " world")
+    pool.said = ()
     pool.stop_at = pool.fail_at = None
     for log in (pool.prompts, pool.predictions, pool.reached):
         log.clear()

@@ -71,8 +71,8 @@ class StandInLease:
             await pool.reach("prefill")
             yield PromptProgress(1, 1)
             await pool.reach("first token")
-            for piece in pool.pieces:
-                yield MessageDelta(piece)
+            for said in pool.said or map(MessageDelta, pool.pieces):
+                yield said
             await pool.reach("mid-stream")
             yield ChatEnd("eosFound", Usage(3, len(pool.pieces), 1))
         finally:
@@ -115,10 +115,12 @@ class StandInLease:
 
 
 class StandInPool:
-    """`stop_at`: the phase in which every generation stays. `fail_at`: where it raises."""
+    """`stop_at`: the phase in which every generation stays. `fail_at`: where it raises. `said`:
+    what a generation says instead of `pieces`."""
 
     def __init__(self, *, pieces: tuple[str, ...] = ("Hello", " world")) -> None:
         self.pieces = pieces
+        self.said: tuple[Event, ...] = ()
         self.stop_at: Phase | None = None
         self.fail_at: Phase | None = None
         self.failure: Exception = LmrunError("as told")

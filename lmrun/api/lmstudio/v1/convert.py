@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from lmrun.api.lmstudio.v1.reasoning import to_thinking
-from lmrun.api.lmstudio.v1.requests import ChatRequestV1, ImageItem, InputItem
+from lmrun.api.lmstudio.v1.requests import ChatRequestV1, InputItem
 from lmrun.api.lmstudio.v1.turns import History
 from lmrun.api.prompt_limits import check_request
 from lmrun.chat.messages import ImagePart, Message, TextPart, find_images
@@ -31,12 +31,10 @@ def to_prediction(request: ChatRequestV1) -> PredictionConfig:
     return PredictionConfig(**{name: it for name, it in chosen.items() if it is not None})
 
 
-def to_user_message(given: str | Sequence[InputItem]) -> Message:
+def to_user_message(given: Sequence[InputItem]) -> Message:
     """Texts that follow each other are joined by line breaks, as in all dialects."""
-    if isinstance(given, str):
-        return Message("user", given)
     parts = tuple(
-        ImagePart(item.data_url) if isinstance(item, ImageItem) else TextPart(item.content)
+        TextPart(item.content or "") if item.data_url is None else ImagePart(item.data_url)
         for item in given
     )
     if any(isinstance(part, ImagePart) for part in parts):
@@ -67,7 +65,7 @@ def to_field(request: ChatRequestV1, history: History, param: str) -> str:
 
 def _locate_image(request: ChatRequestV1, history: History, number: int) -> str:
     earlier = len(find_images(history.messages))
-    if number < earlier or isinstance(request.input, str):
+    if number < earlier:
         return "previous_response_id"
-    places = [at for at, item in enumerate(request.input) if isinstance(item, ImageItem)]
+    places = [at for at, item in enumerate(request.input) if item.data_url is not None]
     return f"input[{places[number - earlier]}].data_url"

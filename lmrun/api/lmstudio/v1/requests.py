@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, FailFast, Field, model_validator
 from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
@@ -22,34 +22,89 @@ ModelName = Annotated[str, Field(min_length=1, max_length=512)]
 ContextLength = Annotated[int, Field(ge=8, le=16_777_216)]
 
 
-class TextItem(Settings):
-    """The reference calls its type `message`, its examples `text`."""
-
-    type: Literal["text", "message"]
-    content: str
-
-
 def _to_image(value: Any) -> Any:
     if not isinstance(value, str):
-        return value
+        raise PydanticCustomError(SAYS_ALL, "it must be a string, the image's data: URL")
     try:
         return parse_image(value)
     except ValueError as error:
         raise PydanticCustomError(SAYS_ALL, "{reason}", {"reason": str(error)}) from None
 
 
-class ImageItem(Settings):
-    """An image, as a data URL."""
+class InputItem(Settings):
+    """A text, whose type the reference calls `message` and its examples `text`, or an image."""
 
-    type: Literal["image"]
-    data_url: Annotated[
-        bytes,
-        BeforeValidator(_to_image),
-        Schema({"type": "string", "pattern": "^data:image/"}),
-    ]
+    type: Literal["text", "message", "image"]
+    content: str | None = None
+    data_url: Annotated[bytes | None, BeforeValidator(_to_image)] = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> InputItem:
+        has, lacks = ("data_url", "content") if self.type == "image" else ("content", "data_url")
+        if getattr(self, has) is None or getattr(self, lacks) is not None:
+            raise PydanticCustomError(
+                SAYS_ALL,
+                "an item of the type {kind} has `{has}`, and no `{lacks}`",
+                {"kind": self.type, "has": has, "lacks": lacks},
+            )
+        return self
 
 
-InputItem = Annotated[TextItem | ImageItem, Field(discriminator="type")]
+def _to_items(value: Any) -> Any:
+    if isinstance(value, str):
+        return [{"type": "text", "content": value}]
+    if isinstance(value, list) and not 0 < len(value) <= MAX_ITEMS:
+        raise PydanticCustomError(
+            SAYS_ALL,
+            "it holds {count} items; it must hold 1 to {limit}",
+            {"count": len(value), "limit": MAX_ITEMS},
+        )
+    if not isinstance(value, list):
+        raise PydanticCustomError(SAYS_ALL, "it must be a string or an array of items")
+    return value
+
+
+Input = Annotated[
+    tuple[InputItem, ...],
+    FailFast(),
+    Field(strict=False),
+    BeforeValidator(_to_items),
+    Schema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": MAX_ITEMS,
+                    "items": {
+                        "anyOf": [
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "type": {"enum": ["text", "message"]},
+                                    "content": {"type": "string"},
+                                },
+                                "required": ["type", "content"],
+                                "additionalProperties": False,
+                            },
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "type": {"const": "image"},
+                                    "data_url": {"type": "string", "pattern": "^data:image/"},
+                                },
+                                "required": ["type", "data_url"],
+                                "additionalProperties": False,
+                            },
+                        ]
+                    },
+                },
+            ]
+        }
+    ),
+]
+"""A string, or items in their order."""
 
 
 def _refuse_integrations(value: Any) -> Any:
@@ -66,10 +121,7 @@ class ChatRequestV1(Settings):
     """The body of /api/v1/chat. A setting left out is the instance's own."""
 
     model: ModelName = Field(description="A model key or an identifier.")
-    input: (
-        str
-        | Annotated[tuple[InputItem, ...], Field(min_length=1, max_length=MAX_ITEMS, strict=False)]
-    ) = Field(description="What the user says: text, or texts and images in their order.")
+    input: Input = Field(description="What the user says: text, or texts and images.")
     system_prompt: str | None = Field(
         None, description="Left out, that of the continued chat, else the instance's own."
     )
