@@ -10,7 +10,8 @@ from lmrun.profile.effective import effective_prediction, system_prompt
 from lmrun.profile.loader import load_profile
 
 FOLDER = Path(__file__).parents[2] / "profiles"
-FILES = sorted(FOLDER.glob("**/*.yaml"))
+EXAMPLES = FOLDER.parent / "examples"
+FILES = sorted(file for it in (FOLDER, EXAMPLES) for file in it.glob("**/*.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
