@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
 
 from lmrun.api.openai.chat_messages import locate_images, to_message
-from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
+from lmrun.api.openai.requests import (
+    ChatRequest,
+    CompletionRequest,
+    ConversationRequest,
+    GenerationRequest,
+)
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.api.openai.tools import to_choice, to_tools
 from lmrun.api.prompt_limits import check_request
-from lmrun.chat.request import Request, Thinking
+from lmrun.chat.request import Prompt, Request, Thinking
 from lmrun.errors import InvalidParameter
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.structured import JsonOutput
 
+_IMAGE = re.compile(r"images\[(\d+)\]")
+"""How engines name an image of a prompt."""
 
-def to_request(request: ChatRequest) -> Request:
+
+def to_request(request: ConversationRequest) -> Request:
     """The conversation; `developer` is the newer name of `system`. Raises BodyTooLarge, and
     InvalidParameter for too many images and for tools that contradict each other."""
     choice, tools = to_choice(
@@ -34,6 +43,16 @@ def to_request(request: ChatRequest) -> Request:
     )
     check_request(converted, lambda number: locate_images(converted.messages)[number])
     return converted
+
+
+def name_field(prompt: Prompt, param: str) -> str:
+    """The field that an error's `param`, in the house's words, came in: of a conversation's prompt
+    `messages`, or the place of the image."""
+    if not isinstance(prompt, Request):
+        return param
+    if image := _IMAGE.fullmatch(param):
+        return locate_images(prompt.messages)[int(image[1])]
+    return "messages" if param == "prompt" else param
 
 
 def to_prediction(request: GenerationRequest) -> PredictionConfig:

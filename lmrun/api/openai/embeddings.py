@@ -43,13 +43,14 @@ class EmbeddingRequest(Settings):
     )
     user: str | None = Field(
         None,
-        description="For a provider's abuse detection; here is no provider: no effect.",
+        description="For a provider's abuse detection; here is no provider.",
         json_schema_extra=NO_EFFECT,
     )
     ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None,
         description="Seconds a model that this request loads may stay idle; models that are "
         "loaded already keep their own.",
+        json_schema_extra=NO_EFFECT,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -21,10 +20,9 @@ from lmrun.api.openai.answers.formats import (
     Stamp,
     Whole,
 )
-from lmrun.api.openai.chat_messages import locate_images
 from lmrun.api.openai.choices import generate_choices
 from lmrun.api.openai.completions import count_choices, make_selection, rate, to_raw_prompts
-from lmrun.api.openai.convert import to_prediction, to_request
+from lmrun.api.openai.convert import name_field, to_prediction, to_request
 from lmrun.api.openai.extended import ExtendedFormat, note_all
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
@@ -34,12 +32,9 @@ from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
 from lmrun.chat.answer import Answer
 from lmrun.chat.events import ChatEnd, Event, PromptProgress
-from lmrun.chat.request import Prompt, Request
+from lmrun.chat.request import Prompt
 from lmrun.errors import RequestError
 from lmrun.settings.prediction import PredictionConfig
-
-_IMAGE = re.compile(r"images\[(\d+)\]")
-"""How engines name an image of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +178,8 @@ async def _run(
 
 @asynccontextmanager
 async def _in_terms_of(generation: Generation) -> AsyncIterator[None]:
-    """Errors name the field that their subject came in: for a conversation's prompt, `messages`,
-    or the place of the image; for the form of the answer, how it was asked for."""
+    """Errors name the field that their subject came in; for the form of the answer, how it was
+    asked for."""
     try:
         yield
     except RequestError as error:
@@ -196,9 +191,4 @@ async def _in_terms_of(generation: Generation) -> AsyncIterator[None]:
 def _to_field(generation: Generation, param: str) -> str:
     if param == "structured":
         return generation.structured_param
-    prompt = generation.prompts[0]
-    if not isinstance(prompt, Request):
-        return param
-    if image := _IMAGE.fullmatch(param):
-        return locate_images(prompt.messages)[int(image[1])]
-    return "messages" if param == "prompt" else param
+    return name_field(generation.prompts[0], param)

@@ -86,20 +86,12 @@ def _check_length(value: Any) -> Any:
     return value
 
 
-class ChatRequest(GenerationRequest):
-    """The body of /v1/chat/completions."""
+class ConversationRequest(Settings):
+    """A conversation, and what the model's template makes of it."""
 
     messages: Annotated[
         tuple[ChatMessage, ...], FailFast(), Field(strict=False), BeforeValidator(_check_length)
     ] = Field(json_schema_extra={"minItems": 1, "maxItems": MAX_MESSAGES})
-    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None, description="The newer name of max_tokens."
-    )
-
-    logprobs: bool | None = Field(None, description="Report each token's log probability.")
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
-        None, description="With it, those of this many of the likeliest tokens at each place."
-    )
     tools: Annotated[
         tuple[ToolDefinition, ...] | None, Field(max_length=MAX_TOOLS, strict=False)
     ] = Field(None, description="Functions that the model may call.")
@@ -115,12 +107,6 @@ class ChatRequest(GenerationRequest):
     function_call: Annotated[Any, only("none", "auto")] = Field(
         None, description="Without functions, both mean that none is called."
     )
-    response_format: ResponseFormat | None = Field(
-        None, description="Free text, some JSON object, or JSON that satisfies a schema."
-    )
-    modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
-    audio: Annotated[Any, only()] = Field(None, description=_LATER)
-    prediction: Annotated[Any, only()] = Field(None, description=_LATER)
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=32)] | None = Field(
         None, description="For chat templates that take it, `none` also for `enable_thinking`."
     )
@@ -129,6 +115,25 @@ class ChatRequest(GenerationRequest):
         max_length=32,
         description="Variables for the model's chat template; those that it reads.",
     )
+
+
+class ChatRequest(ConversationRequest, GenerationRequest):
+    """The body of /v1/chat/completions."""
+
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        None, description="The newer name of max_tokens."
+    )
+
+    logprobs: bool | None = Field(None, description="Report each token's log probability.")
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        None, description="With it, those of this many of the likeliest tokens at each place."
+    )
+    response_format: ResponseFormat | None = Field(
+        None, description="Free text, some JSON object, or JSON that satisfies a schema."
+    )
+    modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
+    audio: Annotated[Any, only()] = Field(None, description=_LATER)
+    prediction: Annotated[Any, only()] = Field(None, description=_LATER)
     verbosity: Annotated[Any, only("medium")] = Field(
         None, description="Models here have one verbosity, which is the default."
     )
@@ -155,6 +160,18 @@ class ChatRequest(GenerationRequest):
     )
     prompt_cache_options: Annotated[Any, only({})] = Field(None, description=_LATER)
     web_search_options: Annotated[Any, only()] = Field(None, description=_LATER)
+
+
+class TemplateRequest(ConversationRequest):
+    """The body of /apply-template."""
+
+    model: str = Field(min_length=1, max_length=512, description="An identifier of /v1/models.")
+    add_generation_prompt: Annotated[Any, only(True)] = Field(
+        None, description="The prompt always ends where the assistant's answer begins."
+    )
+    chat_template: Annotated[Any, only()] = Field(
+        None, description="Templates come from the model or the profile, never from a request."
+    )
 
 
 class CompletionRequest(GenerationRequest):

@@ -21,7 +21,8 @@ from lmrun.api.openai.embeddings import (
 )
 from lmrun.api.openai.generate import make_chat_handler, make_completion_handler
 from lmrun.api.openai.models import make_get_handler, make_list_handler
-from lmrun.api.openai.requests import ChatRequest, CompletionRequest
+from lmrun.api.openai.requests import ChatRequest, CompletionRequest, TemplateRequest
+from lmrun.api.openai.template import TemplateAnswer, make_template_handler
 from lmrun.api.routes import Response, Route
 from lmrun.api.serving import Pool
 from lmrun.errors import (
@@ -71,6 +72,15 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             errors=(ModelNotFound,),
         ),
         *make_generation_routes(pool, "/v1"),
+        Route(
+            "POST",
+            "/apply-template",
+            make_template_handler(pool),
+            "Show the prompt that a conversation becomes",
+            request=TemplateRequest,
+            responses={200: (Response("The prompt", TemplateAnswer),)},
+            errors=_GENERATION_ERRORS,
+        ),
     )
 
 
