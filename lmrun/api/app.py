@@ -55,7 +55,13 @@ def build_app(
 ) -> ASGIApp:
     """The application of the HTTP port. `door` is asked at each request; `on_end` hears of it
     when it has ended."""
-    routes = make_routes(pool, extra_routes)
+    return put_behind_door(make_routes(pool, extra_routes), door, on_end)
+
+
+def put_behind_door(
+    routes: Sequence[Route], door: Callable[[], Door], on_end: Callable[[Record], None]
+) -> ASGIApp:
+    """An application of `routes`, in all layers."""
     open_paths = frozenset(route.path for route in routes if route.scope is None)
     gate = Gate(make_router(routes), door, open_paths, Throttle())
     return Journal(Boundary(gate, make_envelope_finder(routes)), on_end)
