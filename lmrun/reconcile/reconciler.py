@@ -140,7 +140,7 @@ class Reconciler:
         work = self._executor.run(action, None, model, self.loaded, self._followers.tell)
         task = asyncio.create_task(work, name=f"{action.kind} {slot} by hand")
         self._running[slot] = _Running(action, model, task, is_by_hand=True)
-        task.add_done_callback(lambda _: self._finish_by_hand(slot, task))
+        task.add_done_callback(lambda _: self._finish_by_hand(action, task))
         return task
 
     async def accept(self, loaded: LoadedProfile, *, generation: int | None = None) -> int:
@@ -292,12 +292,16 @@ class Reconciler:
         self.wake()
         self._on_change()
 
-    def _finish_by_hand(self, slot: str, task: asyncio.Task[None]) -> None:
+    def _finish_by_hand(self, action: Action, task: asyncio.Task[None]) -> None:
+        slot = action.target
         if task.cancelled() or task.exception() is not None:
             log.error("%s: %s", task.get_name(), None if task.cancelled() else task.exception())
             self.left_alone -= {slot}
             # Its try is over: the profile's wish comes at once.
             self._failed_before |= {slot}
+        elif action.kind == "Unload" and self._wanted(slot) is None:
+            # It is as the profile has it.
+            self.left_alone -= {slot}
         self._finish(slot)
 
     async def _perform(self, slot: str, action: Action) -> None:
