@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import re
 
+from lmrun.chat.formats.apertus import Apertus
 from lmrun.chat.formats.base import ToolFormat
+from lmrun.chat.formats.command_r import CommandR, FencedCommandR
+from lmrun.chat.formats.deepseek import DeepSeek
 from lmrun.chat.formats.default import Default
+from lmrun.chat.formats.function_gemma import FUNCTION_GEMMA, GEMMA_4
+from lmrun.chat.formats.functionary import FunctionaryRecipients, FunctionaryTags
+from lmrun.chat.formats.gemma import Gemma
+from lmrun.chat.formats.glm import GLM, HUNYUAN
+from lmrun.chat.formats.granite import GRANITE
+from lmrun.chat.formats.harmony import Harmony
 from lmrun.chat.formats.hermes import Hermes
+from lmrun.chat.formats.invocations import (
+    DEEPSEEK_V3_2,
+    DEEPSEEK_V4,
+    MINICPM5,
+    MINIMAX_M2,
+    SEED_OSS,
+)
+from lmrun.chat.formats.kimi import KimiK2
+from lmrun.chat.formats.lfm2 import Lfm2
 from lmrun.chat.formats.llama import Llama
 from lmrun.chat.formats.mistral import Mistral
+from lmrun.chat.formats.objects_between_tags import (
+    APRIEL,
+    FIREFUNCTION,
+    GIGACHAT,
+    MINIMAX_M1,
+    NEMOTRON,
+)
+from lmrun.chat.formats.phi import Phi
 from lmrun.chat.formats.qwen_coder import QwenCoder
+from lmrun.chat.formats.solar import SolarOpen
 
 FORMATS: tuple[ToolFormat, ...] = (
     QwenCoder(),
@@ -17,6 +44,34 @@ FORMATS: tuple[ToolFormat, ...] = (
     Mistral(is_named=True),
     Mistral(is_named=False),
     Llama(),
+    Harmony(),
+    CommandR(),
+    FencedCommandR(),
+    DeepSeek("deepseek", is_fenced=True),
+    DeepSeek("deepseek_v3_1", is_fenced=False),
+    DEEPSEEK_V3_2,
+    DEEPSEEK_V4,
+    KimiK2(),
+    GLM,
+    HUNYUAN,
+    MINIMAX_M1,
+    MINIMAX_M2,
+    MINICPM5,
+    SEED_OSS,
+    GRANITE,
+    Phi(),
+    Lfm2(),
+    Apertus(),
+    SolarOpen(),
+    NEMOTRON,
+    APRIEL,
+    GIGACHAT,
+    FunctionaryTags(),
+    FunctionaryRecipients(),
+    FIREFUNCTION,
+    FUNCTION_GEMMA,
+    GEMMA_4,
+    Gemma(),
 )
 """The first that matches is chosen: what is a special case of another one stands before it."""
 
