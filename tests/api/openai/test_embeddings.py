@@ -7,7 +7,7 @@ import math
 from array import array
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     async def make_app() -> AsyncIterator[ASGIApp]:
         talker = make_spec(folder, script({"pieces": ["a"]}), identifier="talker")
         minilm = describe(bert_path(), "minilm", model_key="acme/minilm")
-        async with open_pool(talker, minilm) as pool:
+        slashed = make_spec(
+            folder, script({"pieces": ["a"]}), identifier="other", model_key="acme/other"
+        )
+        slashed = replace(slashed, identifier="acme/other")
+        async with open_pool(talker, minilm, slashed) as pool:
             yield build_app(pool, Door)
 
     with (
@@ -164,8 +168,8 @@ def test_the_most_inputs_are_embedded_in_order(live: Live) -> None:
         assert cosine(each.embedding, answer.data[index % 3].embedding) > 0.999
 
 
-def test_embedding_models_are_listed(live: Live) -> None:
+def test_models_of_every_kind_are_listed(live: Live) -> None:
     listed = live.client.models.list().data
-    assert [model.id for model in listed] == ["minilm", "talker"]
+    assert [model.id for model in listed] == ["acme/other", "minilm", "talker"]
     assert all(model.owned_by == "lmrun" and model.created > 0 for model in listed)
-    assert live.client.models.retrieve("minilm").id == "minilm"
+    assert [live.client.models.retrieve(model.id) for model in listed] == listed
