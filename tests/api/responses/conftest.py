@@ -17,40 +17,30 @@ from starlette.types import ASGIApp
 from lmrun.api.app import build_app
 from lmrun.api.door import Door
 from lmrun.api.responses.routes import make_responses_routes
+from lmrun.chat.events import ChatEnd, Event, StopReason, Usage
 from lmrun.runtime.pool import Pool
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.store.conversations import Conversations
-from tests.support.http import Port, listening
+from tests.support.http import Port, listening, serving_app
 from tests.support.instances import ENDLESS, make_spec, open_pool, script
+from tests.support.stand_in_pool import StandInPool
 
 SHOWS_ALL = (
-    "{% if tools %}tools: {{ tools | map(attribute='function.name') | join(' ') }}\n{% endif %}"
-    "{% if enable_thinking %}thinks\n{% endif %}"
-    "{% if reasoning_effort %}effort: {{ reasoning_effort }}\n{% endif %}"
+    "{% if enable_thinking is false %}quick\n{% endif %}"
     "{% for m in messages %}{{ m.role }}: "
-    "{% if m.reasoning_content %}({{ m.reasoning_content }}) {% endif %}{{ m.content }}"
-    "{% for call in m.tool_calls or [] %} <tool_call>{{ call.function.name }}"
-    "{{ call.function.arguments | tojson }}</tool_call>{% endfor %}\n{% endfor %}"
+    "{% if m.reasoning_content %}({{ m.reasoning_content }}) {% endif %}{{ m.content }}\n"
+    "{% endfor %}"
 )
-"""A template in which everything of a conversation shows; it asks for Hermes' format."""
-
-CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
-TWO_CALLS = f"Let me see.{CALL}\n" + CALL.replace('"a": 1', '"a": 30')
-BROKEN_CALL = '<tool_call>\n{"name": "add", "arguments": {"a": oh no}}\n</tool_call>'
+"""A template in which everything of a conversation shows but for calls."""
 
 SCRIPT = script(
     {"match": "endless", "pieces": ["tick "], "repeat": 100_000, "seconds_per_token": 0.005},
-    {"match": "die later", "pieces": ["a", "b", "c"], "crash": {"signal": 9, "after": 2}},
-    {"match": "fail at once", "pieces": ["a"], "fail": {"after": 0, "message": "It cannot go on."}},
     {"match": "fail later", "pieces": ["a", "b"], "fail": {"after": 1, "message": "No more."}},
     {"match": "say nothing", "pieces": []},
-    {"match": "my name is Ada.*assistant: Hello.*my name\\?", "pieces": ["Ada"]},
+    {"match": "am Ada.*assistant: Hello there!.*who\\?", "pieces": ["Ada"]},
+    {"match": "system: Be brief\n\nBe kind\n", "pieces": ["Brief and kind."]},
     {"match": "system: Be brief", "pieces": ["Brief."]},
-    {"match": "tools: .*tool: 3", "pieces": ["It is ", "3."]},
-    {"match": "tools: .*two calls", "pieces": list(TWO_CALLS)},
-    {"match": "tools: .*broken", "pieces": list(BROKEN_CALL)},
-    {"match": "tools: .*call", "pieces": list(CALL)},
     {"pieces": ["Hel", "lo", " there", "!"]},
     context_length=4096,
     chat_template=SHOWS_ALL,
@@ -58,6 +48,7 @@ SCRIPT = script(
 THINKER = script(
     {"match": "only think", "pieces": ["<think>", "hm ", "hm ", "hm "]},
     {"match": r"\(hm\)", "pieces": ["I did think."]},
+    {"match": "quick", "pieces": ["No thought."]},
     {"pieces": ["<think>", "h", "m", "</think>", "Yes", "."]},
     context_length=4096,
     chat_template="{# <think> </think> #}" + SHOWS_ALL,
@@ -65,12 +56,10 @@ THINKER = script(
 
 
 @dataclass
-class Live:
-    """A server on a real pool."""
+class Client:
+    """OpenAI's client, whose answers are checked."""
 
     port: Port
-    pool: Pool
-    conversations: Conversations
     client: openai.OpenAI
 
     def ask(self, input: Any, **parameters: Any) -> Response:
@@ -84,6 +73,24 @@ class Live:
         """All events, with which OpenAI's types find nothing wrong."""
         given = {"model": "assistant", "input": input, "stream": True, **parameters}
         return [check_event(event) for event in self.client.responses.create(**given)]
+
+
+@dataclass
+class Live(Client):
+    """A server on a real pool."""
+
+    pool: Pool
+
+
+@dataclass
+class Told(Client):
+    """A server whose one model says what it is told to."""
+
+    pool: StandInPool
+
+    def say(self, *events: Event, reason: StopReason = "eosFound") -> None:
+        """From now on."""
+        self.pool.said = (*events, ChatEnd(reason, Usage(9, 3, 4)))
 
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -125,5 +132,27 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         listening(make_app) as port,
         openai.OpenAI(base_url=f"{port.url}/v1", api_key="any", max_retries=0) as client,
     ):
-        yield Live(port, pools[0], conversations, client)
+        yield Live(port, client, pools[0])
     conversations.close()
+
+
+@pytest.fixture(scope="package")
+def _told() -> Iterator[Told]:
+    pool, conversations = StandInPool(), Conversations()
+    app = build_app(pool, Door, make_responses_routes(pool, conversations))
+    with (
+        listening(serving_app(app)) as port,
+        openai.OpenAI(base_url=f"{port.url}/v1", api_key="any", max_retries=0) as client,
+    ):
+        yield Told(port, client, pool)
+    conversations.close()
+
+
+@pytest.fixture
+def told(_told: Told) -> Told:
+    """As new: it says what a stand-in says."""
+    _told.pool.said = ()
+    _told.pool.fail_at = None
+    _told.pool.prompts.clear()
+    _told.pool.predictions.clear()
+    return _told
