@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lmrun.api.anthropic.conversation import convert_messages
+from lmrun.api.anthropic.envelope import ThreadUnsupported
 from lmrun.api.anthropic.requests import MessagesRequest, PromptRequest
 from lmrun.api.anthropic.thinking import choose_thinking
 from lmrun.api.anthropic.tools import to_choice, to_tools
@@ -63,7 +64,11 @@ def add_thinking(prompt: Request, request: PromptRequest, language: Language) ->
 
 
 def to_prediction(request: MessagesRequest) -> PredictionConfig:
-    """Only what the request chose. Raises InvalidParameter."""
+    """Only what the request chose. Raises InvalidParameter, and ThreadUnsupported."""
+    if request.thread is not None:
+        raise ThreadUnsupported(
+            "`thread`: the server keeps no conversation; send all of its messages.", param="thread"
+        )
     values: dict[str, Any] = {
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,

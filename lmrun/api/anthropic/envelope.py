@@ -10,7 +10,7 @@ import msgspec
 from lmrun.api.envelope import Envelope
 from lmrun.api.errors import ErrorBody
 from lmrun.api.sse import to_named_event
-from lmrun.errors import ModelNotReady, QueueFull
+from lmrun.errors import ModelNotReady, QueueFull, UnsupportedParameter
 
 ErrorType = Literal[
     "invalid_request_error",
@@ -36,6 +36,12 @@ _TYPES: dict[int, ErrorType] = {
     429: "rate_limit_error",
     OVERLOADED: "overloaded_error",
 }
+
+
+class ThreadUnsupported(UnsupportedParameter):
+    """Its code is the one after which Anthropic's client sends whole conversations instead."""
+
+    code = "thread_unsupported_request"
 
 
 class ErrorDetails(msgspec.Struct, frozen=True):

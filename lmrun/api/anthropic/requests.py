@@ -15,7 +15,7 @@ from lmrun.api.anthropic.blocks.content import CacheControl, Text
 from lmrun.api.anthropic.messages import Messages
 from lmrun.api.anthropic.thinking import Effort, ThinkingConfig
 from lmrun.api.anthropic.tools import Choice, Tools
-from lmrun.api.fields import NO_EFFECT, only
+from lmrun.api.fields import EFFECT, NO_EFFECT, only
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Count, Share, Strength
 from lmrun.settings.prediction import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
@@ -126,7 +126,11 @@ class MessagesRequest(PromptRequest):
     inference_geo: Annotated[Any, only()] = Field(
         None, description="Models run where the server runs."
     )
-    thread: Annotated[Any, only()] = Field(None, description=_LATER)
+    thread: dict[str, Any] | None = Field(
+        None,
+        description="The server keeps no conversation; Anthropic's client goes on without.",
+        json_schema_extra={EFFECT: "refused"},
+    )
 
 
 class CountRequest(PromptRequest):

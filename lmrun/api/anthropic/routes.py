@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmrun.api.anthropic.answers.bodies import Message, StreamEvent, TokenCount
-from lmrun.api.anthropic.envelope import ANTHROPIC
+from lmrun.api.anthropic.envelope import ANTHROPIC, ThreadUnsupported
 from lmrun.api.anthropic.generate import make_count_handler, make_messages_handler
 from lmrun.api.anthropic.requests import CountRequest, MessagesRequest
 from lmrun.api.routes import Response, Route
@@ -48,7 +48,7 @@ def make_anthropic_routes(pool: Pool) -> tuple[Route, ...]:
                     Response("its events with `stream: true`", StreamEvent, "text/event-stream"),
                 )
             },
-            errors=_ERRORS,
+            errors=(*_ERRORS, ThreadUnsupported),
             envelope=ANTHROPIC,
         ),
         Route(

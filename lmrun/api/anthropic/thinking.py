@@ -82,7 +82,7 @@ def choose_thinking(
             variables[_BUDGET] = config.budget_tokens
     if isinstance(config, ThinkingDisabled):
         enabled = False if has_switch else None
-        if not has_switch and language.reasoning is not None:
+        if not has_switch and _thinks(language):
             raise UnsupportedParameter(
                 "`thinking`: this model always thinks; its template has no switch.",
                 param="thinking",
@@ -90,6 +90,10 @@ def choose_thinking(
             )
     told = effort if "reasoning_effort" in language.variables else None
     return Thinking(_EFFORTS.get(told, told) if told else None, enabled), variables
+
+
+def _thinks(language: Language) -> bool:
+    return language.reasoning is not None or language.tool_format.has_channels
 
 
 def hides_thoughts(config: ThinkingConfig | None) -> bool:
