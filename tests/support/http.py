@@ -31,8 +31,9 @@ class Reply:
 
     @property
     def code(self) -> Any:
-        """`error.code`"""
-        return self.json["error"]["code"]
+        """`error.code`, which Anthropic's envelope has among its details."""
+        error = self.json["error"]
+        return error["details"]["error_code"] if "details" in error else error["code"]
 
     def header(self, name: str) -> str | None:
         values = self.headers.get(name, [])
