@@ -40,6 +40,7 @@ TOOLS = {
         ),
         make_tool("send_email", ("to", "body"), to="string", subject="string", body="string"),
         make_tool("python", ("code",), code="string"),
+        make_tool("add", ("a", "b"), a="number", b="number"),
         make_tool("set_options", options="object", note={"type": ["string", "null"]}, other={}),
         make_tool("special-function_1", arg1="integer"),
         make_tool("brave_search", ("query",), query="string"),

@@ -67,7 +67,9 @@ class FencedCommandR:
     has_channels = False
 
     def matches(self, template: str) -> bool:
-        return FENCED_ACTION in template and "```json" in template and "tool_name" in template
+        return all(each in template for each in (FENCED_ACTION, "```json", "tool_name")) and (
+            ACTION not in template
+        )
 
     def adapt(self, conversation: Conversation) -> Conversation:
         return conversation

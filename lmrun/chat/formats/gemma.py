@@ -1,5 +1,5 @@
 """Fences of Gemma 3: a call as Python writes it after ```` ```tool_code ````, or an object after
-```` ```json ````, and lists of calls without a fence.
+```` ```json ````, and both without a fence where an answer begins.
 
 Gemma 3 was taught no markup for calls; templates for it ask for one of these. What is in a fence is
 a call only where it calls one of the tools that were offered. Source: Google's guide to function
@@ -71,20 +71,24 @@ class _Answer:
             yield from feed.attempt(self._read_code if marker == CODE else self._read_objects)
 
     def _read_bare(self, feed: Feed) -> Steps[None]:
-        """A list of calls with which the answer begins."""
+        """A list of calls, or an object, with which the answer begins."""
+        yield from feed.skip_space()
+        begin = yield from feed.peek()
+        if begin == "[":
+            yield from read_call_list(feed, self._tools, self._names)
+        elif begin == "{":
+            yield from read_call_objects(feed, Members(known=self._names))
+
+    def _read_code(self, feed: Feed) -> Steps[None]:
+        yield from self._read_line(feed)
+        while not (yield from skip_closing(feed, FENCE_END)):
+            yield from self._read_line(feed)
+
+    def _read_line(self, feed: Feed) -> Steps[None]:
         yield from feed.skip_space()
         if (yield from feed.peek()) == "[":
             yield from read_call_list(feed, self._tools, self._names)
-
-    def _read_code(self, feed: Feed) -> Steps[None]:
-        yield from feed.skip_space()
-        while not (yield from skip_closing(feed, FENCE_END)):
-            if (yield from feed.peek()) == "[":
-                yield from read_call_list(feed, self._tools, self._names)
-            else:
-                yield from self._read_line(feed)
-
-    def _read_line(self, feed: Feed) -> Steps[None]:
+            return
         is_wrapped = yield from feed.literal(*_WRAPPERS)
         yield from read_python_call(feed, self._tools, self._names, prefix=_MODULE)
         if is_wrapped:

@@ -186,7 +186,9 @@ class Feed:
         except Malformed:
             yield from self._give_back()
         except Ended:
-            if not self._in_call:
+            if self._in_call:
+                self.take(len(self._text))
+            else:
                 yield from self._speech.say(self.raw)
         self.settle()
 
@@ -228,7 +230,9 @@ class Feed:
             return
         self._in_call = False
         self._speech.separate()
-        yield CallBroken(self._speech.take_separator() + self.raw)
+        text = self.raw.lstrip()
+        space = self._speech.take_separator(self.raw[: len(self.raw) - len(text)])
+        yield CallBroken(space + text)
 
 
 class ScriptParser:
