@@ -6,16 +6,19 @@ Source: Meta's prompt format, and the chat templates that these models are publi
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
 from lmrun.chat.formats.base import CallArguments, Parser
 from lmrun.chat.formats.grammars import enforce_objects
 from lmrun.chat.formats.reading.feed import Ended, Feed, Malformed, ScriptParser, Steps, read_calls
-from lmrun.chat.formats.reading.objects import Members, read_call_objects, read_value
-from lmrun.chat.formats.reading.values import escape, quote
+from lmrun.chat.formats.reading.objects import Members, read_call_objects
+from lmrun.chat.formats.reading.python import read_python_call
+from lmrun.chat.formats.reading.values import escape, list_arguments
 from lmrun.chat.messages import Conversation, Message, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput
@@ -24,9 +27,10 @@ OPENING = "<|python_tag|>"
 
 _SHOWN = 'Respond in the format {"name": function name, "parameters": dictionary of argument'
 _MEMBERS = Members(name=("name", "function"), begins_late=True)
-_NAME = re.compile(r"[A-Za-z0-9_-]+")
-_WORD = re.compile(r"[A-Za-z0-9_.+-]+")
-_PYTHON = {"True": "true", "False": "false", "None": "null"}
+_INTERPRETERS = ("python", "ipython", "code_interpreter")
+"""What a tool is called that takes code, which these models write without a name."""
+_CALL = re.compile(r"[A-Za-z_][\w-]*\.call\(")
+_MAYBE_CALL = re.compile(r"(?:[A-Za-z_][\w-]*(?:\.(?:c(?:a(?:ll?)?)?)?)?)?")
 
 
 class Llama:
@@ -46,7 +50,7 @@ class Llama:
         return msgspec.structs.replace(conversation, messages=messages)
 
     def make_parser(self, tools: Sequence[Tool]) -> Parser:
-        return ScriptParser(_read)
+        return ScriptParser(partial(_read, tools=tools))
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
         return enforce_objects(
@@ -78,10 +82,10 @@ def _split_calls(messages: Sequence[Message]) -> list[Message]:
     return split
 
 
-def _read(feed: Feed) -> Steps[None]:
+def _read(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
     """An object only counts where the answer begins: later it is something the model talks of."""
     yield from feed.attempt(_read_bare)
-    yield from read_calls(feed, {OPENING: _read_tagged})
+    yield from read_calls(feed, {OPENING: partial(_read_tagged, tools=tools)})
 
 
 def _read_bare(feed: Feed) -> Steps[None]:
@@ -91,12 +95,15 @@ def _read_bare(feed: Feed) -> Steps[None]:
     yield from _read_objects(feed)
 
 
-def _read_tagged(feed: Feed) -> Steps[None]:
+def _read_tagged(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
     yield from feed.skip_space()
+    interpreter = next((tool for tool in tools if tool.name in _INTERPRETERS), None)
     if (yield from feed.peek()) in "{[":
         yield from _read_objects(feed)
+    elif interpreter is None or (yield from _is_call(feed)):
+        yield from read_python_call(feed, tools, suffix=".call")
     else:
-        yield from _read_builtin(feed)
+        yield from _read_code(feed, interpreter)
 
 
 def _read_objects(feed: Feed) -> Steps[None]:
@@ -116,54 +123,23 @@ def _read_objects(feed: Feed) -> Steps[None]:
         feed.settle()
 
 
-def _read_builtin(feed: Feed) -> Steps[None]:
-    name = yield from feed.matching(_NAME)
-    yield from feed.expect(".call(")
-    yield from feed.start_call(name)
-    begin = "{"
-    yield from feed.skip_space()
-    closing = yield from feed.literal(")")
-    while not closing:
-        yield from feed.skip_space()
-        key = yield from feed.matching(_NAME)
-        yield from feed.skip_space()
-        yield from feed.expect("=")
-        yield from feed.skip_space()
-        if not key:
-            raise Malformed
-        value = yield from _read_python_value(feed)
-        yield CallArguments(f'{begin}"{escape(key)}": {value}')
-        begin = ", "
-        yield from feed.skip_space()
-        closing = (yield from feed.expect(",", ")")).strip(",")
-    yield CallArguments("{}" if begin == "{" else "}")
+def _is_call(feed: Feed) -> Steps[bool]:
+    """Whether a built-in tool is called next, as far as one can tell."""
+    while not (found := _CALL.match(feed.text)):
+        if not _MAYBE_CALL.fullmatch(feed.text):
+            return False
+        yield from feed.more()
+    return bool(found)
+
+
+def _read_code(feed: Feed, tool: Tool) -> Steps[None]:
+    """All that follows is code for `tool`."""
+    argument = next(iter(list_arguments([tool], tool.name)), "code")
+    yield from feed.start_call(tool.name)
+    yield CallArguments(f'{{"{escape(argument)}": "')
+    with contextlib.suppress(Ended):
+        while True:
+            yield CallArguments(escape(feed.take(len(feed.text))))
+            yield from feed.more()
+    yield CallArguments('"}')
     yield from feed.end_call()
-
-
-def _read_python_value(feed: Feed) -> Steps[str]:
-    """The JSON of a value in Python's or JSON's notation."""
-    first = yield from feed.peek()
-    if first == "'":
-        return (yield from _read_quoted(feed))
-    if first in "TFN":
-        word = yield from feed.matching(_WORD)
-        if word not in _PYTHON:
-            raise Malformed
-        return _PYTHON[word]
-    return (yield from read_value(feed)).strip()
-
-
-def _read_quoted(feed: Feed) -> Steps[str]:
-    yield from feed.expect("'")
-    said = ""
-    while (character := (yield from _next(feed))) != "'":
-        if character == "\\":
-            escaped = yield from _next(feed)
-            character = {"n": "\n", "t": "\t"}.get(escaped, escaped)
-        said += character
-    return quote(said)
-
-
-def _next(feed: Feed) -> Steps[str]:
-    yield from feed.peek()
-    return feed.take(1)

@@ -53,12 +53,19 @@ def read_call_list(
 
 
 def read_python_call(
-    feed: Feed, tools: Sequence[Tool], known: Collection[str] | None = None, prefix: str = ""
+    feed: Feed,
+    tools: Sequence[Tool],
+    known: Collection[str] | None = None,
+    prefix: str = "",
+    suffix: str = "",
 ) -> Steps[None]:
-    """One call; `prefix` may stand before its name. Arguments without a name take those of the
+    """One call; `prefix` may stand before its name, `suffix` stands behind it. Arguments without a name take those of the
     tool's schema, in its order. Raises Malformed, Ended."""
     yield from feed.skip_space()
     name = (yield from feed.matching(_NAME)).removeprefix(prefix)
+    if not name.endswith(suffix):
+        raise Malformed
+    name = name.removesuffix(suffix)
     yield from feed.expect("(")
     if known is not None and name not in known:
         raise Malformed
