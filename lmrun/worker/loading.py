@@ -62,9 +62,9 @@ def describe(info: ModelInfo, override: Override | None) -> ModelInfo:
         return info
     if info.type == "embedding":
         raise SettingRefused(
-            "This model makes embeddings; it holds no conversations.",
+            "prompt_template: this model makes embeddings; it holds no conversations.",
             param="prompt_template",
-            hint="Leave prompt_template out.",
+            hint="Leave it out.",
         )
     return msgspec.structs.replace(info, chat_template=override.source)
 

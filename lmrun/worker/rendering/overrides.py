@@ -58,7 +58,8 @@ def check_override(override: Override) -> None:
         try:
             renderer.check()
         except TemplateFailed as error:
-            raise SettingRefused(error.message, param="prompt_template") from None
+            message = f"prompt_template: {error.message}"
+            raise SettingRefused(message, param="prompt_template") from None
 
 
 def _write_manual(manual: ManualTemplate) -> str:
