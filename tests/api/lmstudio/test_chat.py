@@ -225,6 +225,19 @@ def test_reasoning_is_what_the_template_can_be_told(served: Served) -> None:
     assert chat(served, reasoning="on").status == 400
 
 
+def test_a_model_that_always_reasons_has_one_setting(served: Served) -> None:
+    template = "{{ messages }}<think>\n</think>"
+    before = set_info(served, chat_template=template)
+    try:
+        assert chat(served, reasoning="on").status == 200
+        reply = chat(served, reasoning="off")
+        (listed,) = served.port.ask("GET", "/api/v1/models").json["models"]
+    finally:
+        served.pool.instances["assistant"].info = before
+    assert (reply.status, reply.json["error"]["param"]) == (400, "reasoning")
+    assert listed["capabilities"]["reasoning"] == {"allowed_options": ["on"], "default": "on"}
+
+
 def test_more_context_than_was_loaded_is_refused(served: Served) -> None:
     assert chat(served, context_length=4096).status == 200
     reply = chat(served, context_length=8000)

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 from starlette.types import ASGIApp
@@ -29,7 +30,7 @@ from lmrun.api.lmstudio.v1.events import (
     to_sse,
 )
 from lmrun.api.lmstudio.v1.output import ChatResult, Transcript, make_stats
-from lmrun.api.lmstudio.v1.reasoning import require_setting
+from lmrun.api.lmstudio.v1.reasoning import to_thinking
 from lmrun.api.lmstudio.v1.requests import ChatRequestV1
 from lmrun.api.lmstudio.v1.turns import KIND, MAX_BYTES, History, to_content, to_history
 from lmrun.api.routes import Call, Handler
@@ -98,7 +99,8 @@ class Chat:
         terms of the request's fields."""
         async with self._acquire() as lease:
             begin = self._begin(lease.instance)
-            events = lease.generate(self._prompt, to_prediction(self._request))
+            prompt = fit(lease.instance, self._request, self._prompt)
+            events = lease.generate(prompt, to_prediction(self._request))
             async with aclosing(events):
                 async for event in events:
                     self._timing.note(event, time.monotonic())
@@ -120,7 +122,7 @@ class Chat:
 
     @asynccontextmanager
     async def _acquire(self) -> AsyncIterator[Lease]:
-        """A lease on an instance that can do what the request asks for."""
+        """A lease; errors inside name the request's fields."""
         asked_s = time.monotonic()
         loading = {name for name, it in self._pool.instances.items() if it.state == "loading"}
         try:
@@ -129,7 +131,6 @@ class Chat:
                 self._instance_id = lease.instance.spec.identifier
                 if self._instance_id in loading:
                     self._load_s = self._timing.started_s - asked_s
-                require_fit(lease.instance, self._request, self._prompt)
                 yield lease
         except RequestError as error:
             if error.param is not None:
@@ -167,14 +168,12 @@ class Chat:
         return Turn(id, self._request.previous_response_id, content)
 
 
-def require_fit(instance: Instance, request: ChatRequestV1, prompt: Request) -> None:
-    """Raises UnsupportedParameter for what the model cannot do, InvalidParameter for more context
-    than it was loaded with."""
+def fit(instance: Instance, request: ChatRequestV1, prompt: Request) -> Request:
+    """The prompt as this instance is told it. Raises UnsupportedParameter for what the model
+    cannot do, InvalidParameter for more context than it was loaded with."""
     require_sight(instance, prompt)
     info = instance.info
-    if info is None:
-        return
-    require_setting(request.reasoning, read_language(info.chat_template))
+    assert info is not None, "it is loaded"
     if request.context_length is not None and request.context_length > info.context_length:
         raise InvalidParameter(
             f"`context_length`: {instance.spec.identifier!r} was loaded with {info.context_length} "
@@ -182,3 +181,5 @@ def require_fit(instance: Instance, request: ChatRequestV1, prompt: Request) -> 
             param="context_length",
             hint="POST /api/v1/models/load loads an instance with more.",
         )
+    language = read_language(info.chat_template)
+    return replace(prompt, thinking=to_thinking(request.reasoning, language))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from lmrun.api.lmstudio.v1.reasoning import to_thinking
 from lmrun.api.lmstudio.v1.requests import ChatRequestV1, InputItem
 from lmrun.api.lmstudio.v1.turns import History
 from lmrun.api.prompt_limits import check_request
@@ -18,8 +17,6 @@ _IMAGE = re.compile(r"images\[(\d+)\]")
 _FIELDS = {
     "prompt": "input",
     "max_tokens": "max_output_tokens",
-    "reasoning_effort": "reasoning",
-    "enable_thinking": "reasoning",
 }
 """Names that lower rooms use, and the fields they came in."""
 
@@ -43,15 +40,15 @@ def to_user_message(given: Sequence[InputItem]) -> Message:
 
 
 def to_request(request: ChatRequestV1, history: History) -> Request:
-    """The whole conversation. Raises BodyTooLarge, and InvalidParameter for too many images."""
+    """The whole conversation; what the model is told of reasoning depends on the model.
+
+    Raises BodyTooLarge, and InvalidParameter for too many images.
+    """
     system_prompt = request.system_prompt
     if system_prompt is None:
         system_prompt = history.system_prompt
     system = () if system_prompt is None else (Message("system", system_prompt),)
-    converted = Request(
-        (*system, *history.messages, to_user_message(request.input)),
-        thinking=to_thinking(request.reasoning),
-    )
+    converted = Request((*system, *history.messages, to_user_message(request.input)))
     check_request(converted, lambda number: _locate_image(request, history, number))
     return converted
 

@@ -18,8 +18,8 @@ from lmrun.chat.language import read_language
 
 TypeV1 = Literal["llm", "embedding"]
 
-TOOLS = "tools"
-"""The variable in which a chat template is given the tools."""
+DEFAULT_FORMAT = "default"
+"""The tool format of models that were taught none."""
 
 
 class Quantization(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Reasoning(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """`trained_for_tool_use`: its chat template has a place for tools."""
+    """`trained_for_tool_use`: its chat template has a format of its own for calls."""
 
     vision: bool
     trained_for_tool_use: bool
@@ -146,6 +146,6 @@ def _find_capabilities(listed: Listed) -> Capabilities:
     settings = find_settings(language)
     return Capabilities(
         vision=infos[0].accepts_images if infos else file.type == "vlm",
-        trained_for_tool_use=TOOLS in (template or ""),
+        trained_for_tool_use=language.tool_format.name != DEFAULT_FORMAT,
         reasoning=Reasoning(settings, choose_default(settings)) if settings else UNSET,
     )
