@@ -176,7 +176,8 @@ def _make_lazy(structured: GrammarOutput, matcher: Any, tokens: ConstraintTokens
                 f"the grammar cannot begin with the trigger {text.decode()!r}",
                 hint="The grammar reads the trigger's text, too.",
             )
-    trigger = Trigger(texts, tokens.pieces, is_allowed)
+    candidates = tokens.find_candidates(tuple(texts))
+    trigger = Trigger(texts, tokens.pieces, is_allowed, candidates)
     thought = structured.thought
     if thought is None:
         return Constraint(matcher, tokens, FreeText(trigger, tokens.pieces), special)

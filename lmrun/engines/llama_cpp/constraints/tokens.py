@@ -13,12 +13,16 @@ from typing import Any
 from llama_cpp import llama_cpp as native
 
 from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed
+from lmrun.engines.llama_cpp.constraints.triggers import Candidates, find_candidates
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import EngineMissing
 
 _PIECE_BYTES = 16 * 2**10
 _SPECIAL = b"\xff"
 """llguidance's mark of a token that is no text; the byte begins no UTF-8 character."""
+
+_MOST_CANDIDATES = 64
+"""Sets of triggers whose tokens are kept; models have one, clients may invent others."""
 
 
 def import_llguidance() -> Any:
@@ -58,6 +62,7 @@ class ConstraintTokens:
         for token, name in names.items():
             self._special_ids.setdefault(name, []).append(token)
         self._ids = {text: token for token, text in enumerate(texts) if token not in names}
+        self._candidates: dict[tuple[bytes, ...], Candidates] = {}
         self._longest = max(map(len, self._ids), default=0)
         tokenize = ctypes.cast(native._lib.llama_tokenize, ctypes.c_void_p).value
         self.tokenizer: Any = llguidance.LLTokenizer.from_llamacpp(
@@ -70,6 +75,15 @@ class ConstraintTokens:
             eos_token=self.ends,
             slices=None,
         )
+
+    def find_candidates(self, triggers: tuple[bytes, ...]) -> Candidates:
+        """Tokens that may complete one of `triggers`. The same ones come with every request."""
+        known = self._candidates.get(triggers)
+        if known is None:
+            known = find_candidates(triggers, self.pieces)
+            if len(self._candidates) < _MOST_CANDIDATES:
+                self._candidates[triggers] = known
+        return known
 
     def find_special(self, name: str) -> list[int]:
         """The tokens that are no text and are called `name`."""
