@@ -151,6 +151,8 @@ def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
     kinds += _KEY_ERRORS if route.scope else ()
     kinds += () if route.is_endless else (AnswerTimedOut,)
     kinds += _BODY_ERRORS if route.request is not None else ()
+    # Asked of every POST, so that no page of another site can send one unasked.
+    kinds += (MediaTypeRefused,) if route.method == "POST" else ()
     codes: dict[int, set[str]] = {}
     for kind in kinds:
         code = "internal_error" if kind is LmrunError else kind.code
