@@ -12,7 +12,7 @@ from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.attachments import parse_image
-from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
+from lmrun.api.fields import EFFECT, SAYS_ALL, UNSUPPORTED
 from lmrun.api.lmstudio.v1.reasoning import ReasoningSetting
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Count, RepeatPenalty, Share, Strength
@@ -128,7 +128,7 @@ class ChatRequestV1(Settings):
     integrations: Annotated[
         None,
         BeforeValidator(_refuse_integrations),
-        Schema({"type": "array", "maxItems": 0, "x-lmrun-effect": "refused"}),
+        Schema({"type": "array", "maxItems": 0, EFFECT: "refused"}),
     ] = Field(None, description="Tools that the server runs: not supported yet; only [] is.")
     stream: bool = False
     temperature: Strength | None = None
@@ -185,5 +185,7 @@ class DownloadRequest(Settings):
         description="A declared model. What is not on this machine is not fetched over this port."
     )
     quantization: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
-        None, description="For links to Hugging Face only, which are not supported yet: refused."
+        None,
+        description="For links to Hugging Face only, which are not supported yet.",
+        json_schema_extra={EFFECT: "refused"},
     )
