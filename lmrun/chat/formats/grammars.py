@@ -17,6 +17,14 @@ from lmrun.settings.structured import GrammarOutput
 ARGUMENTS = "arguments_{index}"
 """The rule of a tool's arguments, by its place among the tools that may be called."""
 
+_COMBINED = frozenset(
+    {
+        *("additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames"),
+        *("allOf", "anyOf", "oneOf", "not", "$ref", "if", "dependentSchemas", "minProperties"),
+    }
+)
+"""What may speak of properties that a schema does not list."""
+
 
 def enforce_objects(
     tools: Sequence[Tool],
@@ -87,8 +95,18 @@ def write_json(schema: Any) -> str:
 
 
 def to_object_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a tool's arguments, which are an object even where it does not say so."""
-    return {"type": "object", **parameters}
+    """The schema of a tool's arguments, which are an object even where it does not say so.
+
+    Where it lists properties and says nothing of others, there are no others: the schema would let
+    a model invent them, and no tool expects that.
+    """
+    schema = {"type": "object", **parameters}
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or not _COMBINED.isdisjoint(schema):
+        return schema
+    if set(schema.get("required", ())) <= set(properties):
+        schema["additionalProperties"] = False
+    return schema
 
 
 def quote(text: str) -> str:
