@@ -19,7 +19,7 @@ help:
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
 	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
-	@echo 'make schemas  write schemas/ and docs/profile.md from the types'
+	@echo 'make schemas  write schemas/, docs/profile.md and docs/api.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
 venv: $(VENV)/.installed-dev
@@ -65,6 +65,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m lmrun.profile.schemas --check
 	$(BIN)/python -m lmrun.profile.reference --check
+	$(BIN)/python -m lmrun.reference --check
 
 # pytest comes last, so that its closing line is the last thing printed.
 test: check
@@ -96,3 +97,4 @@ schemas: $(VENV)/.installed-dev
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas
 	$(BIN)/python -m lmrun.profile.reference
+	$(BIN)/python -m lmrun.reference

@@ -241,7 +241,10 @@ def test_an_unknown_model_is_not_found(live: Live, stream: bool) -> None:
         ({"temperature": "hot"}, "temperature"),
         ({"n": 9}, "n"),
         ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "code": "1"}}]},
+            "tools[0].function.code",
+        ),
         ({"extra_body": {"temprature": 1}}, "temprature"),
         ({"extra_body": {"max_tokens": 2**63}}, "max_tokens"),
     ],
