@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.support.profiles import write_profile
 from tests.support.server import serving
@@ -59,7 +60,7 @@ def _write_profile(home: Path) -> Path:
     script = {"replies": [{"pieces": ["Hello", " world"]}]}
     path = home / "hello.scripted.json"
     path.write_text(json.dumps(script))
-    models = {
+    models: dict[str, dict[str, Any]] = {
         "scripted": {"source": f"file:{path}"},
         "smollm2": {"source": f"file:{smollm2_path()}", "load": {"context_length": 1024}},
     }

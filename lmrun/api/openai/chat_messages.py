@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.fields import SAYS_ALL, UNSUPPORTED, only
+from lmrun.api.fields import NO_EFFECT, SAYS_ALL, UNSUPPORTED, only
 from lmrun.api.openai.fields import Content
 from lmrun.api.openai.tools import FunctionType, ToolName
 from lmrun.chat.messages import ImagePart, Message, ToolCall
@@ -22,6 +22,9 @@ class CalledFunction(Settings):
 
     name: ToolName
     arguments: str
+    parsed_arguments: Any = Field(
+        None, description="What OpenAI's package reads in `arguments`.", json_schema_extra=NO_EFFECT
+    )
 
 
 class ChatToolCall(Settings):
@@ -60,6 +63,9 @@ class ChatMessage(Settings):
     refusal: Annotated[Any, only()] = Field(None, description="Models here do not refuse this way.")
     audio: Annotated[Any, only()] = Field(None, description=_LATER)
     annotations: Annotated[Any, only([])] = Field(None, description=_LATER)
+    parsed: Any = Field(
+        None, description="What OpenAI's package reads in `content`.", json_schema_extra=NO_EFFECT
+    )
 
     @field_validator("role", mode="before")
     @classmethod
