@@ -15,25 +15,10 @@ from pydantic import (
 from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.data_urls import parse_data_url
+from lmrun.api.enclosed_files import parse_image, parse_text_file
 from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
-from lmrun.chat.messages import MAX_IMAGE_BYTES, ImagePart, TextPart
+from lmrun.chat.messages import ImagePart, TextPart
 from lmrun.settings.prediction import MAX_LOGIT_BIAS, MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
-
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/jpg", "image/webp")
-
-TEXT_TYPES = (
-    "text/plain",
-    "text/markdown",
-    "text/csv",
-    "text/html",
-    "text/xml",
-    "application/json",
-    "application/xml",
-)
-"""Files whose bytes are text that a model can read."""
-
-MAX_FILE_BYTES = 2_000_000
 
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
@@ -151,7 +136,7 @@ def _to_image(index: int, part: Mapping[str, Any]) -> bytes:
             where,
         )
     try:
-        return parse_data_url(image["url"], IMAGE_TYPES, MAX_IMAGE_BYTES)
+        return parse_image(image["url"])
     except ValueError as error:
         raise PydanticCustomError(
             SAYS_ALL, "{where}: `image_url.url`: {reason}", where | {"reason": str(error)}
@@ -171,11 +156,10 @@ def _to_file(index: int, part: Mapping[str, Any]) -> str:
             SAYS_ALL, "{where} is not of the form {form}", where | {"form": form}
         )
     try:
-        text = parse_data_url(file["file_data"], TEXT_TYPES, MAX_FILE_BYTES).decode()
+        text = parse_text_file(file["file_data"])
     except ValueError as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise PydanticCustomError(
-            SAYS_ALL, "{where}: `file.file_data`: {reason}", where | {"reason": reason}
+            SAYS_ALL, "{where}: `file.file_data`: {reason}", where | {"reason": str(error)}
         ) from None
     name = file.get("filename")
     return f"File {name}:\n{text}" if isinstance(name, str) and name else text

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from lmrun.api.errors import ErrorBody, to_body
 from lmrun.api.generation import ended_early, require_sight
 from lmrun.api.responses.answers.bodies import InputTokens
-from lmrun.api.responses.answers.events import Error, show
+from lmrun.api.responses.answers.events import Error, StreamEvent, show
 from lmrun.api.responses.answers.output import Numbers
 from lmrun.api.responses.answers.writer import Writer
 from lmrun.api.responses.convert import locate_all_images, name_field, to_prediction, to_request
@@ -96,20 +96,18 @@ async def _stream(
         try:
             async for event in events:
                 if isinstance(event, ChatEnd):
-                    yield (
-                        head
-                        + writer.end_output(event)
-                        + await _complete(lease, writer, event, conversations, plan)
-                    )
+                    pieces = writer.end_output(event)
+                    last = await _complete(lease, writer, event, conversations, plan)
+                    yield show(*head, *pieces, last)
                     return
-                if piece := head + writer.take(event):
-                    yield piece
-                head = b""
+                if pieces := [*head, *writer.take(event)]:
+                    yield show(*pieces)
+                head = []
             raise ended_early()
         except LmrunError as error:
             if head:
                 raise
-            yield writer.fail(to_body(error))
+            yield show(writer.fail(to_body(error)))
 
 
 async def _fold(pool: Pool, conversations: Conversations, plan: Plan, numbers: Numbers) -> bytes:
@@ -126,7 +124,7 @@ async def _fold(pool: Pool, conversations: Conversations, plan: Plan, numbers: N
 
 async def _complete(
     lease: Lease, writer: Writer, end: ChatEnd, conversations: Conversations, plan: Plan
-) -> bytes:
+) -> StreamEvent:
     """Count, and keep the response before anybody hears of its end: it may be continued at once."""
     reasoning_tokens = await _count_tokens(lease, writer.reasoning)
     last = writer.complete(end, reasoning_tokens, int(time.time()))

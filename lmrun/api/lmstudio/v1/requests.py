@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, FailFast, Field, model_validator
 from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.attachments import parse_image
+from lmrun.api.enclosed_files import parse_image
 from lmrun.api.fields import EFFECT, SAYS_ALL, UNSUPPORTED
 from lmrun.api.lmstudio.v1.reasoning import ReasoningSetting
 from lmrun.settings.base import Settings

@@ -163,6 +163,8 @@ AnyEvent = (
 _encode = msgspec.json.Encoder().encode
 
 
-def show(event: StreamEvent) -> bytes:
-    """The event on the wire, its type also as the event's name."""
-    return to_named_event(str(event.__struct_config__.tag), _encode(event))
+def show(*events: StreamEvent) -> bytes:
+    """Events on the wire, each with its type as its name, too."""
+    return b"".join(
+        to_named_event(str(event.__struct_config__.tag), _encode(event)) for event in events
+    )

@@ -1,8 +1,9 @@
-"""A response from its beginning to its end: its body, and its stream. Pure; it knows no clock."""
+"""A response from its beginning to its end: its body, and the events of its stream. Pure; it knows
+no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -20,7 +21,6 @@ from lmrun.api.responses.answers.events import (
     Incomplete,
     InProgress,
     StreamEvent,
-    show,
 )
 from lmrun.api.responses.answers.output import Numbers, Output
 from lmrun.chat.events import ChatEnd, Event, StopReason
@@ -29,23 +29,23 @@ _CUT_OFF: frozenset[StopReason] = frozenset({"maxPredictedTokensReached", "conte
 
 
 class Writer:
-    """`body`: the response as it is so far. Its methods give the bytes of the stream."""
+    """`body`: the response as it is so far. Its methods give the stream's events."""
 
     def __init__(self, body: ResponseBody, numbers: Numbers, make_id: Callable[[str], str]) -> None:
         self.body = body
         self._numbers = numbers
         self._output = Output(numbers, make_id)
 
-    def start(self) -> bytes:
+    def start(self) -> list[StreamEvent]:
         """What comes before all output."""
         say = self._numbers.say
-        return show(say(Created, response=self.body)) + show(say(InProgress, response=self.body))
+        return [say(Created, response=self.body), say(InProgress, response=self.body)]
 
-    def take(self, event: Event) -> bytes:
+    def take(self, event: Event) -> list[StreamEvent]:
         """The next piece."""
-        return _show_all(self._output.take(event))
+        return self._output.take(event)
 
-    def end_output(self, end: ChatEnd) -> bytes:
+    def end_output(self, end: ChatEnd) -> list[StreamEvent]:
         """All output has come."""
         is_cut_off = end.stop_reason in _CUT_OFF
         events = self._output.end("incomplete" if is_cut_off else "completed")
@@ -55,14 +55,14 @@ class Writer:
             incomplete_details=IncompleteDetails() if is_cut_off else None,
             output=tuple(self._output.items),
         )
-        return _show_all(events)
+        return events
 
     @property
     def reasoning(self) -> str:
         """All that was thought, once the output has come."""
         return self._output.reasoning
 
-    def complete(self, end: ChatEnd, reasoning_tokens: int, completed_at: int) -> bytes:
+    def complete(self, end: ChatEnd, reasoning_tokens: int, completed_at: int) -> StreamEvent:
         """The last event of a response that did not fail."""
         self.body = msgspec.structs.replace(
             self.body,
@@ -70,9 +70,9 @@ class Writer:
             completed_at=completed_at if self.body.status == "completed" else None,
         )
         kind = Completed if self.body.status == "completed" else Incomplete
-        return show(self._numbers.say(kind, response=self.body))
+        return self._numbers.say(kind, response=self.body)
 
-    def fail(self, error: ErrorBody) -> bytes:
+    def fail(self, error: ErrorBody) -> StreamEvent:
         """The last event of one that did. What was said until then stays said."""
         self.body = msgspec.structs.replace(
             self.body,
@@ -81,8 +81,4 @@ class Writer:
             incomplete_details=None,
             output=tuple(self._output.items),
         )
-        return show(self._numbers.say(Failed, response=self.body))
-
-
-def _show_all(events: Iterable[StreamEvent]) -> bytes:
-    return b"".join(map(show, events))
+        return self._numbers.say(Failed, response=self.body)

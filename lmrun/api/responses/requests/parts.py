@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.attachments import parse_image, parse_text_file
+from lmrun.api.enclosed_files import parse_image, parse_text_file
 from lmrun.api.fields import NO_EFFECT, SAYS_ALL, UNSUPPORTED, only
 from lmrun.api.responses.requests.kinds import OneOf, OrText
 from lmrun.chat.messages import ImagePart, TextPart
