@@ -37,6 +37,7 @@ from lmrun.chat.formats.objects_between_tags import (
 from lmrun.chat.formats.phi import Phi
 from lmrun.chat.formats.qwen_coder import QwenCoder
 from lmrun.chat.formats.solar import SolarOpen
+from lmrun.chat.template_source import reads_tools
 
 FORMATS: tuple[ToolFormat, ...] = (
     QwenCoder(),
@@ -75,15 +76,16 @@ FORMATS: tuple[ToolFormat, ...] = (
 )
 """The first that matches is chosen: what is a special case of another one stands before it."""
 
-_READS_TOOLS = re.compile(r"\btools\b|\bxml_tools\b")
 _REFUSES_SYSTEM = re.compile(r"raise_exception\(\s*['\"][^'\"]*[Ss]ystem (?:role|message)")
 
 
 def choose_format(template: str | None) -> ToolFormat:
-    """The format of the model with this chat template; None for one without."""
+    """The format of the model with this chat template; None for one without. A template that does
+    not show tools has the default format, even if it writes earlier calls in another one."""
     source = template or ""
+    shows_tools = reads_tools(source)
     for each in FORMATS:
-        if each.matches(source):
+        if (shows_tools or each.has_channels) and each.matches(source):
             return each
     return Default(takes_system=_takes_system(source))
 
