@@ -11,6 +11,7 @@ from lmrun.chat.formats.choose import choose_format
 from lmrun.chat.messages import Conversation, Message
 from lmrun.errors import SettingRefused
 from lmrun.settings.prompt_template import ManualTemplate, PromptTemplate, TemplateName
+from lmrun.worker.rendering.environment import compile_template
 from lmrun.worker.rendering.overrides import (
     NAMED,
     STOP_STRINGS,
@@ -35,7 +36,7 @@ def render(template: PromptTemplate, conversation: Conversation) -> str:
 def test_every_name_has_a_template_and_what_ends_its_messages() -> None:
     assert {path.stem for path in NAMED.iterdir()} == set(NAMES) == set(STOP_STRINGS)
     for name in NAMES:
-        check_override(write_override(PromptTemplate(name=name)))
+        compile_template(write_override(PromptTemplate(name=name)).source)
 
 
 EXPECTED: dict[TemplateName, str] = {
@@ -116,7 +117,13 @@ def test_a_named_template_writes_what_published_ones_write(name: TemplateName) -
 
 @pytest.mark.parametrize(
     ("name", "tool_format"),
-    [("qwen2.5", "hermes"), ("llama3", "llama"), ("mistral", "mistral"), ("chatml", "default")],
+    [
+        ("qwen2.5", "hermes"),
+        ("llama3", "llama"),
+        ("mistral", "mistral"),
+        ("phi4-mini", "phi"),
+        ("chatml", "default"),
+    ],
 )
 def test_a_model_with_a_named_template_calls_tools_in_that_format(
     name: TemplateName, tool_format: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from transformers.utils import chat_template_utils
 
 from lmrun.worker.rendering import environment, templates
+from lmrun.worker.rendering.client import TemplateRenderer
+from lmrun.worker.rendering.exchange import Template
 from tests.support import reference_templates
 from tests.support.published_templates import published_templates
 from tests.worker.rendering.conversations import CONVERSATIONS, Given, picture
@@ -104,6 +107,14 @@ def test_a_published_template_is_rendered_as_transformers_render_it(name: str) -
     prompts = theirs(TEMPLATES[name], CONVERSATIONS)
     assert ours(TEMPLATES[name], CONVERSATIONS) == prompts
     assert {kind for kind, prompt in prompts.items() if prompt is None} == RAISING.get(name, set())
+
+
+def test_the_process_renders_what_its_function_renders() -> None:
+    source = TEMPLATES["Qwen3.5-4B"]
+    prompts = ours(source, CONVERSATIONS)
+    with closing(TemplateRenderer(Template(source, **TOKENS))) as renderer:
+        shown = {kind: renderer.render(given.ours) for kind, given in CONVERSATIONS.items()}
+    assert shown == prompts
 
 
 def test_enough_is_compared() -> None:
