@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from lmrun.chat.events import ChatEnd, Event, MessageDelta
 from lmrun.chat.messages import Message, RawPrompt
 from lmrun.chat.request import Prompt, Request
+from lmrun.runtime.observing import Observer
 from lmrun.runtime.pool import Pool
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.timings import Timings
@@ -58,11 +59,19 @@ def describe(path: Path, identifier: str = "m", **fields: Any) -> InstanceSpec:
 
 @asynccontextmanager
 async def open_pool(
-    *specs: InstanceSpec, timings: Timings = QUICK, queue_limit: int = 64, cores: int = 2
+    *specs: InstanceSpec,
+    timings: Timings = QUICK,
+    queue_limit: int = 64,
+    cores: int = 2,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool with `specs` loaded; nothing of it is left afterwards."""
     pool = Pool(
-        cores=cores, queue_limit=lambda: queue_limit, on_change=lambda: None, timings=timings
+        cores=cores,
+        queue_limit=lambda: queue_limit,
+        on_change=lambda: None,
+        timings=timings,
+        observer=observer,
     )
     try:
         for spec in specs:
