@@ -34,11 +34,7 @@ class JsonFormat(Settings):
 class OutputConfig(Settings):
     """How the answer should be."""
 
-    effort: Effort | None = Field(
-        None,
-        description="For templates that take a `reasoning_effort`, `xhigh` and `max` as `high`; "
-        "other models think as they always do.",
-    )
+    effort: Effort | None = None
     format: JsonFormat | None = None
     task_budget: Annotated[Any, only()] = Field(None, description=_LATER)
 
@@ -71,7 +67,11 @@ class PromptRequest(Settings):
         "`budget_tokens` is for templates that take one; elsewhere only `max_tokens` bounds "
         "thoughts. `disabled` is refused where a model always thinks.",
     )
-    output_config: OutputConfig | None = None
+    output_config: OutputConfig | None = Field(
+        None,
+        description="`format` is enforced. `effort` is a wish, for templates that take a "
+        "`reasoning_effort` (`xhigh` and `max` as `high`); other models think as they always do.",
+    )
     output_format: JsonFormat | None = Field(
         None, description="The older name of `output_config.format`."
     )

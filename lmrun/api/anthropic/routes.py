@@ -1,4 +1,8 @@
-"""Anthropic's rows of the route table."""
+"""Anthropic's rows of the route table.
+
+The headers `anthropic-version` and `anthropic-beta` choose nothing: there is one notation here, and
+what a beta adds is a parameter, which is known, or refused, without it.
+"""
 
 from __future__ import annotations
 

@@ -55,6 +55,15 @@ def test_errors_before_the_handler_are_anthropics(served: Served, path: str) -> 
     assert reply.status in (200, 400)
 
 
+def test_unknown_fields_are_left_out_where_the_door_is_lenient(served: Served) -> None:
+    served.set_door(Door(is_lenient=True))
+    block = {"type": "text", "text": "hi", "colour": "red"}
+    body = {**ASK, "messages": [{"role": "user", "content": [block]}], "mood": "good"}
+    reply = served.port.ask("POST", "/v1/messages", body)
+    assert reply.status == 200
+    assert reply.header("x-lmrun-ignored-parameters") == "mood, messages[0].content[0].colour"
+
+
 def test_other_paths_keep_their_own_envelope(served: Served) -> None:
     reply = served.port.ask("POST", "/v1/messages/batches", ASK)
     assert (reply.status, reply.code) == (404, "unknown_url")
