@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.chat.events import ChatEnd
+from lmrun.chat.events import ChatEnd, PromptText
 from lmrun.chat.messages import Conversation, ImagePart, Message, TextPart
 from lmrun.engines.base import Attachments
 from lmrun.errors import TemplateFailed
-from lmrun.worker.frames import Loaded, LoadFailed, Step, WireError
+from lmrun.worker.frames import Generate, Loaded, LoadFailed, Step, WireError
 from lmrun.worker.prompts import interleave
 from lmrun.worker.rendering import templates
 from tests.support.instances import make_spec, script
@@ -117,6 +117,30 @@ def test_pictures_take_the_places_of_their_marks() -> None:
 def test_a_template_that_drops_or_doubles_a_picture_fails(text: str) -> None:
     with pytest.raises(TemplateFailed, match="for 1 images"):
         interleave(text, "*", [b"1"])
+
+
+PLACES = (
+    "{% for m in messages %}{{ m.role }}: {% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content | sort(attribute='type') %}{{ part.text or '<img></img>' }}"
+    "{% endfor %}{% endif %};{% endfor %}"
+)
+
+
+def test_a_picture_takes_the_place_that_the_template_writes_for_it(tmp_path: Path) -> None:
+    """Here all pictures come first, and what stands for them is not read as text."""
+    with open_worker(timeout_s=20.0) as worker:
+        loaded = worker.load(
+            write_tiny_llama(tmp_path / "text.gguf", seed=1),
+            engine="llama_cpp",
+            attachments=Attachments(mmproj=str(write_tiny_projector(tmp_path / "eye.gguf"))),
+            prompt_template={"jinja": PLACES},
+        )
+        assert isinstance(loaded, Loaded)
+        prompt = show(PICTURE, PICTURE)
+        worker.send(Generate(1, prompt, {"max_tokens": 1}, reports_prompt="all"))
+        steps = worker.until(lambda step: any(part.events for part in step.sequences))
+        (text,) = (it.text for it in events_of(steps, 1) if isinstance(it, PromptText))
+    assert text == "system: Be brief.;user: [image][image]What is this? ;"
 
 
 @pytest.mark.parametrize("source", [LISTS_ONLY, STRINGS, BOTH], ids=["lists", "strings", "both"])
