@@ -119,7 +119,8 @@ def _rewrite(message: Message) -> list[Message]:
 
 
 def _write_call(call: ToolCall) -> str:
-    return f'{OPENING}{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}{CLOSING}'
+    name, arguments = json.dumps(call.name), call.arguments or "{}"
+    return f'{OPENING}{{"name": {name}, "arguments": {arguments}}}{CLOSING}'
 
 
 def _add_system(messages: list[Message], prompt: str) -> list[Message]:

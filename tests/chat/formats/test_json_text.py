@@ -1,4 +1,4 @@
-"""Where JSON ends, and whether it still is JSON, a character at a time: as `json` says of it all."""
+"""Where JSON ends, and whether it still is JSON, a character at a time."""
 
 from __future__ import annotations
 
@@ -48,14 +48,12 @@ def test_a_value_is_complete_at_its_end_and_not_before(
 ) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
     assert scan(text) == (len(text), "complete")
-    is_closed = text[0] in '[{"tfn'
     scanner = JsonScanner()
     for at, character in enumerate(text):
         assert scanner.state == "open", text[:at]
         assert scanner.push(character) == 1
-    assert scanner.state == ("complete" if text[0] in '[{"' else scanner.state)
-    if is_closed and text[0] in '[{"':
-        assert scanner.push("x") == 0
+    if text[0] in '[{"':
+        assert scanner.state == "complete" and scanner.push("x") == 0
 
 
 @given(VALUES, st.text(max_size=3))
@@ -117,7 +115,7 @@ def test_it_breaks_at_the_first_character_that_no_json_can_have(text: str) -> No
         (",", 0),
         ("'a'", 0),
         ("NaN", 0),
-        ("١", 0),
+        ("\N{ARABIC-INDIC DIGIT ONE}", 0),
     ],
 )
 def test_what_is_no_json_breaks(text: str, taken: int) -> None:
