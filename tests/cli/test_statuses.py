@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from lmrun.cli.commands.statuses import render_status, render_usage
 from lmrun.cli.terminal import _ANSI
 from lmrun.engines.base import EngineUsage
@@ -97,3 +99,11 @@ def test_what_an_instance_holds_is_one_line() -> None:
 
 def test_an_instance_of_which_nothing_is_known_has_no_line() -> None:
     assert render_usage(instance("big", "loading")) == ""
+
+
+def test_the_file_that_the_log_goes_to_is_named() -> None:
+    found = status()
+    logged = msgspec.structs.replace(found.server, log="/home/logs/server.log")
+    lines = show(msgspec.structs.replace(found, server=logged))
+    assert "log         /home/logs/server.log" in lines
+    assert not any(line.startswith("log") for line in show(found))

@@ -96,6 +96,7 @@ class FakeServer:
     plan: Plan = EMPTY_PLAN
     plan_refusal: tuple[int, dict[str, Any]] | None = None
     events: list[ApplyEvent | dict[str, Any]] | None = None
+    logs: list[dict[str, Any]] = field(default_factory=list)
     chat: list[str] | tuple[int, dict[str, Any]] = field(default_factory=list)
     chat_end: bytes = b"[DONE]"
     finish_reason: str = "stop"
@@ -144,6 +145,8 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(*(fake.plan_refusal or (200, fake.plan)))
         elif self.path == "/lmrun/v1/apply":
             self._stream(msgspec.json.encode(event) for event in fake.answer_apply())
+        elif self.path.startswith("/lmrun/v1/logs"):
+            self._stream(msgspec.json.encode(event) for event in fake.logs)
         elif self.path == "/lmrun/v1/down":
             fake.on_down()
             self._send(200, {"unloaded": True})

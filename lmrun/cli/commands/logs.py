@@ -60,7 +60,7 @@ def _render_line(event: Mapping[str, Any]) -> str:
     fields = " ".join(
         f"{name}={value}" for name, value in event["fields"].items() if name not in _IN_WORDS
     )
-    line = f"{paint(_clock(event), 'dim')} {event['logger']}: {words}"
+    line = f"{paint(_clock(event), 'dim')} {printable(event['logger'])}: {words}"
     return f"{line} {paint(printable(fields), 'dim')}" if fields else line
 
 
@@ -70,7 +70,7 @@ def _render_text(event: Mapping[str, Any], kind: str, text: str, end: str) -> st
     title = printable(f"{event['model']} {kind}")
     head = f"{paint(_clock(event), 'dim')} {paint(title, 'strong')}"
     lines = [f"{_INDENT}{line}" for line in printable(text).split("\n")]
-    return "\n".join([f"{head} ({printable(about)}{end})", *lines])
+    return "\n".join([f"{head} ({printable(about + end)})", *lines])
 
 
 def _render_end(event: Mapping[str, Any]) -> str:
