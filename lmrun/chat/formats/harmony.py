@@ -37,7 +37,8 @@ _MARKERS = {
     "message": MESSAGE,
     "message_end": ENDS[0],
 }
-_FREE = "THOUGHT: /(?s:.*)/"
+_FREE = "THOUGHT: /(.|\\n)*/"
+"""Reasoning: any text, which the control token behind it ends."""
 
 
 class Harmony:
@@ -70,7 +71,7 @@ class Harmony:
             rules[0] = f"call: {head} function"
             thought = ""
         else:
-            thought = 'thought? (start_message "assistant")?'
+            thought = '(thought start_message "assistant")?'
             rules += ['thought: channel "analysis" message THOUGHT message_end', _FREE]
         for index, tool in enumerate(tools):
             rules.append(f"function_{index}: {quote(tool.name)} kind arguments_{index}")

@@ -159,6 +159,20 @@ class Feed:
                 raise Ended
             yield None
 
+    def collect(self, *ends: str) -> Steps[tuple[str, str]]:
+        """Read text of any length up to the first of `ends`, and which it is. Raises Ended."""
+        parts: list[str] = []
+        chunks = self.chunks(*ends)
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration as found:
+                return "".join(parts), str(found.value)
+            if chunk is None:
+                yield None
+            else:
+                parts.append(chunk)
+
     def say_until(self, *markers: str) -> Steps[str]:
         """Text up to the first of `markers`, and which it is; "" when the answer ends before."""
         found = yield from self._give_until(markers, self._speech.say)

@@ -15,7 +15,9 @@ from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
 from lmrun.chat.formats.reading.values import (
     escape,
     find_schema,
+    find_types,
     is_json,
+    is_open_json,
     is_text,
     quote,
     to_json,
@@ -77,7 +79,8 @@ def _read_value(
     if kind == "text" or (kind == "by schema" and is_text(schema)):
         yield from _give_text(feed, ends)
         return
-    text = yield from _collect(feed, ends)
+    may_hold_ends = kind == "json" or "string" not in find_types(schema)
+    text = yield from _collect(feed, ends, may_hold_ends)
     if kind == "json":
         if not is_json(text):
             raise Malformed
@@ -93,11 +96,10 @@ def _give_text(feed: Feed, ends: tuple[str, ...]) -> Steps[None]:
     yield CallArguments('"')
 
 
-def _collect(feed: Feed, ends: tuple[str, ...]) -> Steps[str]:
-    parts: list[str] = []
-    for chunk in feed.chunks(*ends):
-        if chunk is None:
-            yield None
-        else:
-            parts.append(chunk)
-    return "".join(parts)
+def _collect(feed: Feed, ends: tuple[str, ...], may_hold_ends: bool) -> Steps[str]:
+    """A value up to what closes it. `may_hold_ends`: inside of brackets that is part of it."""
+    text, end = yield from feed.collect(*ends)
+    while may_hold_ends and is_open_json(text):
+        more, next_end = yield from feed.collect(*ends)
+        text, end = text + end + more, next_end
+    return text
