@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-_CODE = re.compile(r"\{[{%]((?:'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^'\"])*?)[%}]\}", re.DOTALL)
-_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_OPENING = re.compile(r"\{[{%#]")
+_CLOSINGS = {"{{": "}}", "{%": "%}", "{#": "#}"}
+_STEP = re.compile(r"\\.|['\"]|[%}]\}", re.DOTALL)
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
 _NAME = re.compile(r"(?<![\w.])([A-Za-z_]\w*)(?!\w|\s*\(|\s*=(?!=))")
 _ASKED = re.compile(
@@ -38,8 +39,35 @@ _GIVEN = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "
 
 
 def read_code(source: str) -> list[str]:
-    """The statements and expressions of a template, their strings empty."""
-    return [_STRING.sub("''", block) for block in _CODE.findall(_COMMENT.sub("", source))]
+    """The statements and expressions of a template, their strings empty, on one line each.
+
+    Every character is looked at a bounded number of times: a template is foreign text.
+    """
+    blocks: list[str] = []
+    at = 0
+    while opening := _OPENING.search(source, at):
+        begin, closing = opening.end(), _CLOSINGS[opening[0]]
+        is_comment = closing == "#}"
+        end = source.find(closing, begin) if is_comment else _find_end(source, begin, closing)
+        if end < 0:
+            break
+        if not is_comment:
+            blocks.append(" ".join(_STRING.sub("''", source[begin:end]).split()))
+        at = end + len(closing)
+    return blocks
+
+
+def _find_end(source: str, begin: int, closing: str) -> int:
+    """Where `closing` stands outside of strings; -1 for nowhere."""
+    quote = ""
+    for step in _STEP.finditer(source, begin):
+        if quote:
+            quote = "" if step[0] == quote else quote
+        elif step[0] in "'\"":
+            quote = step[0]
+        elif step[0] == closing:
+            return step.start()
+    return -1
 
 
 def reads_tools(source: str) -> bool:

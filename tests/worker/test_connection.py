@@ -73,7 +73,7 @@ def test_a_frame_that_does_not_fit_is_an_error(data: bytes) -> None:
 
 
 def test_a_frame_of_the_largest_size_arrives() -> None:
-    frame = Generate(1, RawPrompt("x" * (MAX_BYTES_TO_WORKER - 100)), {})
+    frame = Generate(1, RawPrompt("x" * (MAX_BYTES_TO_WORKER - 200)), {})
     data = encode(frame)
     buffer: FrameBuffer[ToWorker] = FrameBuffer(ToWorker, MAX_BYTES_TO_WORKER)
     got = [

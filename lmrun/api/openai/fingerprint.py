@@ -34,11 +34,12 @@ def make_fingerprint(spec: InstanceSpec, info: ModelInfo | None) -> str | None:
         return None
     attached = ((name, file.size, file.mtime_ns) for name, file in spec.attached.items())
     files = (("model", spec.size, spec.mtime_ns), *attached)
-    digest = _digest(info.fingerprint, info.chat_template, files, spec.load)
+    template = f"{info.chat_template} {spec.prompt_template}"
+    digest = _digest(info.fingerprint, template, files, spec.load)
     return f"{info.engine}-{info.engine_version}-{digest}"
 
 
 @lru_cache(maxsize=256)
-def _digest(engine: str, template: str | None, files: _Files, load: LoadConfig) -> str:
+def _digest(engine: str, template: str, files: _Files, load: LoadConfig) -> str:
     parts = (engine, template, files, load.model_dump_json(include=_DECIDING))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
