@@ -15,7 +15,13 @@ from lmrun.chat.messages import Tool
 from lmrun.chat.reasoning import ReasoningFormat
 from lmrun.chat.request import ToolChoice
 from lmrun.errors import InvalidParameter, UnsupportedParameter
-from lmrun.settings.structured import GrammarOutput, JsonOutput, StructuredOutput, ThoughtMarks
+from lmrun.settings.structured import (
+    MAX_GRAMMAR_BYTES,
+    GrammarOutput,
+    JsonOutput,
+    StructuredOutput,
+    ThoughtMarks,
+)
 
 ANSWER = "answer"
 """The rule of what the answer must be where it is no call."""
@@ -70,6 +76,10 @@ def _or_answer(calls: GrammarOutput | None, answer: JsonOutput) -> GrammarOutput
     begin = GRAMMAR_BEGIN.replace("calls", f"calls | {ANSWER}")
     rest = calls.grammar.removeprefix(GRAMMAR_BEGIN)
     grammar = f"{begin}{ANSWER}: {write_json(answer.json_schema)}\n{rest}"
+    if len(grammar) > MAX_GRAMMAR_BYTES:
+        raise InvalidParameter(
+            "The schema and the tools together are too large to be enforced.", param="structured"
+        )
     return calls.model_copy(update={"grammar": grammar})
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from lmrun.chat.formats.base import GRAMMAR_BEGIN
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.settings.structured import GrammarOutput
+from lmrun.errors import InvalidParameter
+from lmrun.settings.structured import MAX_GRAMMAR_BYTES, GrammarOutput
 
 ARGUMENTS = "arguments_{index}"
 """The rule of a tool's arguments, by its place among the tools that may be called."""
@@ -61,15 +62,22 @@ def make_output(
 ) -> GrammarOutput | None:
     """The grammar of one `call` or, where `choice` and the format allow it, several. `rules`:
     those that define `call`. `around`: what stands before the first call and behind the last.
-    None for `auto` without a trigger."""
+    None for `auto` without a trigger. Raises InvalidParameter for one that would be too large."""
     if choice.mode == "auto" and trigger is None:
         return None
     several = choice.parallel and between is not None
     calls = f"call ({between} call)*" if several else "call"
     calls = f"calls: {around[0]} {calls} {around[1]}"
+    grammar = GRAMMAR_BEGIN + "\n".join([calls, *rules]) + "\n"
+    if len(grammar) > MAX_GRAMMAR_BYTES:
+        raise InvalidParameter(
+            f"The tools are too large to be enforced: together they make {len(grammar)} characters "
+            f"of grammar, the limit is {MAX_GRAMMAR_BYTES}.",
+            param="tools",
+        )
     return GrammarOutput(
         type="lark",
-        grammar=GRAMMAR_BEGIN + "\n".join([calls, *rules]) + "\n",
+        grammar=grammar,
         triggers=(trigger,) if trigger is not None and choice.mode == "auto" else (),
         markers=dict(markers),
         best_effort=choice.mode == "auto",
