@@ -7,7 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from lmrun.api.door import Door, Head, Key, check_key, find_credentials
+from lmrun.api.door import (
+    Door,
+    Head,
+    Key,
+    check_key,
+    find_credentials,
+    find_hello_credentials,
+)
 from lmrun.api.errors import ResponseNotFound
 from lmrun.api.routes import Route
 from lmrun.errors import Unauthorized
@@ -116,6 +123,59 @@ def test_a_wrong_key_opens_no_route_by_any_carrier(
 def test_doubtful_credentials_are_refused(headers: dict[str, list[str]]) -> None:
     with pytest.raises(Unauthorized):
         check_key(LOCKED, find_credentials(Head("GET", headers, None)))
+
+
+TOKEN = "sk-lm-Ab3dEf7h:0123456789abcdefghij"
+LM_STUDIO = Door(keys=(Key("sdk", Secret(TOKEN), frozenset({"inference"})),))
+
+
+def hello(identifier: object, passkey: object) -> dict[str, object]:
+    """The first frame of LM Studio's SDKs."""
+    return {"authVersion": 1, "clientIdentifier": identifier, "clientPasskey": passkey}
+
+
+def test_a_token_that_lm_studios_sdk_has_cut_in_two_is_the_same_key() -> None:
+    parts = TOKEN.removeprefix("sk-lm-").split(":")
+    cut = find_hello_credentials(hello(*parts))
+    whole = find_credentials(Head("GET", {"authorization": [f"Bearer {TOKEN}"]}, None))
+    assert cut == whole == {TOKEN}
+    assert check_key(LM_STUDIO, cut).name == "sdk"
+
+
+@pytest.mark.parametrize(
+    ("identifier", "passkey"),
+    [
+        ("guest:0123456789abcdef01234567", "0123456789abcdefghij0123"),
+        ("2b5e0a0c-7f0e-4a6e-9d53-6f1f7a2f5d11", "93a1a8c4-9e0a-4c8b-8a53-5a8f6f2c7b21"),
+        ("Ab3dEf7h", "0123456789abcdefghi"),
+        ("Ab3dEf7h:x", "0123456789abcdefghij"),
+        ("Ab3dEf7h\n", "0123456789abcdefghij"),
+        ("", ""),
+        (None, None),
+        (8, 20),
+        (["Ab3dEf7h"], "0123456789abcdefghij"),
+    ],
+)
+def test_what_such_a_client_makes_up_is_no_key(identifier: object, passkey: object) -> None:
+    credentials = find_hello_credentials(hello(identifier, passkey))
+    assert credentials == frozenset()
+    with pytest.raises(Unauthorized):
+        check_key(LM_STUDIO, credentials)
+    assert find_hello_credentials({}) == frozenset()
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+def test_a_handshakes_head_carries_a_key_as_a_request_does(name: str) -> None:
+    value = f"Bearer {KEY}" if name == "authorization" else KEY
+    head = Head("POST", {name: [value]}, None, is_websocket=True)
+    assert check_key(LOCKED, find_credentials(head)).name == "ci"
+
+
+def test_admin_includes_every_scope(served: Served) -> None:
+    served.set_door(Door(keys=(Key("root", Secret(KEY), frozenset({"admin"})),)))
+    for route in CLOSED_ROUTES:
+        reply = served.port.ask(route.method, fill(route.path), {}, x_api_key=KEY)
+        assert reply.status not in (401, 403)
 
 
 def test_a_claimed_scope_counts_for_nothing(served: Served) -> None:
