@@ -9,23 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from starlette.types import ASGIApp, Message
 
-from lmrun.api.app import make_routes, put_behind_door
+from lmrun.api.app import put_behind_door
 from lmrun.api.door import Door, Key
 from lmrun.api.http.hosts import Host
 from lmrun.api.routes import Call, Route, Scope
 from lmrun.api.sse import JsonAnswer
-from lmrun.server import House
+from lmrun.reference import list_routes
 from lmrun.settings.secret import Secret
-from lmrun.store.home import Home
 from tests.support.http import Port, listening, read_reply, serving_app
 
 PORT = 1234
@@ -117,16 +114,7 @@ class Behind:
         return JsonAnswer({})
 
 
-def read_table() -> tuple[Route, ...]:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Home(Path(folder))
-        home.ensure()
-        house = House(home, {})
-        house.generations.close()
-        return make_routes(house.pool, house.extra_routes)
-
-
-TABLE = read_table()
+TABLE = list_routes()
 """Read once, when the tests are collected: each route is a test of its own."""
 
 each_route = pytest.mark.parametrize("route", TABLE, ids=lambda it: f"{it.method} {it.path}")
