@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from lmrun.api.app import build_app
 from lmrun.api.body import MIN_BYTES_PER_S, read_body
 from lmrun.api.door import Door, Key
 from lmrun.api.errors import TABLE, BodyStalled, TooManyRequests, to_headers
 from lmrun.api.http.connection import MOST_REFUSED
+from lmrun.api.http.gate import Gate
+from lmrun.api.http.throttle import Throttle
 from lmrun.api.http.turnstile import Turnstile
 from lmrun.api.listener import PortListener
 from lmrun.errors import LmrunError
@@ -84,6 +86,43 @@ def test_a_turnstile_forgets_who_has_left() -> None:
             pass
     with turnstile.passing("a", 1):
         pass
+
+
+def test_websockets_of_a_key_are_no_streams_of_it() -> None:
+    inside: list[str] = []
+
+    async def stay(scope: Scope, receive: Receive, send: Send) -> None:
+        inside.append(scope["type"])
+        await asyncio.Event().wait()
+
+    async def enter() -> None:
+        door = Door(keys=TWO_KEYS, streams_per_key=1)
+        gate = Gate(stay, lambda: door, frozenset(), Throttle())
+        headers = [(b"host", b"localhost"), (b"x-api-key", KEY.encode())]
+        scope = {"path": "/", "headers": headers, "server": ("127.0.0.1", 1), "client": None}
+
+        async def no_message() -> Message:
+            raise AssertionError
+
+        async def no_answer(message: Message) -> None:
+            raise AssertionError
+
+        kinds = ["websocket", "websocket", "http", "http"]
+        entering = [
+            asyncio.ensure_future(
+                gate({**scope, "type": kind, "method": "GET"}, no_message, no_answer)
+            )
+            for kind in kinds
+        ]
+        done, _ = await asyncio.wait(entering, timeout=0.2)
+        (refused,) = done
+        assert isinstance(refused.exception(), TooManyRequests)
+        for task in entering:
+            task.cancel()
+        await asyncio.gather(*entering, return_exceptions=True)
+
+    asyncio.run(enter())
+    assert inside == ["websocket", "websocket", "http"]
 
 
 def test_an_answer_that_takes_too_long_is_a_504_before_its_first_event(served: Served) -> None:

@@ -4,6 +4,7 @@ beyond the paths that are open to callers without a key.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -93,7 +94,9 @@ class Gate:
         record = current_record()
         if record is not None:
             record.key = key.name
-        with self._turnstile.passing(key.name, door.streams_per_key):
+        # A WebSocket is a client that stays, and asks for many things or for none.
+        most = math.inf if head.is_websocket else door.streams_per_key
+        with self._turnstile.passing(key.name, most):
             yield
 
     def _check_key(self, door: Door, head: Head, scope: Scope) -> Key:

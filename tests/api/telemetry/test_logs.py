@@ -115,6 +115,16 @@ def test_a_wrong_query_is_refused_by_name(watched: Watched, query: str, param: s
     assert (reply.status, reply.json["error"]["param"]) == (400, param)
 
 
+def test_a_stream_without_news_shows_that_it_is_there(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmrun.api.telemetry.handlers.HEARTBEAT_S", 0.02)
+    with watched.port.connect() as sock:
+        head = f"GET /lmrun/v1/logs HTTP/1.1\r\nHost: localhost:{watched.port.number}\r\n\r\n"
+        sock.sendall(head.encode())
+        assert any(b": still listening" in line for line in sock.makefile("rb"))
+
+
 def test_only_admins_may_listen(watched: Watched) -> None:
     keys = {scope: scope[0] * 40 for scope in ("inference", "models", "tools", "admin")}
     watched.door = Door(
