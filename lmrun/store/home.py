@@ -49,6 +49,11 @@ class Home:
         return self.root / "conversations.db"
 
     @property
+    def measurements(self) -> Path:
+        """What loads have cost so far; can be thrown away, too."""
+        return self.root / "measurements.db"
+
+    @property
     def models(self) -> Path:
         """Model files, as `<publisher>/<model>/<file>`."""
         return self.root / "models"
