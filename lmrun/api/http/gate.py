@@ -4,7 +4,6 @@ beyond the paths that are open to callers without a key.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -94,9 +93,11 @@ class Gate:
         record = current_record()
         if record is not None:
             record.key = key.name
-        # A WebSocket is a client that stays, and asks for many things or for none.
-        most = math.inf if head.is_websocket else door.streams_per_key
-        with self._turnstile.passing(key.name, most):
+        if head.is_websocket:
+            # A client that stays, and asks for many things or for none.
+            yield
+            return
+        with self._turnstile.passing(key.name, door.streams_per_key):
             yield
 
     def _check_key(self, door: Door, head: Head, scope: Scope) -> Key:

@@ -16,7 +16,7 @@ class Turnstile:
         self._inside: Counter[str] = Counter()
 
     @contextmanager
-    def passing(self, name: str, most: float) -> Iterator[None]:
+    def passing(self, name: str, most: int) -> Iterator[None]:
         """Be inside during the block. Raises TooManyRequests when `most` are there already."""
         if self._inside[name] >= most:
             raise TooManyRequests(
