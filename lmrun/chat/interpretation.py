@@ -9,6 +9,7 @@ from typing import Any
 
 from lmrun.chat.enforcement import enforce_answer, enforce_calls
 from lmrun.chat.formats.base import Parser
+from lmrun.chat.formats.channels import find_open_mark
 from lmrun.chat.formats.one_call import OneCall
 from lmrun.chat.formats.plain import PlainParser
 from lmrun.chat.language import Language
@@ -152,6 +153,8 @@ def _make_parser_maker(
 
     def make_parser(prompt_end: str) -> Parser:
         parser: Parser = language.tool_format.make_parser(tools) if reads_format else PlainParser()
+        if language.tool_format.has_channels:
+            parser.push(find_open_mark(prompt_end))
         if tools and not request.tool_choice.parallel:
             parser = OneCall(parser)
         if reasoning is not None:

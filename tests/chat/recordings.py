@@ -27,6 +27,7 @@ from lmrun.chat import reasoning
 from lmrun.chat.answer import Answer, fold
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, StopReason, Usage
 from lmrun.chat.formats.base import Parser, ToolFormat
+from lmrun.chat.formats.channels import find_open_mark
 from lmrun.chat.formats.choose import FORMATS
 from lmrun.chat.formats.default import Default
 from lmrun.chat.splitter import Splitter
@@ -56,6 +57,8 @@ class Recording:
         """What a request to this model would be read with."""
         tools = [TOOLS[name] for name in self.case.get("tools", TOOLS)]
         parser = self.format.make_parser(tools)
+        if self.format.has_channels:
+            parser.push(find_open_mark(self.case.get("prompt_end", "")))
         start = self.case.get("reasoning")
         if start is None:
             return parser
