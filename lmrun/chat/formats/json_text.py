@@ -5,15 +5,26 @@ The grammar is that of RFC 8259. It builds no values.
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 MAX_DEPTH = 64
 """Levels of nesting; JSON that goes deeper counts as broken."""
 
 _WHITESPACE = " \t\n\r"
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_NUMBER_CHARACTERS = frozenset("+-.0123456789eE")
+_NUMBER_BEGINNINGS = {"-": "minus", "0": "zero"} | dict.fromkeys("123456789", "digits")
+_NUMBER_STEPS = {
+    "minus": {"0": "zero"} | dict.fromkeys("123456789", "digits"),
+    "zero": {".": "point", "e": "exponent", "E": "exponent"},
+    "digits": {".": "point", "e": "exponent", "E": "exponent"}
+    | dict.fromkeys("0123456789", "digits"),
+    "point": dict.fromkeys("0123456789", "fraction"),
+    "fraction": {"e": "exponent", "E": "exponent"} | dict.fromkeys("0123456789", "fraction"),
+    "exponent": {"+": "sign", "-": "sign"} | dict.fromkeys("0123456789", "power"),
+    "sign": dict.fromkeys("0123456789", "power"),
+    "power": dict.fromkeys("0123456789", "power"),
+}
+"""Where in a number a character leads. Numbers may be long: nothing of them is kept."""
+_NUMBER_ENDS = frozenset({"zero", "digits", "fraction", "power"})
 _WORDS = ("true", "false", "null")
 _ESCAPES = frozenset('"\\/bfnrt')
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -33,7 +44,9 @@ class JsonScanner:
         self.state: State = "open"
         self._expects: _Expects = "value"
         self._nesting: list[str] = []
-        self._token = ""
+        self._is_in_string = False
+        self._word = ""
+        self._number = ""
         self._escape = ""
 
     def push(self, text: str) -> int:
@@ -48,8 +61,8 @@ class JsonScanner:
 
     def finish(self) -> State:
         """No more characters come: `complete`, or `broken` if the value was not."""
-        if self.state == "open" and self._token and not self._nesting and self._token[0] != '"':
-            self._end_word()
+        if self.state == "open" and not self._nesting and (self._word or self._number):
+            self._end_scalar()
         if self.state == "open":
             self.state = "broken"
         return self.state
@@ -58,13 +71,12 @@ class JsonScanner:
         """Whether `character` belongs to the value."""
         if self.state != "open":
             return False
-        if self._token.startswith('"'):
+        if self._is_in_string:
             return self._take_in_string(character)
-        if self._token:
+        if self._word or self._number:
             if character.isalnum() or character in "+-.":
-                self._token += character
-                return self._check_word()
-            self._end_word()
+                return self._take_in_scalar(character)
+            self._end_scalar()
             if self.state != "open":
                 return False
         if character in _WHITESPACE:
@@ -77,7 +89,7 @@ class JsonScanner:
         if character == "\\":
             self._escape = character
         elif character == '"':
-            self._token = ""
+            self._is_in_string = False
             self._end_string()
         elif character < " ":
             return self._break()
@@ -105,10 +117,7 @@ class JsonScanner:
             return self._break()
         if character in "[{":
             return self._open(character)
-        if character == '"' or character in "-0123456789tfn":
-            self._token = character
-            return True
-        return self._break()
+        return self._begin_scalar(character) or self._break()
 
     def _take_separator(self, character: str) -> bool:
         if self._expects == "colon":
@@ -139,20 +148,24 @@ class JsonScanner:
         else:
             self._end_value()
 
-    def _check_word(self) -> bool:
-        """Whether the number or word so far can become one."""
-        token = self._token
-        if token[0] in "tfn":
-            return any(word.startswith(token) for word in _WORDS) or self._break()
-        if not _NUMBER_CHARACTERS.issuperset(token):
-            return self._break()
-        # "1e" and "1." lack a digit; "-" may be followed by one.
-        candidates = (token, token + "0")
-        return any(_NUMBER.fullmatch(each) for each in candidates) or self._break()
+    def _begin_scalar(self, character: str) -> bool:
+        self._is_in_string = character == '"'
+        self._word = character if character in "tfn" else ""
+        self._number = _NUMBER_BEGINNINGS.get(character, "")
+        return self._is_in_string or bool(self._word or self._number)
 
-    def _end_word(self) -> None:
-        token, self._token = self._token, ""
-        if token in _WORDS or _NUMBER.fullmatch(token):
+    def _take_in_scalar(self, character: str) -> bool:
+        """Whether the number or word can go on like this."""
+        if self._number:
+            self._number = _NUMBER_STEPS[self._number].get(character, "")
+            return bool(self._number) or self._break()
+        self._word += character
+        return any(word.startswith(self._word) for word in _WORDS) or self._break()
+
+    def _end_scalar(self) -> None:
+        is_whole = self._word in _WORDS or self._number in _NUMBER_ENDS
+        self._word = self._number = ""
+        if is_whole:
             self._end_value()
         else:
             self._break()
