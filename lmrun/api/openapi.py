@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
 import msgspec
@@ -177,13 +179,25 @@ def _make_schemas(routes: Sequence[Route]) -> tuple[dict[str, Any], dict[Any, di
             types.update((response.type, None) for response in responses if response.type)
     models = [kind for kind in types if _is_pydantic(kind)]
     structs = [kind for kind in types if not _is_pydantic(kind)]
+    schemas, components = msgspec.json.schema_components(structs, ref_template=_REF)
+    references: dict[Any, dict[str, Any]] = dict(zip(structs, schemas, strict=True))
     by_key, definitions = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF_PYDANTIC
     )
-    schemas, components = msgspec.json.schema_components(structs, ref_template=_REF)
-    references: dict[Any, dict[str, Any]] = dict(zip(structs, schemas, strict=True))
-    references |= {model: schema for (model, _), schema in by_key.items()}
-    return {**components, **definitions.get("$defs", {})}, cast("dict[Any, Any]", references)
+    taken = components.keys() & definitions.get("$defs", {}).keys()
+    definitions = _rename(definitions.get("$defs", {}), taken)
+    references |= {model: _rename(schema, taken) for (model, _), schema in by_key.items()}
+    return {**components, **definitions}, cast("dict[Any, Any]", references)
+
+
+def _rename(schema: dict[str, Any], taken: AbstractSet[str]) -> dict[str, Any]:
+    """Types of requests whose names answers have, too, are called `…Input`."""
+    text = json.dumps(schema)
+    for name in taken:
+        reference = _REF.format(name=name)
+        text = text.replace(f'"{reference}"', f'"{reference}Input"')
+    renamed: dict[str, Any] = json.loads(text)
+    return {f"{key}Input" if key in taken else key: value for key, value in renamed.items()}
 
 
 def _is_pydantic(kind: Any) -> bool:

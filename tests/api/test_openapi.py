@@ -121,3 +121,15 @@ def test_a_socket_app_has_its_routes_and_no_door() -> None:
     with listening(serving_app(build_socket_app((PONG,)))) as port:
         assert port.ask("GET", "/lmrun/v1/ping?n=3", host="evil.example").json == {"pong": 3}
         assert port.ask("GET", "/v1/models").status == 404
+
+
+def test_types_of_requests_and_of_answers_keep_apart() -> None:
+    """Both dialects of one name: a message that is sent and one that is said."""
+    document = make_openapi(all_routes())
+    schemas = document["components"]["schemas"]
+    assert "content" in schemas["AssistantMessage"]["required"]
+    request = schemas["ChatRequest"]["properties"]["messages"]["items"]["$ref"]
+    message = schemas[request.rpartition("/")[2]]
+    calls = message["properties"]["tool_calls"]["anyOf"][0]["items"]["$ref"]
+    function = schemas[calls.rpartition("/")[2]]["properties"]["function"]["$ref"]
+    assert "parsed_arguments" in schemas[function.rpartition("/")[2]]["properties"]
