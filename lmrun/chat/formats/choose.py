@@ -9,6 +9,7 @@ from lmrun.chat.formats.base import ToolFormat
 from lmrun.chat.formats.command_r import CommandR, FencedCommandR
 from lmrun.chat.formats.deepseek import DeepSeek
 from lmrun.chat.formats.default import Default
+from lmrun.chat.formats.firefunction import FireFunction
 from lmrun.chat.formats.function_gemma import FUNCTION_GEMMA, GEMMA_4
 from lmrun.chat.formats.functionary import FunctionaryRecipients, FunctionaryTags
 from lmrun.chat.formats.gemma import Gemma
@@ -29,7 +30,6 @@ from lmrun.chat.formats.llama import Llama
 from lmrun.chat.formats.mistral import Mistral
 from lmrun.chat.formats.objects_between_tags import (
     APRIEL,
-    FIREFUNCTION,
     GIGACHAT,
     MINIMAX_M1,
     NEMOTRON,
@@ -50,6 +50,7 @@ FORMATS: tuple[ToolFormat, ...] = (
     FencedCommandR(),
     DeepSeek("deepseek", is_fenced=True),
     DeepSeek("deepseek_v3_1", is_fenced=False),
+    DeepSeek("deepseek_v3_1_prompted", is_fenced=False, is_prompted=True),
     DEEPSEEK_V3_2,
     DEEPSEEK_V4,
     KimiK2(),
@@ -69,12 +70,15 @@ FORMATS: tuple[ToolFormat, ...] = (
     GIGACHAT,
     FunctionaryTags(),
     FunctionaryRecipients(),
-    FIREFUNCTION,
+    FireFunction(),
     FUNCTION_GEMMA,
     GEMMA_4,
     Gemma(),
 )
 """The first that matches is chosen: what is a special case of another one stands before it."""
+
+_SHOW_TOOLS = frozenset({"phi", "firefunction", "deepseek_v3_1_prompted"})
+"""Formats that show the tools themselves, to templates that read no `tools`."""
 
 _REFUSES_SYSTEM = re.compile(r"raise_exception\(\s*['\"][^'\"]*[Ss]ystem (?:role|message)")
 
@@ -85,7 +89,8 @@ def choose_format(template: str | None) -> ToolFormat:
     source = template or ""
     shows_tools = reads_tools(source)
     for each in FORMATS:
-        if (shows_tools or each.has_channels) and each.matches(source):
+        shows = shows_tools or each.has_channels or each.name in _SHOW_TOOLS
+        if shows and each.matches(source):
             return each
     return Default(takes_system=_takes_system(source))
 

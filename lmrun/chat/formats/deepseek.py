@@ -3,21 +3,25 @@ DeepSeek R1, V3 and their distillations, with `function`, the name and a JSON fe
 with the name before the separator and the bare object behind it.
 
 Source: the chat templates that these models are published with. Distillations are known to spell
-the first marker in other ways.
+the first marker in other ways. V3.1's template shows no tools; its model card says how they stand
+in the system message.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmrun.chat.formats.base import Parser
 from lmrun.chat.formats.grammars import make_output, quote, write_arguments, write_choice
+from lmrun.chat.formats.prompting import prompt_with_tools
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, Malformed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.objects import give_object
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
+from lmrun.chat.template_source import reads_tools
 from lmrun.settings.structured import GrammarOutput
 
 SECTION = "<｜tool▁calls▁begin｜>"
@@ -32,6 +36,21 @@ _OTHER_SECTIONS = (
     "<｜tool\\_calls\\_begin｜>",
     "<｜tool▁calls｜>",
 )
+_PROMPT = f"""
+
+## Tools
+You have access to the following tools:
+
+%s
+
+IMPORTANT: ALWAYS adhere to this exact format for tool use:
+{SECTION}{CALL}tool_call_name{SEPARATOR}tool_call_arguments{CALL_END}\
+{{{{additional_tool_calls}}}}{SECTION_END}
+
+Where:
+- `tool_call_name` must be an exact match to one of the available tools
+- `tool_call_arguments` must be valid JSON that strictly follows the tool's Parameters Schema
+- For multiple tool calls, chain them directly without separators or spaces"""
 _MARKERS = {
     "section": SECTION,
     "section_end": SECTION_END,
@@ -43,18 +62,27 @@ _MARKERS = {
 
 @dataclass(frozen=True, slots=True)
 class DeepSeek:
-    """`is_fenced`: how R1 and V3 write, and what is enforced; what is read is both."""
+    """`is_fenced`: how R1 and V3 write, and what is enforced; what is read is both. `is_prompted`:
+    the template shows no tools, the system message does."""
 
     name: str
     is_fenced: bool
+    is_prompted: bool = False
     reveals_special: bool = True
     has_channels: bool = False
 
     def matches(self, template: str) -> bool:
-        return SECTION in template and ("```json" in template) == self.is_fenced
+        return (
+            SECTION in template
+            and ("```json" in template) == self.is_fenced
+            and reads_tools(template) != self.is_prompted
+        )
 
     def adapt(self, conversation: Conversation) -> Conversation:
-        return conversation
+        if not self.is_prompted or not conversation.tools:
+            return conversation
+        shown = "\n\n".join(map(_describe, conversation.tools))
+        return prompt_with_tools(conversation, _PROMPT % shown)
 
     def make_parser(self, tools: Sequence[Tool]) -> Parser:
         openings = dict.fromkeys((SECTION, *_OTHER_SECTIONS), _read_section)
@@ -78,6 +106,11 @@ class DeepSeek:
             trigger=SECTION,
             around=("section", "section_end"),
         )
+
+
+def _describe(tool: Tool) -> str:
+    parameters = json.dumps(tool.parameters, ensure_ascii=False)
+    return f"### {tool.name}\nDescription: {tool.description or ''}\n\nParameters: {parameters}"
 
 
 def _read_section(feed: Feed) -> Steps[None]:

@@ -6,7 +6,6 @@ Sources: the chat templates that these models are published with.
 from __future__ import annotations
 
 from lmrun.chat.formats.marked import MarkedObjects
-from lmrun.chat.formats.reading.objects import Members
 
 NEMOTRON = MarkedObjects(
     name="nemotron",
@@ -40,10 +39,3 @@ GIGACHAT = MarkedObjects(
     reveals_special=True,
 )
 """GigaChat 3.1."""
-
-FIREFUNCTION = MarkedObjects(
-    name="firefunction",
-    signs=("functools[",),
-    openings=("functools",),
-    members=Members(),
-)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
-
-from msgspec.structs import replace
 
 from lmrun.chat.formats.base import Parser
 from lmrun.chat.formats.marked import MarkedObjects
-from lmrun.chat.messages import Conversation, Message, TextPart, Tool
+from lmrun.chat.formats.prompting import prompt_with_tools, to_function, write_calls
+from lmrun.chat.messages import Conversation, Tool, ToolCall
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput
 
@@ -39,10 +37,12 @@ class Phi:
         return _MARKUP.matches(template)
 
     def adapt(self, conversation: Conversation) -> Conversation:
-        messages = tuple(map(_show_calls, conversation.messages))
-        if conversation.tools:
-            messages = _show_tools(messages, conversation.tools)
-        return replace(conversation, messages=messages, tools=())
+        tools = conversation.tools
+        conversation = write_calls(conversation, _write)
+        if not tools:
+            return conversation
+        shown = json.dumps([to_function(tool) for tool in tools], ensure_ascii=False)
+        return prompt_with_tools(conversation, f"<|tool|>{shown}<|/tool|>")
 
     def make_parser(self, tools: Sequence[Tool]) -> Parser:
         return _MARKUP.make_parser(tools)
@@ -51,30 +51,9 @@ class Phi:
         return _MARKUP.make_grammar(tools, choice)
 
 
-def _show_tools(messages: tuple[Message, ...], tools: tuple[Tool, ...]) -> tuple[Message, ...]:
-    """The system message, which there may be none of yet, with the tools behind its text."""
-    shown = f"<|tool|>{json.dumps([_to_object(tool) for tool in tools], ensure_ascii=False)}"
-    if messages and messages[0].role == "system":
-        return (_append(messages[0], f"{shown}<|/tool|>"), *messages[1:])
-    return (Message("system", f"{shown}<|/tool|>"), *messages)
-
-
-def _show_calls(message: Message) -> Message:
-    if not message.tool_calls:
-        return message
-    calls = ", ".join(
+def _write(calls: Sequence[ToolCall]) -> str:
+    written = ", ".join(
         f'{{"name": {json.dumps(call.name, ensure_ascii=False)}, "arguments": {call.arguments}}}'
-        for call in message.tool_calls
+        for call in calls
     )
-    return replace(_append(message, f"<|tool_call|>[{calls}]<|/tool_call|>"), tool_calls=())
-
-
-def _append(message: Message, text: str) -> Message:
-    if isinstance(message.content, str):
-        return replace(message, content=message.content + text)
-    return replace(message, content=(*message.content, TextPart(text)))
-
-
-def _to_object(tool: Tool) -> dict[str, Any]:
-    described = {} if tool.description is None else {"description": tool.description}
-    return {"name": tool.name, **described, "parameters": tool.parameters}
+    return f"<|tool_call|>[{written}]<|/tool_call|>"

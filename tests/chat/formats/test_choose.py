@@ -44,9 +44,9 @@ PUBLISHED = {
     "Reka-Edge": "hermes",
     "Spark2.5": "glm",
     "StepFun3.5-Flash": "qwen_coder",
-    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "deepseek",
-    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B": "deepseek",
-    "deepseek-ai-DeepSeek-V3.1": "deepseek_v3_1",
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "default",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B": "default",
+    "deepseek-ai-DeepSeek-V3.1": "deepseek_v3_1_prompted",
     "deepseek-ai-DeepSeek-V3.2": "deepseek_v3_2",
     "deepseek-ai-DeepSeek-V4": "deepseek_v4",
     "deepseek-ai-DeepSeek-V4-Flash-0731": "deepseek_v4",
@@ -81,7 +81,7 @@ PUBLISHED = {
     "unsloth-mistral-Devstral-Small-2507": "mistral_named",
     "upstage-Solar-Open-100B": "solar_open",
 }
-"""`default`: templates without tools, and those whose format nobody here reads yet."""
+"""`default`: templates that show no tools, and those whose format nobody here reads."""
 
 
 def test_every_published_template_has_its_format() -> None:

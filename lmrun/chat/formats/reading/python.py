@@ -59,8 +59,8 @@ def read_python_call(
     prefix: str = "",
     suffix: str = "",
 ) -> Steps[None]:
-    """One call; `prefix` may stand before its name, `suffix` stands behind it. Arguments without a name take those of the
-    tool's schema, in its order. Raises Malformed, Ended."""
+    """One call; `prefix` may stand before its name, `suffix` stands behind it. Arguments without a
+    name take those of the tool's schema, in its order. Raises Malformed, Ended."""
     yield from feed.skip_space()
     name = (yield from feed.matching(_NAME)).removeprefix(prefix)
     if not name.endswith(suffix):
