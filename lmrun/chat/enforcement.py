@@ -12,7 +12,6 @@ from lmrun.chat.formats.base import GRAMMAR_BEGIN
 from lmrun.chat.formats.grammars import write_json
 from lmrun.chat.language import Language
 from lmrun.chat.messages import Tool
-from lmrun.chat.reasoning import ReasoningFormat
 from lmrun.chat.request import ToolChoice
 from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.settings.structured import (
@@ -48,16 +47,16 @@ def enforce_calls(
             hint='Use `tool_choice: "none"`, or leave one of the two out.',
         )
     if answer is None or choice.mode == "required":
-        return _think_first(_make_grammar(language, tools, choice), language.reasoning)
+        return _think_first(_make_grammar(language, tools, choice), language.thought)
     either = ToolChoice("required", parallel=choice.parallel)
     return _think_first(
-        _or_answer(_make_grammar(language, tools, either), answer), language.reasoning
+        _or_answer(_make_grammar(language, tools, either), answer), language.thought
     )
 
 
 def enforce_answer(language: Language, answer: StructuredOutput | None) -> StructuredOutput | None:
     """`answer`, behind the model's reasoning where it has marks for that."""
-    return _think_first(answer, language.reasoning)
+    return _think_first(answer, language.thought)
 
 
 def _make_grammar(
@@ -84,11 +83,10 @@ def _or_answer(calls: GrammarOutput | None, answer: JsonOutput) -> GrammarOutput
 
 
 def _think_first(
-    structured: StructuredOutput | None, reasoning: ReasoningFormat | None
+    structured: StructuredOutput | None, thought: ThoughtMarks | None
 ) -> StructuredOutput | None:
-    if structured is None or reasoning is None or structured.thought is not None:
+    if structured is None or thought is None or structured.thought is not None:
         return structured
-    thought = ThoughtMarks(start=reasoning.start, end=reasoning.end)
     return structured.model_copy(update={"thought": thought})
 
 

@@ -4,7 +4,7 @@ read. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmrun.chat.enforcement import enforce_answer, enforce_calls
@@ -117,7 +117,7 @@ def _with_reasoning(language: Language, parsing: ReasoningParsing) -> Language:
     if parsing.start_string is None or parsing.end_string is None:
         return language
     marks = ReasoningFormat(parsing.start_string, parsing.end_string, reveals_special=True)
-    return Language(language.tool_format, marks, language.variables)
+    return replace(language, reasoning=marks)
 
 
 def _enforce(

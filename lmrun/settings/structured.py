@@ -29,8 +29,8 @@ RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class ThoughtMarks(Settings):
-    """What stands around a model's reasoning: text, or a control token where the vocabulary has
-    one whose text it is.
+    """What stands around a model's reasoning: text, or control tokens where the vocabulary has
+    them.
 
     `is_open`: the answer begins inside; a worker sets it where the prompt ends with `start`.
     """

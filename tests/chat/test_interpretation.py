@@ -160,6 +160,24 @@ def test_a_model_that_reasons_does_so_before_what_is_enforced() -> None:
     assert mean(QWEN3, off).structured in (None, JSON)
 
 
+@pytest.mark.parametrize(
+    ("template", "start"),
+    [
+        ("openai-gpt-oss-120b", "<|channel|>analysis<|message|>"),
+        ("Cohere2MoE", "<|START_THINKING|>"),
+        ("upstage-Solar-Open-100B", "<|think|>"),
+    ],
+)
+def test_so_does_one_whose_format_reads_reasoning_by_itself(template: str, start: str) -> None:
+    meaning = mean(language(template), {"structured": JSON})
+    assert meaning.structured is not None and meaning.structured.thought is not None
+    assert meaning.structured.thought.start == start
+    said = f'{start}Hm.{meaning.structured.thought.end}{{"a":1}}'
+    assert meaning.make_parser is not None
+    answer = read(meaning.make_parser(""), [said])
+    assert (answer.reasoning, answer.text) == ("Hm.", '{"a":1}')
+
+
 def test_reasoning_is_read_without_tools_too_and_the_prompt_may_open_it() -> None:
     meaning = mean(QWEN3)
     assert meaning.make_parser is not None

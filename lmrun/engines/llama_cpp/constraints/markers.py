@@ -14,7 +14,7 @@ _MOST_SPACE = 8
 
 
 def write_markers(markers: Mapping[str, str], tokens: ConstraintTokens) -> str:
-    """A rule for each marker: the control token of its text, or the text where there is none."""
+    """A rule for each marker: the control tokens that its text holds, and the text between."""
     return "".join(f"\n{rule}: {_write(text, tokens)}\n" for rule, text in markers.items())
 
 
@@ -28,7 +28,7 @@ def think_first(grammar: str, thought: ThoughtMarks, tokens: ConstraintTokens) -
     """`grammar`, in llguidance's own form, behind reasoning: where `thought` is open that has begun
     already, else it may be there."""
     begin = "inside" if thought.is_open else "(open inside)?"
-    if tokens.find_special(thought.end):
+    if _find_special(thought.end, tokens)[1]:
         inside = f"inside: TEXT end space\nTEXT: /(.|\\n)*/\nend: {_write(thought.end, tokens)}"
     else:
         inside = f"inside: text space\ntext[suffix={_quote(thought.end)}]: /(.|\\n)*/"
@@ -46,8 +46,30 @@ def _as_part(lark: str) -> dict[str, str]:
 
 
 def _write(text: str, tokens: ConstraintTokens) -> str:
-    special = tokens.find_special(text)
-    return " | ".join(f"<[{token}]>" for token in special) if special else _quote(text)
+    """Control tokens and text, as `text` holds them one after the other."""
+    parts: list[str] = []
+    plain = begin = 0
+    while begin < len(text):
+        name, found = _find_special(text[begin:], tokens)
+        if not found:
+            begin += 1
+            continue
+        if begin > plain:
+            parts.append(_quote(text[plain:begin]))
+        parts.append(f"({' | '.join(f'<[{token}]>' for token in found)})")
+        plain = begin = begin + len(name)
+    if plain < len(text):
+        parts.append(_quote(text[plain:]))
+    return " ".join(parts)
+
+
+def _find_special(text: str, tokens: ConstraintTokens) -> tuple[str, list[int]]:
+    """The longest beginning of `text` that is a control token."""
+    for length in range(len(text), 0, -1):
+        found = tokens.find_special(text[:length])
+        if found:
+            return text[:length], found
+    return "", []
 
 
 def _quote(text: str) -> str:

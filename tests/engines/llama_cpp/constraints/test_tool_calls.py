@@ -170,6 +170,28 @@ def test_a_marker_is_its_control_token_where_there_is_one(tiny_player: Player) -
     assert tiny_player.takes(constraint, "a<end>")
 
 
+def test_a_marker_may_hold_control_tokens_and_text(tiny_player: Player) -> None:
+    text = "<|im_start|>to f<|im_start|>"
+    output = GrammarOutput(type="lark", grammar='start: begin "a"', markers={"begin": text})
+    constraint = tiny_player.compiler.compile(output)
+    said = tiny_player.vocabulary.tokenize(text, add_special=False, parse_special=True)
+    tiny_player.accept(constraint, [], said)
+    assert tiny_player.takes(constraint, "a")
+
+
+def test_reasoning_may_stand_between_control_tokens(tiny_player: Player) -> None:
+    marks = ThoughtMarks(start="<|im_start|>think", end="<|im_start|>")
+    output = GrammarOutput(type="lark", grammar='start: "ab"', thought=marks)
+    for text, is_taken in (("<|im_start|>thinkHm.<|im_start|>\n", True), ("", True), ("Hm", False)):
+        constraint = tiny_player.compiler.compile(output)
+        said = tiny_player.vocabulary.tokenize(text, add_special=False, parse_special=True)
+        read = constraint.count_allowed(said)
+        assert (read == len(said)) == is_taken
+        if is_taken:
+            tiny_player.accept(constraint, [], said)
+            assert tiny_player.takes(constraint, "ab")
+
+
 @pytest.mark.parametrize("as_token", [True, False])
 def test_a_trigger_finds_a_marker_as_token_and_as_text(as_token: bool, tiny_player: Player) -> None:
     output = GrammarOutput(
