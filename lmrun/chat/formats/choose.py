@@ -14,7 +14,7 @@ from lmrun.chat.formats.function_gemma import FUNCTION_GEMMA, GEMMA_4
 from lmrun.chat.formats.functionary import FunctionaryRecipients, FunctionaryTags
 from lmrun.chat.formats.gemma import Gemma
 from lmrun.chat.formats.glm import GLM, HUNYUAN
-from lmrun.chat.formats.granite import GRANITE
+from lmrun.chat.formats.granite import Granite
 from lmrun.chat.formats.harmony import Harmony
 from lmrun.chat.formats.hermes import Hermes
 from lmrun.chat.formats.invocations import (
@@ -60,7 +60,7 @@ FORMATS: tuple[ToolFormat, ...] = (
     MINIMAX_M2,
     MINICPM5,
     SEED_OSS,
-    GRANITE,
+    Granite(),
     Phi(),
     Lfm2(),
     Apertus(),

@@ -40,7 +40,7 @@ class MarkedObjects:
 
     def make_parser(self, tools: Sequence[Tool]) -> Parser:
         return ScriptParser(
-            lambda feed: read_calls(feed, dict.fromkeys(self.openings, self._read_block))
+            lambda feed: read_calls(feed, dict.fromkeys(self.openings, self.read_block))
         )
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
@@ -57,7 +57,8 @@ class MarkedObjects:
             around=(f"opening {before}", f"{after} {'closing' if self.closings else ''}"),
         )
 
-    def _read_block(self, feed: Feed) -> Steps[None]:
+    def read_block(self, feed: Feed) -> Steps[None]:
+        """What stands behind an opening marker. Raises Malformed, Ended."""
         yield from read_call_objects(feed, self.members)
         while not (yield from skip_closing(feed, *self.closings)) and feed.text.startswith("{"):
             yield from read_call_objects(feed, self.members)
