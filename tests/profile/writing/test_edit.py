@@ -56,7 +56,7 @@ def find(data: Any, path: tuple[str | int, ...]) -> Any:
 def replaced(data: Any, path: tuple[str | int, ...], value: Any) -> Any:
     if not path:
         return value
-    if isinstance(data, list):
+    if isinstance(data, list) and isinstance(path[0], int):
         return [replaced(it, path[1:], value) if n == path[0] else it for n, it in enumerate(data)]
     return {**data, path[0]: replaced(data.get(path[0], {}), path[1:], value)}
 
