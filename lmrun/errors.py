@@ -3,6 +3,9 @@
 LmrunError
 ├── ProfileInvalid          the profile's text is wrong; carries every problem at once
 ├── ProfileSuperseded       the plan was made against a state that has moved
+├── GenerationUnknown       no generation of that number is kept
+├── LockMismatch            not what the lock file pins
+├── GitFailed               git did not do what it was asked
 ├── SourceError             where a model comes from
 │   ├── SourceInvalid           the reference is not one lmrun understands
 │   ├── SourceMissing           nothing lies where it points
@@ -15,6 +18,7 @@ LmrunError
 │   ├── EngineCrashed           the worker died
 │   │   └── CrashLoop               too often to be started again
 │   ├── EngineHung              the worker's step loop stopped
+│   ├── RolledBack              a new version did not work; the old one serves on
 │   └── TemplateFailed          the model's chat template cannot render this conversation
 ├── RequestError            what the client asked for
 │   ├── InvalidParameter        a value is wrong
@@ -77,6 +81,18 @@ class ProfileInvalid(LmrunError):
 
 class ProfileSuperseded(LmrunError):
     code = "profile_superseded"
+
+
+class GenerationUnknown(LmrunError):
+    code = "generation_unknown"
+
+
+class LockMismatch(LmrunError):
+    code = "lock_mismatch"
+
+
+class GitFailed(LmrunError):
+    code = "git_failed"
 
 
 class SourceError(LmrunError):
@@ -164,6 +180,18 @@ class EngineHung(EngineError):
 
 class TemplateFailed(EngineError):
     code = "template_failed"
+
+
+class RolledBack(EngineError):
+    """`is_disruptive`: requests had to wait for the attempt, as they will for the next one."""
+
+    code = "rolled_back"
+
+    def __init__(
+        self, message: str, *, is_disruptive: bool = False, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.is_disruptive = is_disruptive
 
 
 class RequestError(LmrunError):

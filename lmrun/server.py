@@ -17,31 +17,36 @@ from typing import Any
 
 from lmrun.api.app import build_app, build_socket_app
 from lmrun.api.control.changes import Changes
+from lmrun.api.control.checks import check_routes
 from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.api.lmstudio.v0.stats import make_extension
+from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.routes import make_generation_routes
 from lmrun.api.responses.routes import make_responses_routes
 from lmrun.api.telemetry.routes import telemetry_routes
 from lmrun.api.telemetry.server_log import LogOutput, feeding, install_output, is_output
 from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
+from lmrun.checks.asking import PoolAsker
 from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.profile.schema import LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
+from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
 from lmrun.store.conversations import Conversations
-from lmrun.store.generations import Generations
-from lmrun.store.home import Home
+from lmrun.store.generations import Generations, Origin
+from lmrun.store.home import Home, find_user
 from lmrun.store.locks import ServerLock
 from lmrun.store.prefixes import PrefixStore
 
@@ -72,6 +77,7 @@ class House:
             prefixes=PrefixStore(home),
             observer=self.telemetry,
         )
+        self.ask = PoolAsker(self.pool, make_fingerprint)
         self.extra_routes = (
             *public_routes(self),
             *telemetry_routes(self.telemetry),
@@ -87,7 +93,7 @@ class House:
             executor=Executor(self.catalog, self.pool, self.listener),
             pool=self.pool,
             listener=self.listener,
-            generations=self.generations,
+            journal=Journal(self.generations),
             on_change=self.changes.ring,
         )
         self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
@@ -100,6 +106,13 @@ class House:
 
     def status(self) -> Status:
         return self.reporter.status()
+
+    def history(self) -> History:
+        return read_history(self.generations)
+
+    def read_generation(self, number: int) -> StoredProfile:
+        found = self.generations.find(number)
+        return StoredProfile(found.number, found.root, found.texts)
 
     async def stop(self) -> None:
         """Unload everything; the process ends after that."""
@@ -148,7 +161,11 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         await stack.enter_async_context(_background(house.intake.follow()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
         stack.enter_context(feeding(house.telemetry.feed, house.log_config))
-        routes = (*control_routes(house), *telemetry_routes(house.telemetry))
+        routes = (
+            *control_routes(house),
+            *check_routes(house),
+            *telemetry_routes(house.telemetry),
+        )
         control = make_server(build_socket_app(routes))
         sockets = [open_control_socket(home.control_socket)]
         serving = asyncio.create_task(control.serve(sockets=sockets))
@@ -219,7 +236,9 @@ async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:
     False when the port cannot be opened: whoever started a server wants to know that at once.
     """
     try:
-        async with aclosing(house.intake.apply(profile, {}, watch=watch)) as events:
+        origin = Origin(find_user(), "serve")
+        applying = house.intake.apply(profile, {}, watch=watch, origin=origin)
+        async with aclosing(applying) as events:
             async for event in events:
                 if isinstance(event, ActionEnded) and event.outcome.kind == "Listen":
                     break

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
-from lmrun.reconcile.outcome import ApplyEvent, Plan
+from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
+from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import Status
 
 ANSWER_TIMEOUT_S = 120.0
@@ -93,11 +94,45 @@ class Control:
             "watch": watch,
             "base_generation": base_generation,
         }
+        return self._follow("apply", body)
+
+    def history(self) -> History:
+        return _decode(self._request("GET", "history"), History)
+
+    def generation(self, number: int) -> StoredProfile:
+        """Raises what the server refuses with for a generation that is not kept."""
+        return _decode(self._request("GET", f"generations/{number}"), StoredProfile)
+
+    def plan_rollback(self, number: int, environment: Mapping[str, str]) -> RollbackPlan:
+        body = {"generation": number, "environment": dict(environment)}
+        return _decode(self._request("POST", "rollback/plan", body), RollbackPlan)
+
+    def roll_back(
+        self,
+        number: int | None,
+        environment: Mapping[str, str],
+        *,
+        base_generation: int | None = None,
+    ) -> Generator[ApplyEvent, None, None]:
+        """As `apply`, for an earlier generation; None: the last before this that converged."""
+        body = {
+            "generation": number,
+            "environment": dict(environment),
+            "base_generation": base_generation,
+        }
+        return self._follow("rollback", body)
+
+    def check(
+        self, file: Path, environment: Mapping[str, str], names: Iterable[str]
+    ) -> Generator[bytes, None, None]:
+        """What is observed of the profile's checks called `names`: events as JSON, until all were
+        asked. Closing the iterator stops the generation."""
+        body = {"file": str(file), "environment": dict(environment), "names": list(names)}
         connection = _UnixConnection(self._path, timeout_s=None)
         with _talking(connection, str(self._path)):
-            response = _send(connection, "POST", "/lmrun/v1/apply", {}, body)
+            response = _send(connection, "POST", "/lmrun/v1/check", {}, body)
             for data in read_sse(response):
-                yield _decode(_no_error(data), ApplyEvent)
+                yield _no_error(data)
 
     def logs(self, sources: Iterable[str], last: int) -> Generator[bytes, None, None]:
         """The log's events as JSON, `last` lines of the server's log first, until it ends.
@@ -114,6 +149,13 @@ class Control:
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""
         self._request("POST", "down", {})
+
+    def _follow(self, name: str, body: Mapping[str, Any]) -> Generator[ApplyEvent, None, None]:
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            response = _send(connection, "POST", f"/lmrun/v1/{name}", {}, body)
+            for data in read_sse(response):
+                yield _decode(_no_error(data), ApplyEvent)
 
     def _request(self, method: str, name: str, body: Mapping[str, Any] | None = None) -> bytes:
         connection = _UnixConnection(self._path, ANSWER_TIMEOUT_S)

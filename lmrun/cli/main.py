@@ -150,6 +150,66 @@ def apply(
 
 
 @app.command()
+def history(as_json: AsJson = False) -> None:
+    """List what was applied: who, when, the plan and what came of it. Needs no server."""
+    from lmrun.cli.commands import generations
+
+    generations.history(as_json=as_json, terminal=_terminal(), home=_home())
+
+
+@app.command()
+def rollback(
+    generation: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="N", min=1, help="Default: the last that converged before the current one."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to unload models.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
+    ] = False,
+) -> None:
+    """Apply an earlier generation again, with its variables as they are now."""
+    from lmrun.cli.commands import generations
+
+    wish = generations.Return(generation, is_agreed=yes, as_json=as_json)
+    generations.rollback(wish, terminal=_terminal(), home=_home(), environment=os.environ)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Default: all checks.")
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", "-p", help="Default: the profile applied last."),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report.")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write golden answers that are missing or differ.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask what the profile's checks ask, and judge the answers. Exits 1 unless all pass.
+
+    Asks the running server where it has the profile applied, else a temporary one.
+    """
+    from lmrun.cli.commands import checks
+
+    wish = checks.Wish(tuple(names or ()), profile, junit, update=update, as_json=as_json)
+    try:
+        code = checks.check(wish, checks.Surroundings(_terminal(), _home(), os.environ))
+    except checks.UnknownCheck as unknown:
+        raise typer.BadParameter(str(unknown), param_hint="NAME") from unknown
+    raise typer.Exit(code)
+
+
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """Show the server, its models and what is wrong with them."""
     from lmrun.cli.commands import statuses

@@ -16,13 +16,14 @@ from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, Problem, ProfileInvalid, ProfileSuperseded
 from lmrun.profile.loader import LoadedProfile, load_profile
 from lmrun.reconcile.desired import read_desired
-from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned
+from lmrun.reconcile.history import find_previous
+from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned, RollbackPlan
 from lmrun.reconcile.plan import Observed, make_plan
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting.conditions import describe_problem
 from lmrun.reconcile.watch import watch_files
-from lmrun.store.generations import Generations
-from lmrun.store.home import Home
+from lmrun.store.generations import Generation, Generations, Origin
+from lmrun.store.home import Home, find_user
 
 log = logging.getLogger("lmrun.profile")
 
@@ -41,6 +42,7 @@ class Intake:
         self._generations = generations
         self._environment = dict(environment)
         self._on_change = on_change
+        self._user = find_user()
         self._start_watching = asyncio.Event()
         self.problem: LmrunError | None = None
         self.is_watching = False
@@ -63,6 +65,7 @@ class Intake:
         *,
         watch: bool,
         base_generation: int | None = None,
+        origin: Origin | None = None,
     ) -> AsyncGenerator[ApplyEvent, None]:
         """Apply the profile and report. Closing it stops the reports, not the work.
 
@@ -70,16 +73,36 @@ class Intake:
         `base_generation` is given and another profile has been applied since.
         """
         loaded = await self.read(path, shipped)
-        if base_generation not in (None, self._reconciler.generation):
-            raise ProfileSuperseded(
-                f"The plan was made against generation {base_generation}, and "
-                f"{self._reconciler.generation} has been applied since.",
-                hint="Plan again, and agree to that.",
-            )
-        async with aclosing(self._reconciler.apply(loaded)) as events:
+        self._require_base(base_generation)
+        origin = origin or Origin(self._user, "apply")
+        async with aclosing(self._apply(loaded, shipped, origin, watch=watch)) as events:
             async for event in events:
-                if isinstance(event, Planned):
-                    self._accepted(shipped, watch=watch)
+                yield event
+
+    async def plan_rollback(self, number: int | None, shipped: Mapping[str, str]) -> RollbackPlan:
+        """What going back to generation `number`, or to the last one that converged before this
+        one, would do now. Raises GenerationUnknown, ProfileInvalid and StoreError."""
+        wanted, loaded = await self._read_generation(number, shipped)
+        return RollbackPlan(wanted.number, await self._reconciler.plan_for(loaded))
+
+    async def roll_back(
+        self,
+        number: int | None,
+        shipped: Mapping[str, str],
+        *,
+        base_generation: int | None = None,
+        origin: Origin | None = None,
+    ) -> AsyncGenerator[ApplyEvent, None]:
+        """Apply again what a generation was, with its variables as they are now, and report.
+
+        The files on the disk stay as they are, and are watched no more. Raises before any event:
+        what `plan_rollback` raises, and ProfileSuperseded as `apply` does.
+        """
+        wanted, loaded = await self._read_generation(number, shipped)
+        self._require_base(base_generation)
+        origin = origin or Origin(self._user, f"rollback to {wanted.number}")
+        async with aclosing(self._apply(loaded, shipped, origin, watch=False)) as events:
+            async for event in events:
                 yield event
 
     async def restore(self) -> None:
@@ -90,21 +113,12 @@ class Intake:
         newest = self._generations.newest()
         if newest is None or self._generations.is_resting():
             return
-        texts = {Path(path): text for path, text in newest.texts}
-
-        def read_stored(path: Path) -> str:
-            if path not in texts:
-                raise FileNotFoundError(errno.ENOENT, "not part of the stored profile", str(path))
-            return texts[path]
-
         try:
-            loaded = await asyncio.to_thread(
-                load_profile, Path(newest.root), self._environment, read_stored
-            )
+            loaded = await self._load_stored(newest, {})
         except ProfileInvalid as invalid:
             self._reject(invalid)
             return
-        await self._reconciler.accept(loaded, generation=newest.number)
+        await self._reconciler.resume(loaded, newest.number)
 
     async def restore_for(self, path: Path, invalid: ProfileInvalid, *, watch: bool) -> bool:
         """Restore what was last applied from `path`, which is `invalid` now; False if never."""
@@ -123,6 +137,44 @@ class Intake:
             loaded = self._reconciler.loaded
             if loaded is not None and self.is_watching:
                 await self._look_again(loaded)
+
+    async def _apply(
+        self, loaded: LoadedProfile, shipped: Mapping[str, str], origin: Origin, *, watch: bool
+    ) -> AsyncGenerator[ApplyEvent, None]:
+        async with aclosing(self._reconciler.apply(loaded, origin)) as events:
+            async for event in events:
+                if isinstance(event, Planned):
+                    self._accepted(shipped, watch=watch)
+                yield event
+
+    async def _read_generation(
+        self, number: int | None, shipped: Mapping[str, str]
+    ) -> tuple[Generation, LoadedProfile]:
+        wanted = find_previous(self._generations, number, self._reconciler.generation)
+        return wanted, await self._load_stored(wanted, shipped)
+
+    async def _load_stored(
+        self, generation: Generation, shipped: Mapping[str, str]
+    ) -> LoadedProfile:
+        texts = {Path(path): text for path, text in generation.texts}
+
+        def read_stored(path: Path) -> str:
+            if path not in texts:
+                raise FileNotFoundError(errno.ENOENT, "not part of the stored profile", str(path))
+            return texts[path]
+
+        environment = {**self._environment, **shipped}
+        return await asyncio.to_thread(
+            load_profile, Path(generation.root), environment, read_stored
+        )
+
+    def _require_base(self, base_generation: int | None) -> None:
+        if base_generation not in (None, self._reconciler.generation):
+            raise ProfileSuperseded(
+                f"The plan was made against generation {base_generation}, and "
+                f"{self._reconciler.generation} has been applied since.",
+                hint="Plan again, and agree to that.",
+            )
 
     def _accepted(self, shipped: Mapping[str, str], *, watch: bool) -> None:
         self._environment.update(shipped)
@@ -143,7 +195,7 @@ class Intake:
         try:
             loaded = await self.read(known.root, {})
             if loaded.texts != known.texts:
-                await self._reconciler.accept(loaded)
+                await self._reconciler.accept(loaded, Origin(self._user, "watch"))
                 log.info("%s changed: generation %d", known.root, self._reconciler.generation)
         except LmrunError as error:
             self._reject(error)

@@ -46,6 +46,13 @@ class Plan(msgspec.Struct, frozen=True):
         return not self.actions
 
 
+class RollbackPlan(msgspec.Struct, frozen=True):
+    """What going back to `generation` would change."""
+
+    generation: int
+    plan: Plan
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """How one action ended. `error` and `hint` are None when it worked."""
 

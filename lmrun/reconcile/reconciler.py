@@ -26,6 +26,7 @@ from lmrun.reconcile.desired import (
     read_desired,
 )
 from lmrun.reconcile.followers import Followers
+from lmrun.reconcile.history import Journal
 from lmrun.reconcile.outcome import (
     Action,
     ActionEnded,
@@ -37,7 +38,7 @@ from lmrun.reconcile.outcome import (
     Planned,
 )
 from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
-from lmrun.store.generations import Generations
+from lmrun.store.generations import Origin
 
 log = logging.getLogger("lmrun.reconcile")
 
@@ -66,14 +67,14 @@ class Reconciler:
         executor: Executor,
         pool: InstancePool,
         listener: Listener,
-        generations: Generations,
+        journal: Journal,
         on_change: Callable[[], None],
     ) -> None:
         self._finder = finder
         self._executor = executor
         self._pool = pool
         self._listener = listener
-        self._generations = generations
+        self._journal = journal
         self._on_change = on_change
         self._followers = Followers()
         self._wake = asyncio.Event()
@@ -143,21 +144,27 @@ class Reconciler:
         task.add_done_callback(lambda _: self._finish_by_hand(action, task))
         return task
 
-    async def accept(self, loaded: LoadedProfile, *, generation: int | None = None) -> int:
-        """Make `loaded` the desired state and return its generation. Raises StoreError.
+    async def accept(self, loaded: LoadedProfile, origin: Origin) -> int:
+        """Make `loaded` the desired state and return its generation. Raises StoreError."""
+        desired, observed = await asyncio.to_thread(self._look, loaded)
+        plan = make_plan(desired, observed, self.generation)
+        return self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
 
-        `generation`: the number it already has, when it comes from the store.
-        """
+    async def resume(self, loaded: LoadedProfile, generation: int) -> None:
+        """Make `loaded`, which is the stored `generation`, the desired state. Raises StoreError."""
         desired = await asyncio.to_thread(read_desired, loaded, self._finder)
-        return self._adopt(loaded, desired, generation)
+        self._adopt(loaded, desired, generation)
 
-    async def apply(self, loaded: LoadedProfile) -> AsyncGenerator[ApplyEvent, None]:
+    async def apply(
+        self, loaded: LoadedProfile, origin: Origin
+    ) -> AsyncGenerator[ApplyEvent, None]:
         """Accept `loaded` and report until everything was tried. Raises StoreError before the
         first event. Leaving early stops the reports, not the work."""
         desired, observed = await asyncio.to_thread(self._look, loaded)
         with self._followers.subscribe() as events:
             plan = make_plan(desired, observed, self.generation)
-            yield Planned(plan, self._adopt(loaded, desired, None))
+            generation = self._journal.accept(loaded, plan, origin)
+            yield Planned(plan, self._adopt(loaded, desired, generation))
             for running in self._running.values():
                 yield ActionStarted(running.action.kind, running.action.target)
             while True:
@@ -168,7 +175,7 @@ class Reconciler:
 
     async def release(self) -> None:
         """Want nothing any more; return when nothing is loaded. Raises StoreError."""
-        self._generations.set_resting(True)
+        self._journal.set_resting(True)
         self.loaded, self.desired = None, None
         self.failures.clear()
         self.left_alone = frozenset()
@@ -195,11 +202,8 @@ class Reconciler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int | None) -> int:
-        if generation is None:
-            texts = [(str(source.path), source.text) for source in loaded.texts]
-            generation = self._generations.add(str(loaded.root), texts).number
-        self._generations.set_resting(False)
+    def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int) -> int:
+        self._journal.set_resting(False)
         self.loaded, self.desired, self.generation = loaded, desired, generation
         self.failures.clear()
         self.left_alone = frozenset()
@@ -334,23 +338,21 @@ class Reconciler:
             self.failures[slot] = add_failure(self.failures.get(slot), error, time.monotonic())
             log.error("%s %s: %s", action.kind, action.target, error)
         message, hint = (error.message, error.hint) if error else (None, None)
-        self._followers.tell(
-            ActionEnded(Outcome(action.kind, action.target, seconds, message, hint))
-        )
+        outcome = Outcome(action.kind, action.target, seconds, message, hint)
+        self._journal.note(self.generation, outcome)
+        self._followers.tell(ActionEnded(outcome))
 
     def _settle(self) -> None:
         """Tell those who wait, once everything was tried and no instance is in between."""
         states = {it.state for it in self._pool.instances.values()}
         if self._running or states & {"loading", "unloading"}:
             return
+        self._journal.write()
         converged = self.desired is not None and self.plan_now().is_empty
         if converged and self.observed_generation != self.generation:
             self.observed_generation = self.generation
             self._on_change()
-            try:
-                self._generations.mark(self.generation, "converged")
-            except LmrunError as error:
-                log.error("generation %d: %s", self.generation, error)
+            self._journal.mark(self.generation, "converged")
         self._followers.tell(ApplyEnded(converged, self.generation, self._listener.address))
 
     def _seconds_to_next_look(self) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmrun.errors import StoreError
@@ -18,13 +18,15 @@ from lmrun.store.failures import storing
 class Layout:
     """What a file holds: `schema`, its tables as SQL, in `version`; `pragmas` of each connection.
 
-    `remedy`: what to do after moving a damaged file away.
+    `remedy`: what to do after moving a damaged file away. `upgrades`: by version, the SQL that
+    makes the next one of it; every older version has one.
     """
 
     version: int
     schema: str
     pragmas: Sequence[str]
     remedy: str
+    upgrades: Mapping[int, str] = field(default_factory=dict)
 
 
 class Database:
@@ -84,6 +86,8 @@ class Database:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 _create(connection, layout)
+            for older in range(version or layout.version, layout.version):
+                _run(connection, layout.upgrades[older], older + 1)
         if version > layout.version:
             raise StoreError(
                 f"{self} was written by a newer lmrun.",
@@ -112,7 +116,11 @@ class Database:
 
 
 def _create(connection: sqlite3.Connection, layout: Layout) -> None:
+    _run(connection, layout.schema, layout.version)
+
+
+def _run(connection: sqlite3.Connection, statements: str, version: int) -> None:
     # executescript would commit first; the tables and their version must appear together.
-    for statement in layout.schema.split(";"):
+    for statement in statements.split(";"):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {layout.version}")
+    connection.execute(f"PRAGMA user_version = {version}")

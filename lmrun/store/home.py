@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,6 +111,14 @@ def find_home(environment: Mapping[str, str]) -> Home:
         environment.get("HOME") or Path.home(), ".lmrun"
     )
     return Home(Path(os.path.abspath(os.path.expanduser(chosen))))
+
+
+def find_user() -> str:
+    """The name of the user whose process this is, or its number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _make_private(folder: Path) -> None:

@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.errors import StoreError
-from lmrun.store.generations import KEPT_GENERATIONS, Generations
+from lmrun.errors import GenerationUnknown, StoreError
+from lmrun.store.generations import (
+    KEPT_GENERATIONS,
+    Generation,
+    Generations,
+    Origin,
+    PastOutcome,
+)
 
 ROOT = "/p/profile.yaml"
 DIES_AFTER_WRITING = """
@@ -30,6 +36,29 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+FIRST_VERSION = """
+CREATE TABLE generations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    created TEXT NOT NULL,
+    root TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('accepted', 'converged', 'failed'))
+);
+CREATE TABLE texts (
+    generation INTEGER NOT NULL REFERENCES generations (number) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (generation, position)
+);
+CREATE TABLE flags (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO generations VALUES (
+    1, '2026-11-01T00:00:00.000+00:00', '/p/profile.yaml', 'converged'
+);
+INSERT INTO texts VALUES (1, 0, '/p/profile.yaml', 'a');
+PRAGMA user_version = 1;
+"""
+
+
 @pytest.fixture
 def generations(tmp_path: Path) -> Iterator[Generations]:
     opened = Generations(tmp_path / "lmrun.db")
@@ -39,7 +68,7 @@ def generations(tmp_path: Path) -> Iterator[Generations]:
 
 def test_an_empty_home_has_no_generation_and_does_not_rest(generations: Generations) -> None:
     assert generations.newest() is None
-    assert generations.last_good() is None
+    assert generations.last_good_before(None) is None
     assert not generations.is_resting()
 
 
@@ -67,10 +96,75 @@ def test_the_last_good_one_is_the_newest_that_converged(generations: Generations
     generations.mark(1, "converged")
     generations.mark(2, "converged")
     generations.mark(3, "failed")
-    good, newest = generations.last_good(), generations.newest()
+    good, newest = generations.last_good_before(None), generations.newest()
     assert good is not None
     assert newest is not None
     assert (good.number, newest.number, newest.state) == (2, 3, "failed")
+    before = generations.last_good_before(2)
+    assert before is not None
+    assert before.number == 1
+
+
+def test_a_generation_keeps_who_how_and_its_plan(generations: Generations) -> None:
+    origin = Origin("alice", "apply")
+    added = generations.add(ROOT, [(ROOT, "a")], origin, '[{"kind":"Load"}]')
+    assert generations.find(added.number) == added
+    assert (added.origin, added.plan) == (origin, '[{"kind":"Load"}]')
+    again = generations.add(ROOT, [(ROOT, "a")], Origin("bob", "watch"), "[]")
+    assert again == added
+
+
+def test_of_each_action_the_last_outcome_is_kept_with_the_number_of_its_tries(
+    generations: Generations,
+) -> None:
+    number = generations.add(ROOT, [(ROOT, "a")]).number
+    failed = PastOutcome("Load", "m", "2026-11-25T10:00:00+00:00", 1.0, "no memory")
+    listening = PastOutcome("Listen", "127.0.0.1:1", "2026-11-25T10:00:01+00:00", 0.1)
+    generations.note(number, [failed, failed, listening])
+    done = PastOutcome("Load", "m", "2026-11-25T10:00:09+00:00", 2.0)
+    generations.note(number, [done])
+    assert generations.find(number).outcomes == (
+        PastOutcome("Load", "m", done.ended, 2.0, None, tries=3),
+        listening,
+    )
+
+
+def test_outcomes_of_a_generation_that_is_gone_are_dropped(generations: Generations) -> None:
+    generations.note(7, [PastOutcome("Load", "m", "2026-11-25T10:00:00+00:00", 1.0)])
+    assert generations.history() == ()
+
+
+def test_history_has_the_newest_first(generations: Generations) -> None:
+    added = [generations.add(ROOT, [(ROOT, text)]) for text in "abc"]
+    assert generations.history() == tuple(reversed(added))
+
+
+@pytest.mark.parametrize("number", [4, 10**30])
+def test_an_unknown_generation_is_refused_with_those_that_are_kept(
+    generations: Generations, number: int
+) -> None:
+    with pytest.raises(GenerationUnknown, match="No profile has been applied"):
+        generations.find(number)
+    for text in "abc":
+        generations.add(ROOT, [(ROOT, text)])
+    with pytest.raises(GenerationUnknown, match="Kept are 1 to 3"):
+        generations.find(number)
+
+
+def test_a_database_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
+    database = tmp_path / "lmrun.db"
+    connection = sqlite3.connect(database)
+    connection.executescript(FIRST_VERSION)
+    connection.close()
+    generations = Generations(database)
+    old = Generation(1, "2026-11-01T00:00:00.000+00:00", ROOT, ((ROOT, "a"),), "converged")
+    assert generations.newest() == old
+    generations.note(1, [PastOutcome("Load", "m", "2026-11-25T10:00:00+00:00", 1.0)])
+    assert generations.add(ROOT, [(ROOT, "b")], Origin("alice", "apply")).number == 2
+    generations.close()
+    again = Generations(database)
+    assert [it.number for it in again.history()] == [2, 1]
+    again.close()
 
 
 def test_an_unknown_generation_cannot_be_marked(generations: Generations) -> None:
@@ -82,7 +176,7 @@ def test_old_generations_are_dropped_but_never_the_last_good_one(generations: Ge
     generations.mark(generations.add(ROOT, [(ROOT, "good")]).number, "converged")
     for number in range(KEPT_GENERATIONS + 5):
         generations.add(ROOT, [(ROOT, str(number))])
-    good = generations.last_good()
+    good = generations.last_good_before(None)
     assert good is not None
     assert good.texts == ((ROOT, "good"),)
     (kept,) = generations._database._connection.execute("SELECT count(*) FROM texts").fetchone()
@@ -104,7 +198,7 @@ def test_what_was_written_survives_a_kill_in_the_middle_of_a_transaction(tmp_pat
     finished = subprocess.run([sys.executable, "-c", DIES_AFTER_WRITING, str(database)])
     assert finished.returncode == -signal.SIGKILL
     generations = Generations(database)
-    good, newest = generations.last_good(), generations.newest()
+    good, newest = generations.last_good_before(None), generations.newest()
     generations.close()
     assert good is not None
     assert newest is not None

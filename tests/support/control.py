@@ -100,6 +100,8 @@ class FakeServer:
     chat: list[str] | tuple[int, dict[str, Any]] = field(default_factory=list)
     chat_end: bytes = b"[DONE]"
     finish_reason: str = "stop"
+    answers: dict[str, Any] = field(default_factory=dict)
+    """Further ones, by path."""
     asked: list[tuple[str, str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     stall_after: int | None = None
@@ -143,7 +145,9 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(200, fake.status)
         elif self.path == "/lmrun/v1/plan":
             self._send(*(fake.plan_refusal or (200, fake.plan)))
-        elif self.path == "/lmrun/v1/apply":
+        elif self.path in fake.answers:
+            self._send(200, fake.answers[self.path])
+        elif self.path in ("/lmrun/v1/apply", "/lmrun/v1/rollback"):
             self._stream(msgspec.json.encode(event) for event in fake.answer_apply())
         elif self.path.startswith("/lmrun/v1/logs"):
             self._stream(msgspec.json.encode(event) for event in fake.logs)

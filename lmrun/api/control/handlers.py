@@ -12,13 +12,19 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp
 
 from lmrun.api.control.changes import Changes
-from lmrun.api.control.requests import ApplyRequest, DownRequest, ProfileRequest
+from lmrun.api.control.requests import (
+    ApplyRequest,
+    DownRequest,
+    ProfileRequest,
+    RollbackRequest,
+)
 from lmrun.api.routes import Call
 from lmrun.api.sse import JsonAnswer, open_stream, to_event
 from lmrun.errors import InvalidParameter, ProfileInvalid
 from lmrun.profile.report import problems_to_json
 from lmrun.reconcile.intake import Intake, validate
 from lmrun.reconcile.outcome import ApplyEvent
+from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import Status
 
 _encode = msgspec.json.Encoder().encode
@@ -38,6 +44,12 @@ class Control(Protocol):
     def environment(self) -> Mapping[str, str]: ...
 
     def status(self) -> Status: ...
+
+    def history(self) -> History:
+        """Raises StoreError."""
+
+    def read_generation(self, number: int) -> StoredProfile:
+        """Raises GenerationUnknown and StoreError."""
 
     async def stop(self) -> None:
         """Unload everything and let the server end after the answer."""
@@ -75,6 +87,31 @@ class ControlHandlers:
             request.environment,
             watch=request.watch,
             base_generation=request.base_generation,
+        )
+        try:
+            return await open_stream(_to_sse(events))
+        except ProfileInvalid as invalid:
+            return refusal(invalid)
+
+    async def history(self, call: Call) -> ASGIApp:
+        return JsonAnswer(await asyncio.to_thread(self._control.history))
+
+    async def generation(self, call: Call) -> ASGIApp:
+        number = int(call.path["number"])
+        return JsonAnswer(await asyncio.to_thread(self._control.read_generation, number))
+
+    async def plan_rollback(self, call: Call) -> ASGIApp:
+        request = parse(RollbackRequest, call.json)
+        intake = self._control.intake
+        try:
+            return JsonAnswer(await intake.plan_rollback(request.generation, request.environment))
+        except ProfileInvalid as invalid:
+            return refusal(invalid)
+
+    async def roll_back(self, call: Call) -> ASGIApp:
+        request = parse(RollbackRequest, call.json)
+        events = self._control.intake.roll_back(
+            request.generation, request.environment, base_generation=request.base_generation
         )
         try:
             return await open_stream(_to_sse(events))

@@ -9,16 +9,18 @@ from pydantic import Field, field_validator
 
 from lmrun.settings.base import Settings
 
+Variables = dict[
+    Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+    Annotated[str, Field(max_length=65_536)],
+]
+
 
 class ProfileRequest(Settings):
     """`file`: the profile's absolute path; the server reads it. `environment`: values for the
     `${env:NAME}` it refers to, from the client's own environment."""
 
     file: str
-    environment: dict[
-        Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
-        Annotated[str, Field(max_length=65_536)],
-    ] = Field(default_factory=dict)
+    environment: Variables = Field(default_factory=dict)
 
     @field_validator("file")
     @classmethod
@@ -37,6 +39,15 @@ class ApplyRequest(ProfileRequest):
     the plan was made against which somebody has agreed to; None agrees to whatever comes."""
 
     watch: bool = False
+    base_generation: Annotated[int, Field(ge=0)] | None = None
+
+
+class RollbackRequest(Settings):
+    """`generation`: the one to go back to; None is the last that converged before the current
+    one. `environment` as for a profile's file, `base_generation` as for an apply."""
+
+    generation: Annotated[int, Field(ge=1)] | None = None
+    environment: Variables = Field(default_factory=dict)
     base_generation: Annotated[int, Field(ge=0)] | None = None
 
 

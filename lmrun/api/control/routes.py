@@ -7,10 +7,16 @@ permissions are its door.
 from __future__ import annotations
 
 from lmrun.api.control.handlers import Control, ControlHandlers
-from lmrun.api.control.requests import ApplyRequest, DownRequest, ProfileRequest
+from lmrun.api.control.requests import (
+    ApplyRequest,
+    DownRequest,
+    ProfileRequest,
+    RollbackRequest,
+)
 from lmrun.api.routes import Response, Route
-from lmrun.errors import ProfileInvalid, ProfileSuperseded, StoreError
-from lmrun.reconcile.outcome import ApplyEvent, Plan
+from lmrun.errors import GenerationUnknown, ProfileInvalid, ProfileSuperseded, StoreError
+from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
+from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import Status
 
 PREFIX = "/lmrun/v1"
@@ -71,6 +77,7 @@ def control_routes(control: Control) -> tuple[Route, ...]:
             responses={200: (Response("A stream of events", ApplyEvent, "text/event-stream"),)},
             errors=(ProfileInvalid, ProfileSuperseded, StoreError),
         ),
+        *_history_routes(handlers),
         Route(
             "POST",
             f"{PREFIX}/down",
@@ -79,5 +86,45 @@ def control_routes(control: Control) -> tuple[Route, ...]:
             request=DownRequest,
             responses={200: (Response("Everything is unloaded", dict),)},
             errors=(StoreError,),
+        ),
+    )
+
+
+def _history_routes(handlers: ControlHandlers) -> tuple[Route, ...]:
+    """What was applied before, and the way back to it."""
+    return (
+        Route(
+            "GET",
+            f"{PREFIX}/history",
+            handlers.history,
+            "The generations that are kept, each with its plan and what came of it",
+            responses={200: (Response("The newest first", History),)},
+            errors=(StoreError,),
+        ),
+        Route(
+            "GET",
+            f"{PREFIX}/generations/{{number:int}}",
+            handlers.generation,
+            "The files of a generation as they were applied",
+            responses={200: (Response("The root file first", StoredProfile),)},
+            errors=(GenerationUnknown, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{PREFIX}/rollback/plan",
+            handlers.plan_rollback,
+            "What going back to a generation would do now",
+            request=RollbackRequest,
+            responses={200: (Response("The plan", RollbackPlan),)},
+            errors=(ProfileInvalid, GenerationUnknown, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{PREFIX}/rollback",
+            handlers.roll_back,
+            "Apply a generation again, and report until everything was tried",
+            request=RollbackRequest,
+            responses={200: (Response("A stream of events", ApplyEvent, "text/event-stream"),)},
+            errors=(ProfileInvalid, ProfileSuperseded, GenerationUnknown, StoreError),
         ),
     )

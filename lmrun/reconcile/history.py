@@ -1,0 +1,116 @@
+"""What has been applied: generations with who, how, what was planned and what came of it.
+
+It knows no file of a profile: `lmrun.store.generations` keeps those.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from lmrun.errors import GenerationUnknown, LmrunError
+from lmrun.profile.loader import LoadedProfile
+from lmrun.reconcile.outcome import Outcome, Plan
+from lmrun.reconcile.records import GenerationRecord, History, OutcomeRecord, PastAction
+from lmrun.store.generations import (
+    Generation,
+    Generations,
+    GenerationState,
+    Origin,
+    PastOutcome,
+)
+
+log = logging.getLogger("lmrun.reconcile")
+
+
+def read_history(generations: Generations) -> History:
+    """Raises StoreError."""
+    found = generations.history()
+    current = 0 if generations.is_resting() or not found else found[0].number
+    return History(tuple(to_record(it, is_current=it.number == current) for it in found))
+
+
+def to_record(generation: Generation, *, is_current: bool) -> GenerationRecord:
+    return GenerationRecord(
+        number=generation.number,
+        created=generation.created,
+        author=generation.origin.author,
+        how=generation.origin.how,
+        state=generation.state,
+        is_current=is_current,
+        files=tuple(path for path, _ in generation.texts),
+        plan=msgspec.json.decode(generation.plan, type=tuple[PastAction, ...]),
+        outcomes=tuple(
+            OutcomeRecord(it.kind, it.target, it.ended, it.seconds, it.error, it.tries)
+            for it in generation.outcomes
+        ),
+    )
+
+
+def summarise(plan: Plan) -> tuple[PastAction, ...]:
+    """A plan without any value: one may come out of a variable that nobody wants to be kept."""
+    return tuple(
+        PastAction(it.kind, it.target, tuple(change.field for change in it.changes))
+        for it in plan.actions
+    )
+
+
+def find_previous(generations: Generations, number: int | None, current: int) -> Generation:
+    """Generation `number`, or the newest before `current` (0: nothing is wanted now) that has
+    converged. Raises GenerationUnknown and StoreError."""
+    if number is not None:
+        return generations.find(number)
+    previous = generations.last_good_before(current or None)
+    if previous is None:
+        raise GenerationUnknown(
+            "There is no earlier generation that has converged.",
+            hint="`lmrun history` lists those that are kept; name one.",
+        )
+    return previous
+
+
+class Journal:
+    """Writes down what the reconciler does. What cannot be written is logged and lost, except a
+    new generation: without it, nothing is accepted."""
+
+    def __init__(
+        self, generations: Generations, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._generations = generations
+        self._now = now
+        self._unwritten: dict[int, list[PastOutcome]] = {}
+
+    def accept(self, loaded: LoadedProfile, plan: Plan, origin: Origin) -> int:
+        """The number of a profile that is accepted now. Raises StoreError."""
+        texts = [(str(source.path), source.text) for source in loaded.texts]
+        summary = msgspec.json.encode(summarise(plan)).decode()
+        return self._generations.add(str(loaded.root), texts, origin, summary).number
+
+    def note(self, generation: int, outcome: Outcome) -> None:
+        """An action has ended. It is written with the next `write`: a disk may be slow, and
+        streams go on meanwhile."""
+        ended = self._now().isoformat(timespec="milliseconds")
+        past = PastOutcome(outcome.kind, outcome.target, ended, outcome.seconds, outcome.error)
+        self._unwritten.setdefault(generation, []).append(past)
+
+    def write(self) -> None:
+        """Keep what was noted."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for generation, outcomes in unwritten.items():
+            try:
+                self._generations.note(generation, outcomes)
+            except LmrunError as error:
+                log.error("generation %d: %s", generation, error)
+
+    def mark(self, generation: int, state: GenerationState) -> None:
+        try:
+            self._generations.mark(generation, state)
+        except LmrunError as error:
+            log.error("generation %d: %s", generation, error)
+
+    def set_resting(self, resting: bool) -> None:
+        """Raises StoreError."""
+        self._generations.set_resting(resting)
