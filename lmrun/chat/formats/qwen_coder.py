@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from lmrun.chat.formats.base import CallArguments, Parser
+from lmrun.chat.formats.base import Parser
 from lmrun.chat.formats.grammars import make_output, quote, write_choice
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps, read_calls
-from lmrun.chat.formats.reading.values import escape, find_schema, is_text, to_json
-from lmrun.chat.formats.written_values import Tags, write_parameters
+from lmrun.chat.formats.reading.tagged import Tags, read_tagged_call
+from lmrun.chat.formats.written_values import Tags as WrittenTags
+from lmrun.chat.formats.written_values import write_parameters
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput
@@ -28,7 +28,13 @@ FUNCTION_END = "</function>"
 PARAMETER = "<parameter="
 PARAMETER_END = "</parameter>"
 
-_TAGS = Tags(begin=f"{PARAMETER}%s>\n", margin="\n", end=PARAMETER_END, after="\n")
+_TAGS = Tags(
+    key=PARAMETER,
+    key_ends={">": "by schema"},
+    leading=("\n",),
+    value_ends=(f"\n{PARAMETER_END}", PARAMETER_END),
+)
+_WRITTEN = WrittenTags(begin=f"{PARAMETER}%s>\n", margin="\n", end=PARAMETER_END, after="\n")
 
 
 class QwenCoder:
@@ -55,7 +61,7 @@ class QwenCoder:
         rules = [f'call: opening "\\n{FUNCTION}" function "{FUNCTION_END}\\n" closing']
         rules.append(write_choice("function", len(tools)))
         for index, tool in enumerate(tools):
-            parameters = write_parameters(rules, tool, index, _TAGS)
+            parameters = write_parameters(rules, tool, index, _WRITTEN)
             begin = quote(f"{tool.name}>\n")
             rules.append(f"function_{index}: {begin} {parameters}")
         return make_output(
@@ -76,39 +82,5 @@ def _read_block(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
 def _read_function(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
     """Behind `<function=`, up to the tags that close it all."""
     name, _ = yield from feed.until(">")
-    yield from feed.start_call(name)
-    begin = "{"
-    yield from feed.skip_space()
-    while (yield from feed.expect(PARAMETER, FUNCTION_END)) == PARAMETER:
-        key, _ = yield from feed.until(">")
-        yield CallArguments(f'{begin}"{escape(key)}": ')
-        yield from _read_value(feed, find_schema(tools, name.strip(), key))
-        begin = ", "
-        yield from feed.skip_space()
-    yield CallArguments("{}" if begin == "{" else "}")
-    yield from feed.end_call()
+    yield from read_tagged_call(feed, tools, name.strip(), _TAGS, (FUNCTION_END,))
     yield from skip_closing(feed, CLOSING)
-
-
-def _read_value(feed: Feed, schema: Any) -> Steps[None]:
-    """A parameter's value: text as it comes; anything else once it is whole."""
-    yield from feed.literal("\n")
-    if not is_text(schema):
-        written = yield from _read_whole(feed)
-        yield CallArguments(to_json(written, schema))
-        return
-    yield CallArguments('"')
-    chunks = feed.chunks(f"\n{PARAMETER_END}", PARAMETER_END)
-    for chunk in chunks:
-        yield None if chunk is None else CallArguments(escape(chunk))
-    yield CallArguments('"')
-
-
-def _read_whole(feed: Feed) -> Steps[str]:
-    written = ""
-    for chunk in feed.chunks(f"\n{PARAMETER_END}", PARAMETER_END):
-        if chunk is None:
-            yield None
-        else:
-            written += chunk
-    return written
