@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from lmrun.errors import Problem, ProfileInvalid
+from lmrun.profile.check_contradictions import find_check_contradictions
 from lmrun.profile.checks import find_contradictions
 from lmrun.profile.problems import Fault, find_faults, place, to_problems
 from lmrun.profile.references import find_environment
@@ -53,7 +54,7 @@ class LoadedProfile:
     includes, then what `${file:…}` named outside secret fields. `base_dirs`: model key → the
     directory that a `file:` source is relative to. `attachment_dirs`: the same for the model's
     `load.adapters`, `load.mmproj` and `load.draft_model`, by these names. `environment`: the names
-    of all `${env:…}`.
+    of all `${env:…}`. `golden_dirs`: check → the directory that its `expect.golden` lies below.
     """
 
     profile: Profile
@@ -62,6 +63,7 @@ class LoadedProfile:
     base_dirs: Mapping[str, Path]
     attachment_dirs: Mapping[str, Mapping[str, Path]]
     environment: frozenset[str]
+    golden_dirs: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load_profile(
@@ -91,6 +93,7 @@ def load_profile(
         base_dirs=_find_base_dirs(tree),
         attachment_dirs=_find_attachment_dirs(tree),
         environment=find_environment(tree),
+        golden_dirs=_find_golden_dirs(tree),
     )
 
 
@@ -108,7 +111,8 @@ def _validate(
         faults = (fault for fault in some if _is_news(fault, has_holes))
         problems += to_problems(faults, profile_shape())
     if not has_holes:
-        problems += [place(finding, tree) for finding in find_contradictions(data)]
+        findings = [*find_contradictions(data), *find_check_contradictions(data)]
+        problems += [place(finding, tree) for finding in findings]
     return profile, problems
 
 
@@ -136,9 +140,25 @@ def _find_attachment_dirs(tree: nodes.Mapping) -> dict[str, dict[str, Path]]:
     }
 
 
+def _find_golden_dirs(tree: nodes.Mapping) -> dict[str, Path]:
+    expectations = {
+        name: check.entries["expect"].node for name, check in _members(tree, "checks").items()
+    }
+    return {
+        name: _folder_of(expected.entries["golden"].node)
+        for name, expected in expectations.items()
+        if isinstance(expected, nodes.Mapping) and "golden" in expected.entries
+    }
+
+
 def _models(tree: nodes.Mapping) -> dict[str, nodes.Mapping]:
-    models = tree.entries["models"].node if "models" in tree.entries else None
-    entries = models.entries if isinstance(models, nodes.Mapping) else {}
+    return _members(tree, "models")
+
+
+def _members(tree: nodes.Mapping, section: str) -> dict[str, nodes.Mapping]:
+    """The mappings with free names that a section of the profile holds, by name."""
+    node = tree.entries[section].node if section in tree.entries else None
+    entries = node.entries if isinstance(node, nodes.Mapping) else {}
     return {
         key: entry.node for key, entry in entries.items() if isinstance(entry.node, nodes.Mapping)
     }

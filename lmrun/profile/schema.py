@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from lmrun.settings.base import Settings
+from lmrun.settings.check import TOOL_NAME_PATTERN, Check
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.prompt_template import PromptTemplate
@@ -33,6 +34,7 @@ PATTERN_WORDS = {
     _PRESET_PATTERN: "must be letters, digits and `. _ -`, beginning with a letter or digit",
     _ORIGIN_PATTERN: "must be an exact origin like `https://app.example.com`: "
     "no path, no trailing `/`, no `*`",
+    TOOL_NAME_PATTERN: "must be at most 64 letters, digits and `. _ -`",
     _HOST_NAME_PATTERN: "must be a host name like `models.lan`: no scheme, no path, no `*`",
 }
 """What each pattern means, for the message of a value that does not match it."""
@@ -40,6 +42,7 @@ PATTERN_WORDS = {
 ModelKey = Annotated[str, StringConstraints(pattern=_KEY_PATTERN)]
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
 PresetName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
+CheckName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
 Origin = Annotated[str, StringConstraints(pattern=_ORIGIN_PATTERN)]
 HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME_PATTERN)]
 
@@ -47,7 +50,6 @@ PLANNED: dict[str, str] = {
     "tools": "tool execution",
     "mcp_servers": "tool execution",
     "agents": "tool execution",
-    "checks": "the declarative lifecycle",
     "server.jit": "the declarative lifecycle",
     "server.memory": "the declarative lifecycle",
     "models.*.instances": "the declarative lifecycle",
@@ -261,4 +263,9 @@ class Profile(Settings):
     )
     presets: dict[PresetName, Preset] = Field(
         default_factory=dict, description="Named defaults for requests, by name."
+    )
+    checks: dict[CheckName, Check] = Field(
+        default_factory=dict,
+        description="What models are asked by `lmrun check`, and what they must answer, by name. "
+        "A change touches nothing that runs.",
     )
