@@ -16,14 +16,12 @@ from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import give_object, read_string
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.settings.structured import GrammarOutput, ThoughtMarks
+from lmrun.settings.structured import GrammarOutput
 
 TOOLS = "<|tools_prefix|>"
 TOOLS_END = "<|tools_suffix|>"
 INNER = "<|inner_prefix|>"
 INNER_END = "<|inner_suffix|>"
-
-_THOUGHT = ThoughtMarks(start=INNER, end=INNER_END)
 
 
 class Apertus:
@@ -47,7 +45,7 @@ class Apertus:
         for index, tool in enumerate(tools):
             head = quote(f"{{{quote(tool.name)}: ")
             rules.append(f'call_{index}: {head} arguments_{index} "}}"')
-        calls = make_output(
+        return make_output(
             rules,
             choice,
             between='", "',
@@ -55,7 +53,6 @@ class Apertus:
             trigger=TOOLS,
             around=('opening "["', '"]" closing'),
         )
-        return calls and calls.model_copy(update={"thought": _THOUGHT})
 
 
 def _read(feed: Feed) -> Steps[None]:

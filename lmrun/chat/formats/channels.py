@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmrun.chat.formats import apertus, command_r, harmony, solar
+from lmrun.chat.formats import apertus, command_r, granite, harmony, solar
 from lmrun.chat.formats.base import ToolFormat
 from lmrun.chat.formats.function_gemma import GEMMA_4
 from lmrun.settings.structured import ThoughtMarks
@@ -21,6 +21,7 @@ def find_open_mark(prompt_end: str) -> str:
 
 _THOUGHTS = {
     "command_r": ThoughtMarks(start=command_r.THINKING, end=command_r.THINKING_END),
+    "granite": ThoughtMarks(start=granite.THINK, end=granite.THINK_END),
     "apertus": ThoughtMarks(start=apertus.INNER, end=apertus.INNER_END),
     "solar_open": ThoughtMarks(start=solar.THINK, end=solar.END),
     "harmony": ThoughtMarks(

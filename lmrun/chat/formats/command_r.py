@@ -16,7 +16,7 @@ from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import Members, read_call_objects
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.settings.structured import GrammarOutput, ThoughtMarks
+from lmrun.settings.structured import GrammarOutput
 
 ACTION = "<|START_ACTION|>"
 ACTION_END = "<|END_ACTION|>"
@@ -25,7 +25,6 @@ THINKING_END = "<|END_THINKING|>"
 RESPONSE = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>")
 FENCED_ACTION = "Action:"
 
-_THOUGHT = ThoughtMarks(start=THINKING, end=THINKING_END)
 _MEMBERS = Members(
     name=("tool_name", "name"), arguments=("parameters", "arguments"), id=("tool_call_id", "id")
 )
@@ -48,7 +47,7 @@ class CommandR:
         return ScriptParser(_read)
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
-        calls = make_output(
+        return make_output(
             _write_numbered_calls(tools),
             choice,
             between='",\\n    "',
@@ -56,7 +55,6 @@ class CommandR:
             trigger=ACTION,
             around=('opening "[\\n    "', '"\\n]" closing'),
         )
-        return calls and calls.model_copy(update={"thought": _THOUGHT})
 
 
 class FencedCommandR:

@@ -54,14 +54,13 @@ class FunctionGemma:
         for index, tool in enumerate(tools):
             head = quote(f"call:{tool.name}")
             rules.append(f"call_{index}: opening {head} arguments_{index} closing")
-        calls = make_output(
+        return make_output(
             rules,
             choice,
             between='""',
             markers={"opening": self.opening, "closing": self.closing},
             trigger=self.opening,
         )
-        return calls and calls.model_copy(update={"thought": self.thought})
 
     def _read(self, feed: Feed) -> Steps[None]:
         markers = [self.opening, *([self.thought.start] if self.thought else [])]

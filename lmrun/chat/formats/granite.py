@@ -14,7 +14,7 @@ from lmrun.chat.formats.marked import MarkedObjects
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.settings.structured import GrammarOutput, ThoughtMarks
+from lmrun.settings.structured import GrammarOutput
 
 THINK = "<think>"
 THINK_END = "</think>"
@@ -46,9 +46,7 @@ class Granite:
         return ScriptParser(lambda feed: _Answer().read(feed))
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
-        calls = _MARKUP.make_grammar(tools, choice)
-        thought = ThoughtMarks(start=THINK, end=THINK_END)
-        return calls and calls.model_copy(update={"thought": thought})
+        return _MARKUP.make_grammar(tools, choice)
 
 
 class _Answer:

@@ -35,10 +35,7 @@ _MARKERS = {
     "channel": CHANNEL,
     "constrain": CONSTRAIN,
     "message": MESSAGE,
-    "message_end": ENDS[0],
 }
-_FREE = "THOUGHT: /(.|\\n)*/"
-"""Reasoning: any text, which the control token behind it ends."""
 
 
 class Harmony:
@@ -58,21 +55,19 @@ class Harmony:
         return ScriptParser(lambda feed: _Answer().read(feed))
 
     def make_grammar(self, tools: Sequence[Tool], choice: ToolChoice) -> GrammarOutput | None:
-        """One call: behind it the model's turn ends."""
-        head = 'channel "commentary to=functions."'
+        """One call: behind it the model's turn ends. Behind reasoning a message begins anew."""
         rules = [
-            f'call: {head} function | " to=functions." function',
             write_choice("function", len(tools)),
             'kind: " " constrain "json" message | channel "commentary " constrain "json" message'
             ' | channel "commentary json" message',
             *write_arguments(tools),
         ]
+        begin = 'channel "commentary to=functions."'
         if choice.mode == "auto":
-            rules[0] = f"call: {head} function"
-            thought = ""
+            rules.append(f"call: {begin} function")
         else:
-            thought = '(thought start_message "assistant")?'
-            rules += ['thought: channel "analysis" message THOUGHT message_end', _FREE]
+            again = f'start_message "assistant" ({begin} | " to=functions.")'
+            rules.append(f"call: ({begin} | {again}) function")
         for index, tool in enumerate(tools):
             rules.append(f"function_{index}: {quote(tool.name)} kind arguments_{index}")
         return make_output(
@@ -81,7 +76,6 @@ class Harmony:
             between=None,
             markers=_MARKERS,
             trigger=f"{CHANNEL}commentary to={_FUNCTIONS}",
-            around=(thought, ""),
         )
 
 

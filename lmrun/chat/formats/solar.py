@@ -15,7 +15,7 @@ from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import give_object
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.settings.structured import GrammarOutput, ThoughtMarks
+from lmrun.settings.structured import GrammarOutput
 
 THINK = "<|think|>"
 TOOL_CALLS = "<|tool_calls|>"
@@ -65,7 +65,7 @@ class SolarOpen:
         ]
         is_lazy = choice.mode == "auto"
         markers = _MARKERS if is_lazy else {**_MARKERS, "message": "<|begin|>"}
-        calls = make_output(
+        return make_output(
             rules,
             choice,
             between='""',
@@ -73,8 +73,6 @@ class SolarOpen:
             trigger=TOOL_CALLS,
             around=("calls_begin" if is_lazy else '(message "assistant")? calls_begin', ""),
         )
-        thought = ThoughtMarks(start=THINK, end=END)
-        return calls and calls.model_copy(update={"thought": thought})
 
 
 def _read(feed: Feed) -> Steps[None]:

@@ -22,9 +22,9 @@ def write_python_calls(tools: Sequence[Tool]) -> list[str]:
     for index, tool in enumerate(tools):
         properties, required = _read_properties(tool)
         for place, schema in enumerate(properties.values()):
-            rules.append(f"value_{index}_{place}: {write_json(_close(schema, tool))}")
+            rules.append(f"argument_{index}_{place}: {write_json(_close(schema, tool))}")
         written = [
-            f"{quote(f'{name}=')} value_{index}_{place}" for place, name in enumerate(properties)
+            f"{quote(f'{name}=')} argument_{index}_{place}" for place, name in enumerate(properties)
         ]
         arguments = _write_arguments(written, [name in required for name in properties])
         rules.append(f'call_{index}: {quote(f"{tool.name}(")} {arguments} ")"')

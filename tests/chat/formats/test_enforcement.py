@@ -49,7 +49,7 @@ def test_a_required_call_satisfies_its_schema(format: ToolFormat, seed: int) -> 
     """Whether its markers are control tokens or text."""
     output = format.make_grammar(OFFERED, ToolChoice("required"))
     assert output is not None and output.grammar.startswith(GRAMMAR_BEGIN) and not output.triggers
-    text = Derivation(output, has_control_tokens=seed < 3 or format.name == "harmony").derive(seed)
+    text = Derivation(output, has_control_tokens=seed < 3).derive(seed)
     calls = read_calls(format, OFFERED, text)
     assert calls, text
     check_arguments(calls, OFFERED)
