@@ -15,7 +15,7 @@ from lmrun.chat.formats.plain import PlainParser
 from lmrun.chat.language import Language
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.reasoning import InlineThoughts, ReasoningFormat, ReasoningParser
-from lmrun.chat.request import Request, Thinking
+from lmrun.chat.request import Request, Thinking, ToolChoice
 from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig, ReasoningParsing
 from lmrun.settings.structured import StructuredOutput
@@ -75,6 +75,12 @@ def _find_callable(request: Request) -> tuple[Tool, ...]:
     return tuple(tool for tool in request.tools if name is None or tool.name == name)
 
 
+def _choose_calls(request: Request) -> ToolChoice:
+    """A tool that is asked for by its name is called once, as OpenAI's models do it."""
+    choice = request.tool_choice
+    return choice if choice.name is None else replace(choice, parallel=False)
+
+
 def _speaks_of_calls(conversation: Conversation) -> bool:
     return any(each.tool_calls or each.role == "tool" for each in conversation.messages)
 
@@ -128,7 +134,7 @@ def _enforce(
 ) -> StructuredOutput | None:
     if tools:
         tools = _find_callable(request)
-        return enforce_calls(language, tools, request.tool_choice, prediction.structured)
+        return enforce_calls(language, tools, _choose_calls(request), prediction.structured)
     if not prediction.reasoning_parsing.enabled:
         return None
     return enforce_answer(language, prediction.structured)
@@ -155,7 +161,7 @@ def _make_parser_maker(
         parser: Parser = language.tool_format.make_parser(tools) if reads_format else PlainParser()
         if language.tool_format.has_channels:
             parser.push(find_open_mark(prompt_end))
-        if tools and not request.tool_choice.parallel:
+        if tools and not _choose_calls(request).parallel:
             parser = OneCall(parser)
         if reasoning is not None:
             return ReasoningParser(reasoning, parser, is_open=reasoning.is_open(prompt_end))

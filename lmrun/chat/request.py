@@ -11,8 +11,8 @@ from lmrun.chat.messages import Message, RawPrompt, TokenPrompt, Tool, find_imag
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`none`: no call. `auto`: the model decides. `required`: at least one call, of the tool
-    called `name` if that is given. `parallel`: several calls in one answer are welcome."""
+    """`none`: no call. `auto`: the model decides. `required`: at least one call, or exactly one of
+    the tool called `name` if that is given. `parallel`: several calls in one answer are welcome."""
 
     mode: Literal["none", "auto", "required"] = "auto"
     name: str | None = None

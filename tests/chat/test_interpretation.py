@@ -97,6 +97,14 @@ def test_a_named_tool_is_the_only_one_that_can_be_called_though_all_are_shown() 
     assert meaning.tools == WEATHER[1:]
 
 
+def test_a_named_tool_is_called_once() -> None:
+    meaning = mean(QWEN2, tools=WEATHER, tool_choice=ToolChoice("required", name="get_time"))
+    once = ToolChoice("required", name="get_time", parallel=False)
+    assert meaning.structured == mean(QWEN2, tools=WEATHER, tool_choice=once).structured
+    several = mean(QWEN2, tools=WEATHER[1:], tool_choice=ToolChoice("required"))
+    assert meaning.structured != several.structured
+
+
 @pytest.mark.parametrize(
     ("tools", "choice"),
     [
