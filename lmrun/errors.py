@@ -30,6 +30,8 @@ LmrunError
 │   ├── BodyTooLarge
 │   ├── Unauthorized            no or an unknown API key
 │   └── Forbidden               wrong Host, wrong Origin, missing scope
+├── MemoryFull              no room in memory beside what stays there
+│   └── ModelTooLarge           nor if nothing else were there
 ├── AddressRefused          the listener may not or cannot bind
 ├── StoreError              LMRUN_HOME cannot be read or written
 └── ServerUnreachable       no server answers on the control socket
@@ -250,6 +252,17 @@ class Unauthorized(RequestError):
 
 class Forbidden(RequestError):
     code = "forbidden"
+
+
+class MemoryFull(LmrunError):
+    code = "memory_full"
+    param = "model"
+    retry_after_s: int | None = 10
+
+
+class ModelTooLarge(MemoryFull):
+    code = "model_too_large"
+    retry_after_s = None
 
 
 class AddressRefused(LmrunError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lmrun.chat.events import WorkerEvent
@@ -64,12 +64,19 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._history = CrashHistory()
         self._ready_at = 0.0
-        self._is_replacing = False
+        self._is_held = False
+        self._is_superseded = False
+        self._leases = 0
 
     @property
     def is_gone(self) -> bool:
         """Whether it is unloaded and nothing is to take its place."""
-        return self.instance.state == "stopped" and not self._is_replacing
+        return self.instance.state == "stopped" and not self._is_held
+
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another version has taken its place: requests belong there."""
+        return self._is_superseded
 
     @property
     def is_streaming(self) -> bool:
@@ -91,32 +98,72 @@ class Supervisor:
         try:
             await asyncio.shield(loaded)
         except asyncio.CancelledError:
-            await self.unload()
+            await self.end()
             loaded.exception()
             raise
 
     async def unload(self) -> None:
         """End the streams and the worker; returns when the process is gone. Repeating it waits."""
-        self._is_replacing = False
-        await self._end()
+        self.release()
+        await self.end()
 
     async def replace(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Unload, then load `spec`; who waits goes on waiting. Raises what `load` raises."""
-        self._is_replacing = True
+        self.hold()
         try:
-            await self._end()
-            if not self._is_replacing:
+            await self.end()
+            if not self._is_held:
                 raise self.not_ready()
         finally:
-            self._is_replacing = False
-            self._wake_waiters()
+            self.release()
         self.instance.spec = spec
         await self.load(on_progress)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether requests wait for it, whatever its state. Unloading it ends that."""
+        return self._is_held
+
+    def hold(self) -> None:
+        """From now on whoever wants to use it waits, in whatever state it is."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Let those who wait see what it is."""
+        self._is_held = False
+        self._wake_waiters()
+
+    def supersede(self) -> None:
+        """Another version has taken its place: nobody need wait for this one any more."""
+        self._is_superseded = True
+        self._wake_waiters()
+
+    def restore(self) -> None:
+        """It is the version in place again."""
+        self._is_superseded = False
+
     async def until_settled(self) -> None:
-        """Wait while it is loading, restarting or being replaced."""
-        while self._is_replacing or self.instance.state == "loading":
+        """Wait while it is held, loading or restarting, unless it is superseded."""
+        while not self._is_superseded and (self._is_held or self.instance.state == "loading"):
             await self._changed.wait()
+
+    @contextlib.contextmanager
+    def leased(self) -> Iterator[None]:
+        """Somebody uses it, for as long as the block runs."""
+        self._leases += 1
+        try:
+            yield
+        finally:
+            self._leases -= 1
+            if not self._leases:
+                self._wake_waiters()
+
+    async def until_unused(self, most_s: float | None) -> None:
+        """Wait until nobody uses it, but for `most_s` at most; None: for as long as it takes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while self._leases:
+                    await self._changed.wait()
 
     def generate(
         self,
@@ -187,8 +234,9 @@ class Supervisor:
             raise self.not_ready()
         return self._session.streams
 
-    async def _end(self) -> None:
-        """Stop it, in a task of its own: who waits may be cancelled, the end goes on."""
+    async def end(self) -> None:
+        """Stop it, in a task of its own: who waits may be cancelled, the end goes on. What holds
+        requests back goes on holding them."""
         if self.instance.state == "stopped":
             return
         if self._ending is None:

@@ -117,7 +117,20 @@ class WorkerProcess:
 
 
 async def _execute(end_of_socket: int, stderr: int) -> asyncio.subprocess.Process:
-    """The worker's process. `-P`: nothing is imported from the current directory."""
+    """The worker's process; none is left when this is cancelled."""
+    starting = asyncio.create_task(_start(end_of_socket, stderr))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # What is half started would be nobody's.
+        process = await starting
+        process.kill()
+        await process.wait()
+        raise
+
+
+async def _start(end_of_socket: int, stderr: int) -> asyncio.subprocess.Process:
+    """`-P`: nothing is imported from the current directory."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",
