@@ -38,10 +38,12 @@ from lmrun.reconcile.declared import DeclaredModels
 from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.outcome import ActionEnded
-from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.pinning import require_locked
+from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
 from lmrun.reconcile.status import Status
+from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
 from lmrun.store.conversations import Conversations

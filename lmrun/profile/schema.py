@@ -109,6 +109,9 @@ def _check_cors(value: Any) -> Any:
 
 
 def _check_source(source: str) -> str:
+DriftPolicy = Literal["revert", "adopt", "report"]
+
+
     if source.startswith("hf:"):
         raise ValueError(f"a model from the Hugging Face hub {refuse_planned('the complete API')}")
     return check_source(source)
@@ -268,4 +271,10 @@ class Profile(Settings):
         default_factory=dict,
         description="What models are asked by `lmrun check`, and what they must answer, by name. "
         "A change touches nothing that runs.",
+    )
+    drift: DriftPolicy = Field(
+        "report",
+        description="What becomes of what clients load and unload by hand. `report`: it stays, "
+        "shown by `lmrun status`, until a profile is applied; `revert`: it is undone at once; "
+        "`adopt`: it is written into the profile's files.",
     )

@@ -1,6 +1,6 @@
 """The models of the accepted profile: what their files say, loading and unloading by hand.
 
-What a client loads or unloads stays so until a profile is accepted. It knows no HTTP.
+What becomes of what a client loads or unloads is up to the profile's `drift`. It knows no HTTP.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class DeclaredModels:
         except ModelInvalid:
             return ModelFile("llm", None, spec.size)
 
-    async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
+    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
         """An instance of the model `name`, a key or an identifier, with these load settings.
 
         One that is loaded already and has them is the answer; otherwise another one is loaded.
@@ -87,7 +87,7 @@ class DeclaredModels:
         model = await asyncio.to_thread(self._describe, declared)
         identifier = self._find_match(declared.key, settings)
         if identifier is None:
-            identifier = self._start(declared, self._make_spec(declared, settings))
+            identifier = self._start(declared, self._make_spec(declared, settings), owner)
         if identifier in self._loads:
             await _wait(identifier, self._loads[identifier][1])
         instance = self._pool.instances.get(identifier)
@@ -96,7 +96,7 @@ class DeclaredModels:
                 instance = lease.instance
         return LoadedInstance(model, instance, time.monotonic() - started_s)
 
-    async def unload(self, identifier: str) -> None:
+    async def unload(self, identifier: str, *, owner: str) -> None:
         """End an instance and its streams. Raises ModelNotFound when there is none of that name,
         ModelNotReady while it is being loaded or unloaded."""
         instance = self._pool.instances.get(identifier)
@@ -108,7 +108,7 @@ class DeclaredModels:
                 hint=f"Loaded: {loaded}.",
             )
         action = Action("Unload", identifier, instance.spec.model_key, ())
-        await asyncio.shield(self._reconciler.start_by_hand(action, None))
+        await asyncio.shield(self._reconciler.start_by_hand(action, None, owner))
 
     @property
     def _declared(self) -> Sequence[DesiredModel]:
@@ -191,11 +191,11 @@ class DeclaredModels:
         numbered = (f"{model.identifier}:{number}" for number in count(2))
         return next(name for name in chain((model.identifier,), numbered) if name not in taken)
 
-    def _start(self, model: DesiredModel, spec: InstanceSpec) -> str:
+    def _start(self, model: DesiredModel, spec: InstanceSpec, owner: str) -> str:
         """Begin to load `spec`; its identifier."""
         name = spec.identifier
         action = Action("Load", name, spec.model_key, ())
-        task = self._reconciler.start_by_hand(action, replace(model, spec=spec))
+        task = self._reconciler.start_by_hand(action, replace(model, spec=spec), owner)
         self._loads[name] = spec, task
         task.add_done_callback(lambda _: self._loads.pop(name))
         return name

@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from lmrun.errors import EngineError, LmrunError, ModelNotReady
 from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.schema import DriftPolicy
+from lmrun.reconcile.absence import explain_absence
 from lmrun.reconcile.actions import Executor, InstancePool, Listener
 from lmrun.reconcile.backoff import Failure, add_failure
 from lmrun.reconcile.desired import (
@@ -25,6 +26,8 @@ from lmrun.reconcile.desired import (
     estimate_memory,
     read_desired,
 )
+from lmrun.reconcile.drift.drift import Drift, find_drift
+from lmrun.reconcile.drift.ownership import HandChanges
 from lmrun.reconcile.followers import Followers
 from lmrun.reconcile.history import Journal
 from lmrun.reconcile.outcome import (
@@ -38,23 +41,12 @@ from lmrun.reconcile.outcome import (
     Planned,
 )
 from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
+from lmrun.reconcile.running import Running, slot_of
 from lmrun.store.generations import Origin
 
 log = logging.getLogger("lmrun.reconcile")
 
 RESYNC_S = 30.0
-_BY_HAND = "POST /api/v1/models/load loads it, as does `lmrun apply`."
-SERVER_SLOT = ""
-"""The slot of actions on the listener: no identifier is empty."""
-
-
-@dataclass(slots=True)
-class _Running:
-    action: Action
-    model: DesiredModel | None
-    task: asyncio.Task[None]
-    is_cancelled: bool = False
-    is_by_hand: bool = False
 
 
 class Reconciler:
@@ -78,11 +70,11 @@ class Reconciler:
         self._on_change = on_change
         self._followers = Followers()
         self._wake = asyncio.Event()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._files_moved = False
         self._failed_before: frozenset[str] = frozenset()
-        self.left_alone: frozenset[str] = frozenset()
-        """Instances that a client loaded or unloaded: as they are until a profile is accepted."""
+        self.by_hand = HandChanges()
+        """Instances that a client loaded or unloaded since the profile was accepted."""
         self.failures: dict[str, Failure] = {}
         self.loaded: LoadedProfile | None = None
         self.desired: Desired | None = None
@@ -97,25 +89,35 @@ class Reconciler:
     def is_progressing(self) -> bool:
         return bool(self._running)
 
+    @property
+    def drift_policy(self) -> DriftPolicy:
+        return self.loaded.profile.drift if self.loaded is not None else "report"
+
+    @property
+    def left_alone(self) -> frozenset[str]:
+        """Instances that are not what the profile says, and stay so for now."""
+        if self.drift_policy != "revert":
+            return self.by_hand.identifiers
+        return frozenset(name for name, it in self._running.items() if it.is_by_hand)
+
+    def find_drift(self) -> tuple[Drift, ...]:
+        """What clients have changed by hand and nobody is changing right now."""
+        observed = {it.spec.identifier: it for it in self._observe().instances}
+        found = find_drift(self.desired, observed, self.by_hand)
+        return tuple(drift for drift in found if drift.identifier not in self._running)
+
     def explain_absence(self, name: str) -> ModelNotReady | None:
         """Why the declared model `name` has no instance; None when nobody declared it."""
-        models = self.desired.models if self.desired else ()
-        model = next((it for it in models if name in (it.key, it.identifier)), None)
+        model = self._declared(name)
         if model is None:
             return None
-        if model.config.state == "absent":
-            return ModelNotReady(f"Model {name!r} is declared `state: absent`.")
-        if model.identifier in self.left_alone and model.identifier not in self._running:
-            return ModelNotReady(f"Model {name!r} was unloaded by a client.", hint=_BY_HAND)
-        failure = self.failures.get(model.identifier)
-        if failure is not None:
-            return ModelNotReady(f"Model {name!r} cannot be loaded: {failure.error}")
-        return ModelNotReady(f"Model {name!r} is not loaded yet.", retry_after_s=1)
+        slot = model.identifier
+        is_by_hand = slot in self.left_alone and slot not in self._running
+        return explain_absence(name, model, self.failures.get(slot), is_unloaded_by_hand=is_by_hand)
 
     def find_file(self, name: str) -> Path | None:
         """The file of the declared model `name`, if it is on this machine."""
-        models = self.desired.models if self.desired else ()
-        model = next((it for it in models if name in (it.key, it.identifier)), None)
+        model = self._declared(name)
         return model.spec.path if model is not None and model.spec is not None else None
 
     async def plan_for(self, loaded: LoadedProfile) -> Plan:
@@ -126,29 +128,37 @@ class Reconciler:
     def plan_now(self) -> Plan:
         """What is still to be done for the accepted profile, but for what is left alone."""
         plan = make_plan(self.desired, self._observe(), self.generation)
-        actions = (action for action in plan.actions if _slot(action) not in self.left_alone)
+        actions = (action for action in plan.actions if slot_of(action) not in self.left_alone)
         return Plan(plan.base_generation, tuple(actions))
 
-    def start_by_hand(self, action: Action, model: DesiredModel | None) -> asyncio.Task[None]:
-        """Do what a client asks for, and leave that instance alone until a profile is accepted.
+    def start_by_hand(
+        self, action: Action, model: DesiredModel | None, owner: str
+    ) -> asyncio.Task[None]:
+        """Do what a client asks for; what becomes of it then is up to the profile's `drift`.
 
-        A failure gives it back. Raises ModelNotReady while it is being changed already.
+        A failure gives the instance back. Raises ModelNotReady while it is being changed already.
         """
         slot = action.target
         if slot in self._running:
             raise ModelNotReady(f"{slot!r} is being loaded or unloaded.", retry_after_s=1)
-        self.left_alone |= {slot}
+        self.by_hand.note(slot, owner)
         work = self._executor.run(action, None, model, self.loaded, self._followers.tell)
         task = asyncio.create_task(work, name=f"{action.kind} {slot} by hand")
-        self._running[slot] = _Running(action, model, task, is_by_hand=True)
+        self._running[slot] = Running(action, model, task, is_by_hand=True)
         task.add_done_callback(lambda _: self._finish_by_hand(action, task))
         return task
 
-    async def accept(self, loaded: LoadedProfile, origin: Origin) -> int:
-        """Make `loaded` the desired state and return its generation. Raises StoreError."""
+    async def accept(
+        self, loaded: LoadedProfile, origin: Origin, *, keep_drift: bool = False
+    ) -> int:
+        """Make `loaded` the desired state and return its generation. Raises StoreError.
+
+        `keep_drift`: what clients have changed by hand and the profile does not say stays theirs.
+        """
         desired, observed = await asyncio.to_thread(self._look, loaded)
         plan = make_plan(desired, observed, self.generation)
-        return self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
+        generation = self._journal.accept(loaded, plan, origin)
+        return self._adopt(loaded, desired, generation, keep_drift=keep_drift)
 
     async def resume(self, loaded: LoadedProfile, generation: int) -> None:
         """Make `loaded`, which is the stored `generation`, the desired state. Raises StoreError."""
@@ -178,7 +188,7 @@ class Reconciler:
         self._journal.set_resting(True)
         self.loaded, self.desired = None, None
         self.failures.clear()
-        self.left_alone = frozenset()
+        self.by_hand.forget_all()
         self.wake()
         with self._followers.subscribe() as events:
             while self._running or self._pool.instances:
@@ -191,6 +201,7 @@ class Reconciler:
                 self._wake.clear()
                 await self._look_at_files_again()
                 self._cancel_stale()
+                self._forget_what_is_settled()
                 self._start_due()
                 self._settle()
                 with suppress(TimeoutError):
@@ -202,11 +213,19 @@ class Reconciler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int) -> int:
+    def _adopt(
+        self,
+        loaded: LoadedProfile,
+        desired: Desired,
+        generation: int,
+        *,
+        keep_drift: bool = False,
+    ) -> int:
         self._journal.set_resting(False)
         self.loaded, self.desired, self.generation = loaded, desired, generation
         self.failures.clear()
-        self.left_alone = frozenset()
+        if not keep_drift:
+            self.by_hand.forget_all()
         self._failed_before = frozenset(
             name for name, it in self._pool.instances.items() if it.state == "failed"
         )
@@ -242,6 +261,10 @@ class Reconciler:
         if loaded is self.loaded:
             self.desired = desired
 
+    def _declared(self, name: str) -> DesiredModel | None:
+        models = self.desired.models if self.desired else ()
+        return next((it for it in models if name in (it.key, it.identifier)), None)
+
     def _wanted(self, target: str) -> DesiredModel | None:
         models = self.desired.models if self.desired else ()
         return next(
@@ -255,15 +278,15 @@ class Reconciler:
                 running.is_cancelled = True
                 running.task.cancel()
 
-    def _is_stale(self, running: _Running) -> bool:
+    def _is_stale(self, running: Running) -> bool:
         target = running.action.target
         if running.model is None or running.is_by_hand:
-            return running.model is not None and target not in self.left_alone
+            return running.model is not None and target not in self.by_hand
         wanted = self._wanted(target)
         return wanted is None or not wanted.is_same_wish(running.model)
 
     def _start_due(self) -> None:
-        actions = {_slot(action): action for action in self.plan_now().actions}
+        actions = {slot_of(action): action for action in self.plan_now().actions}
         self.failures = {slot: it for slot, it in self.failures.items() if slot in actions}
         for slot, action in actions.items():
             if slot not in self._running:
@@ -286,7 +309,7 @@ class Reconciler:
     def _start(self, slot: str, action: Action) -> None:
         model = self._wanted(action.target) if action.kind in ("Load", "Reload") else None
         task = asyncio.create_task(self._perform(slot, action), name=f"{action.kind} {slot}")
-        self._running[slot] = _Running(action, model, task)
+        self._running[slot] = Running(action, model, task)
         task.add_done_callback(lambda _: self._finish(slot))
         self._followers.tell(ActionStarted(action.kind, action.target))
 
@@ -300,13 +323,16 @@ class Reconciler:
         slot = action.target
         if task.cancelled() or task.exception() is not None:
             log.error("%s: %s", task.get_name(), None if task.cancelled() else task.exception())
-            self.left_alone -= {slot}
+            self.by_hand.forget(slot)
             # Its try is over: the profile's wish comes at once.
             self._failed_before |= {slot}
-        elif action.kind == "Unload" and self._wanted(slot) is None:
-            # It is as the profile has it.
-            self.left_alone -= {slot}
         self._finish(slot)
+
+    def _forget_what_is_settled(self) -> None:
+        """What was changed by hand and is as the profile has it is nobody's."""
+        if self.by_hand.identifiers:
+            drifting = {drift.identifier for drift in self.find_drift()}
+            self.by_hand.keep_only(drifting | self._running.keys())
 
     async def _perform(self, slot: str, action: Action) -> None:
         started_s = time.monotonic()
@@ -361,8 +387,3 @@ class Reconciler:
             it.retry_at_s - now_s for slot, it in self.failures.items() if slot not in self._running
         ]
         return max(0.0, min([RESYNC_S, *waits]))
-
-
-def _slot(action: Action) -> str:
-    """What an action occupies: its instance, or the one listener."""
-    return SERVER_SLOT if action.model is None else action.target

@@ -36,14 +36,14 @@ class StandInModels:
     async def describe(self, spec: InstanceSpec) -> ModelFile:
         return FILE
 
-    async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
+    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
         self.asked.append(settings)
         for model in await self.list():
             if model.key == name:
                 return LoadedInstance(model, self._pool.instances[name], 0.5)
         raise ModelNotFound(f"There is no model {name!r}.", param="model")
 
-    async def unload(self, identifier: str) -> None:
+    async def unload(self, identifier: str, *, owner: str) -> None:
         if identifier not in self._pool.instances:
             raise ModelNotFound(f"There is no {identifier!r}.", param="instance_id")
         self.unloaded.append(identifier)

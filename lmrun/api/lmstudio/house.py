@@ -21,11 +21,11 @@ class Models(Protocol):
     async def describe(self, spec: InstanceSpec) -> ModelFile:
         """What an instance's file says of itself."""
 
-    async def load(self, name: str, settings: Mapping[str, Any]) -> LoadedInstance:
+    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
         """An instance with these load settings, loaded now if there is none. Raises ModelNotFound,
         ModelNotReady, InvalidParameter, and what a load raises."""
 
-    async def unload(self, identifier: str) -> None:
+    async def unload(self, identifier: str, *, owner: str) -> None:
         """End an instance. Raises ModelNotFound and ModelNotReady."""
 
 

@@ -11,10 +11,11 @@ from lmrun.errors import LmrunError
 from lmrun.reconcile.actions import InstancePool, Listener
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.intake import Intake
-from lmrun.reconcile.reconciler import SERVER_SLOT, Reconciler
+from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
 from lmrun.reconcile.reporting.memory import judge_memory
+from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.reconcile.status import (
     Condition,
     InstanceStatus,

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from starlette.types import ASGIApp
 
 from lmrun.api.errors import JobNotFound
+from lmrun.api.http.record import current_record
 from lmrun.api.lmstudio.house import House
 from lmrun.api.lmstudio.listing import Listed
 from lmrun.api.lmstudio.v1.models import LoadConfigV1, TypeV1, to_load_config, to_type
@@ -21,6 +22,7 @@ from lmrun.api.routes import Call, Handler
 from lmrun.api.sse import JsonAnswer
 from lmrun.api.validate import validate_request
 from lmrun.errors import SettingRefused, UnsupportedParameter
+from lmrun.reconcile.drift.ownership import api_owner
 
 
 class LoadAnswer(msgspec.Struct, frozen=True):
@@ -47,7 +49,7 @@ def make_load_handler(house: House) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(LoadRequest, call.json)
         try:
-            loaded = await house.declared.load(request.model, request.settings)
+            loaded = await house.declared.load(request.model, request.settings, owner=_owner())
         except SettingRefused as refused:
             # The profile's path of a setting; here it is a field.
             refused.param = (refused.param or "").removeprefix("load.") or None
@@ -69,7 +71,7 @@ def make_load_handler(house: House) -> Handler:
 def make_unload_handler(house: House) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(UnloadRequest, call.json)
-        await house.declared.unload(request.instance_id)
+        await house.declared.unload(request.instance_id, owner=_owner())
         return JsonAnswer(UnloadAnswer(request.instance_id))
 
     return answer
@@ -90,6 +92,12 @@ def make_download_handler(house: House) -> Handler:
 
 async def find_download(call: Call) -> ASGIApp:
     raise JobNotFound(f"There is no download job {call.path['job_id'][:200]!r}: none was started.")
+
+
+def _owner() -> str:
+    """Who the change belongs to: the request's API key, if one was asked for."""
+    record = current_record()
+    return api_owner(record.key if record is not None else None)
 
 
 def _later(param: str) -> UnsupportedParameter:

@@ -1,0 +1,28 @@
+"""An action that is being done, and what it occupies. It starts and ends none."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.outcome import Action
+
+SERVER_SLOT = ""
+"""The slot of actions on the listener: no identifier is empty."""
+
+
+@dataclass(slots=True)
+class Running:
+    """`model`: what it is done for, None for what wants nothing more than an end."""
+
+    action: Action
+    model: DesiredModel | None
+    task: asyncio.Task[None]
+    is_cancelled: bool = False
+    is_by_hand: bool = False
+
+
+def slot_of(action: Action) -> str:
+    """What an action occupies: its instance, or the one listener."""
+    return SERVER_SLOT if action.model is None else action.target
