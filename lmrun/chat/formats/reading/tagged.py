@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmrun.chat.formats.base import CallArguments
+from lmrun.chat.formats.json_text import JsonScanner
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
 from lmrun.chat.formats.reading.values import (
     escape,
     find_schema,
     find_types,
     is_json,
-    is_open_json,
     is_text,
     quote,
     to_json,
@@ -99,7 +99,11 @@ def _give_text(feed: Feed, ends: tuple[str, ...]) -> Steps[None]:
 def _collect(feed: Feed, ends: tuple[str, ...], may_hold_ends: bool) -> Steps[str]:
     """A value up to what closes it. `may_hold_ends`: inside of brackets that is part of it."""
     text, end = yield from feed.collect(*ends)
-    while may_hold_ends and is_open_json(text):
+    if not may_hold_ends or not text.lstrip().startswith(("{", "[")):
+        return text
+    scanner, parts = JsonScanner(), [text]
+    while scanner.push(parts[-1]) == len(parts[-1]) and scanner.state == "open":
         more, next_end = yield from feed.collect(*ends)
-        text, end = text + end + more, next_end
-    return text
+        parts.append(end + more)
+        end = next_end
+    return "".join(parts)

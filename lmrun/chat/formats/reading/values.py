@@ -95,14 +95,6 @@ def is_json(text: str) -> bool:
     return scanner.push(text) == len(text) and scanner.finish() == "complete"
 
 
-def is_open_json(text: str) -> bool:
-    """Whether `text` is the beginning of an object or an array that is not complete."""
-    scanner = JsonScanner()
-    if not text.lstrip().startswith(("{", "[")):
-        return False
-    return scanner.push(text) == len(text) and scanner.state == "open"
-
-
 def _type_of(value: str) -> str:
     return _BEGINNINGS.get(value[0], "number")
 

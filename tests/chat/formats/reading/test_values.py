@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from lmrun.chat.formats.reading.values import (
     find_schema,
     find_types,
-    is_open_json,
     list_arguments,
     mend,
     to_json,
@@ -77,16 +76,6 @@ def test_a_schema_is_found_by_the_names_of_tool_and_argument() -> None:
     assert find_schema(tools, "unheard", "limit") is None
     assert list_arguments(tools, "add") == ["a", "b"]
     assert list_arguments(tools, "unheard") == []
-
-
-@pytest.mark.parametrize(
-    ("text", "is_open"),
-    [("[1", True), (' {"a": "]', True), ("[1]", False), ("[x", False), ('"a', False), ("", False)],
-)
-def test_brackets_that_are_open_are_told_from_closed_and_wrong_ones(
-    text: str, is_open: bool
-) -> None:
-    assert is_open_json(text) is is_open
 
 
 def test_half_a_surrogate_pair_is_replaced_and_a_whole_one_joined() -> None:
