@@ -25,8 +25,9 @@ THINKING_END = "<|END_THINKING|>"
 RESPONSE = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>")
 FENCED_ACTION = "Action:"
 
-_MEMBERS = Members(
-    name=("tool_name", "name"), arguments=("parameters", "arguments"), id=("tool_call_id", "id")
+_MEMBERS = Members(name=("tool_name", "name"), arguments=("parameters", "arguments"), id=())
+"""The models' own ids are numbers that begin anew with each answer, and templates number calls by
+themselves; so they are no ids for clients."""
 )
 
 

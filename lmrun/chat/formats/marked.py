@@ -67,13 +67,8 @@ class MarkedObjects:
 def write_call_objects(tools: Sequence[Tool], members: Members = STANDARD) -> list[str]:
     """Rules for `call`: an object with the name of a tool and arguments that satisfy its schema."""
     rules = [write_choice("call", len(tools)), *write_arguments(tools)]
-    name, arguments = quote_member(members.name[0]), quote_member(members.arguments[0])
+    name, arguments = quote(members.name[0]), quote(members.arguments[0])
     for index, tool in enumerate(tools):
-        begin = quote(f"{{{name}: {quote_member(tool.name)}, {arguments}: ")
+        begin = quote(f"{{{name}: {quote(tool.name)}, {arguments}: ")
         rules.append(f'call_{index}: {begin} arguments_{index} "}}"')
     return rules
-
-
-def quote_member(text: str) -> str:
-    """`text` as a JSON string."""
-    return quote(text)
