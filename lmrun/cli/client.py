@@ -82,9 +82,12 @@ class Control:
         environment: Mapping[str, str],
         *,
         watch: bool,
+        locked: bool = False,
         base_generation: int | None = None,
     ) -> Generator[ApplyEvent, None, None]:
         """The events of an apply as they happen. Closing the iterator leaves the server at it.
+
+        `locked`: the server refuses what differs from the lock file beside the profile.
 
         `base_generation`: of the plan that was agreed to; the server refuses when it has moved.
         """
@@ -92,6 +95,7 @@ class Control:
             "file": str(file),
             "environment": dict(environment),
             "watch": watch,
+            "locked": locked,
             "base_generation": base_generation,
         }
         return self._follow("apply", body)

@@ -137,6 +137,9 @@ def apply(
     watch: Annotated[
         bool, typer.Option("--watch", help="Let the server follow the profile's files.")
     ] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse whatever differs from PROFILE.lock.")
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
@@ -145,7 +148,7 @@ def apply(
     """Make a profile true; start a background server if none runs."""
     from lmrun.cli.commands import convergence
 
-    wish = convergence.Wish(profile, is_agreed=yes, watch=watch, as_json=as_json)
+    wish = convergence.Wish(profile, is_agreed=yes, watch=watch, locked=locked, as_json=as_json)
     convergence.apply(wish, terminal=_terminal(), home=_home(), environment=os.environ)
 
 
@@ -207,6 +210,36 @@ def check(
     except checks.UnknownCheck as unknown:
         raise typer.BadParameter(str(unknown), param_hint="NAME") from unknown
     raise typer.Exit(code)
+
+
+@app.command()
+def lock(profile: ProfilePath) -> None:
+    """Write PROFILE.lock: hashes of all files, versions of all packages. Needs no server."""
+    from lmrun.cli.commands import locks
+
+    locks.lock(profile, terminal=_terminal(), home=_home(), environment=os.environ)
+
+
+@app.command()
+def verify(
+    profile: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROFILE", help="Default: the profile applied last."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hash everything again and name what differs from PROFILE.lock. Needs no server."""
+    from lmrun.cli.commands import locks
+
+    raise typer.Exit(
+        locks.verify(
+            profile,
+            as_json=as_json,
+            terminal=_terminal(),
+            home=_home(),
+            environment=os.environ,
+        )
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lmrun.profile.loader import LoadedProfile, load_profile
 from lmrun.reconcile.desired import read_desired
 from lmrun.reconcile.history import find_previous
 from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned, RollbackPlan
+from lmrun.reconcile.pinning import Watched
 from lmrun.reconcile.plan import Observed, make_plan
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting.conditions import describe_problem
@@ -37,11 +38,16 @@ class Intake:
         generations: Generations,
         environment: Mapping[str, str],
         on_change: Callable[[], None],
+        require_locked: Callable[[LoadedProfile], Awaitable[None]],
     ) -> None:
+        """`require_locked` raises LockMismatch where a profile is not what its lock file pins."""
         self._reconciler = reconciler
         self._generations = generations
         self._environment = dict(environment)
         self._on_change = on_change
+        self._require_locked = require_locked
+        self._watched_lock = Watched(require_locked)
+        self._is_locked = False
         self._user = find_user()
         self._start_watching = asyncio.Event()
         self.problem: LmrunError | None = None
@@ -64,17 +70,23 @@ class Intake:
         shipped: Mapping[str, str],
         *,
         watch: bool,
+        locked: bool = False,
         base_generation: int | None = None,
         origin: Origin | None = None,
     ) -> AsyncGenerator[ApplyEvent, None]:
         """Apply the profile and report. Closing it stops the reports, not the work.
 
-        Raises before any event: ProfileInvalid, StoreError, and ProfileSuperseded when
-        `base_generation` is given and another profile has been applied since.
+        `locked`: only as its lock file pins it, now and whenever it changes while it is watched.
+        Raises before any event: ProfileInvalid, StoreError, LockMismatch (and, when it is locked,
+        SourceError), and ProfileSuperseded when `base_generation` is given and another profile has
+        been applied since.
         """
         loaded = await self.read(path, shipped)
+        if locked:
+            await self._require_locked(loaded)
         self._require_base(base_generation)
         origin = origin or Origin(self._user, "apply")
+        self._is_locked = locked
         async with aclosing(self._apply(loaded, shipped, origin, watch=watch)) as events:
             async for event in events:
                 yield event
@@ -195,6 +207,8 @@ class Intake:
         try:
             loaded = await self.read(known.root, {})
             if loaded.texts != known.texts:
+                if self._is_locked:
+                    await self._watched_lock.require(loaded)
                 await self._reconciler.accept(loaded, Origin(self._user, "watch"))
                 log.info("%s changed: generation %d", known.root, self._reconciler.generation)
         except LmrunError as error:

@@ -86,6 +86,7 @@ class ControlHandlers:
             request.path,
             request.environment,
             watch=request.watch,
+            locked=request.locked,
             base_generation=request.base_generation,
         )
         try:

@@ -35,10 +35,12 @@ class ProfileRequest(Settings):
 
 
 class ApplyRequest(ProfileRequest):
-    """`watch`: apply later changes of the file by itself, too. `base_generation`: the one that
+    """`watch`: apply later changes of the file by itself, too. `locked`: refuse what differs from
+    the lock file beside the profile. `base_generation`: the one that
     the plan was made against which somebody has agreed to; None agrees to whatever comes."""
 
     watch: bool = False
+    locked: bool = False
     base_generation: Annotated[int, Field(ge=0)] | None = None
 
 

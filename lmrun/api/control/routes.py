@@ -14,7 +14,13 @@ from lmrun.api.control.requests import (
     RollbackRequest,
 )
 from lmrun.api.routes import Response, Route
-from lmrun.errors import GenerationUnknown, ProfileInvalid, ProfileSuperseded, StoreError
+from lmrun.errors import (
+    GenerationUnknown,
+    LockMismatch,
+    ProfileInvalid,
+    ProfileSuperseded,
+    StoreError,
+)
 from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import Status
@@ -75,7 +81,7 @@ def control_routes(control: Control) -> tuple[Route, ...]:
             "Make a profile file the desired state, and report until everything was tried",
             request=ApplyRequest,
             responses={200: (Response("A stream of events", ApplyEvent, "text/event-stream"),)},
-            errors=(ProfileInvalid, ProfileSuperseded, StoreError),
+            errors=(ProfileInvalid, ProfileSuperseded, LockMismatch, StoreError),
         ),
         *_history_routes(handlers),
         Route(

@@ -52,11 +52,13 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the command line asked for. `is_agreed`: unloading needs no further question."""
+    """What the command line asked for. `is_agreed`: unloading needs no further question.
+    `locked`: the lock file beside the profile must hold."""
 
     path: Path
     is_agreed: bool = False
     watch: bool = False
+    locked: bool = False
     as_json: bool = False
 
 
@@ -80,7 +82,9 @@ def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[st
         terminal.show(render_plan(plan))
     asked = require_consent(plan, replaced_profile(control, file, plan), wish.is_agreed, terminal)
     base_generation = plan.base_generation if asked else None
-    events = control.apply(file, values, watch=wish.watch, base_generation=base_generation)
+    events = control.apply(
+        file, values, watch=wish.watch, locked=wish.locked, base_generation=base_generation
+    )
     try:
         with closing(events):
             ending = show_json(events, terminal) if wish.as_json else follow(events, plan, terminal)

@@ -41,7 +41,7 @@ _DONE: dict[ActionKind, str] = {
     "Unload": "unloaded",
 }
 
-_PHASES = {"fetch": "downloading", "load": "loading"}
+_PHASES = {"fetch": "downloading", "load": "loading", "verify": "hashing"}
 
 
 def render_outcome(outcome: Outcome) -> str:
@@ -114,6 +114,35 @@ class Bars:
         if task is not None:
             self._progress.remove_task(task)
         self._progress.console.print(Text.from_ansi(render_outcome(outcome)), soft_wrap=True)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+class FileBars:
+    """One bar, for the file that is downloaded or hashed now."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=Console(stderr=True, highlight=False, markup=False),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("", total=None, visible=False)
+        self._shown: tuple[str, str] | None = None
+        self._progress.start()
+
+    def advance(self, verb: str, what: str, done: int, total: int | None) -> None:
+        if self._shown != (verb, what):
+            self._shown = (verb, what)
+            name = printable(f"{what}: {_PHASES[verb]}")
+            self._progress.reset(self._task, total=total, description=name, visible=True)
+        self._progress.update(self._task, completed=done, total=total)
 
     def close(self) -> None:
         self._progress.stop()
