@@ -28,7 +28,6 @@ FENCED_ACTION = "Action:"
 _MEMBERS = Members(name=("tool_name", "name"), arguments=("parameters", "arguments"), id=())
 """The models' own ids are numbers that begin anew with each answer, and templates number calls by
 themselves; so they are no ids for clients."""
-)
 
 
 class CommandR:
