@@ -156,6 +156,8 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.BodyTooLarge: Row(413),
     errors.Unauthorized: Row(401),
     Forbidden: Row(403, "permission_error"),
+    errors.MemoryFull: Row(503, "service_unavailable_error"),
+    errors.ModelTooLarge: Row(507, None),
     errors.AddressRefused: Row(500, None),
     errors.StoreError: Row(500, None),
     errors.ServerUnreachable: Row(502, None),
@@ -211,7 +213,7 @@ def to_headers(error: LmrunError) -> Headers:
     if isinstance(error, errors.BodyTooLarge | BodyStalled | FramingRefused | TooManyConnections):
         # The rest of the body is not read, or there are too many of them as it is.
         headers.append((b"connection", b"close"))
-    if is_hopeless or isinstance(error, EngineError | AnswerTimedOut):
+    if is_hopeless or isinstance(error, EngineError | AnswerTimedOut | errors.ModelTooLarge):
         # OpenAI's clients repeat a 5xx by themselves; what ended a worker would end it again, and
         # what needs another profile needs a person.
         headers.append((b"x-should-retry", b"false"))

@@ -30,6 +30,7 @@ def find_contradictions(data: Any) -> Iterator[Finding]:
     yield from _unknown_presets(models, _mapping(profile.get("presets")))
     yield from _contradicting_loads(models)
     yield from _taken_identifiers(models)
+    yield from _both_identifiers(models)
     yield from _repeated_key_names(server)
     yield from _exposed_server(server)
 
@@ -58,12 +59,8 @@ def _unknown_presets(models: dict[str, Any], presets: dict[str, Any]) -> Iterato
 def _contradicting_loads(models: dict[str, Any]) -> Iterator[Finding]:
     """Load settings that exclude each other, whatever the model's file says."""
     for key, model in models.items():
-        load = _mapping(_mapping(model).get("load"))
-        cache = _mapping(load.get("prefix_cache"))
-        length, pool = load.get("context_length"), load.get("kv_tokens")
-        if isinstance(length, int) and isinstance(pool, int) and pool < length:
-            message = f"must be at least context_length, {length}: one sequence has to fit"
-            yield Finding(("models", key, "load", "kv_tokens"), message)
+        yield from _too_few_cells(key, _mapping(model))
+        cache = _mapping(_mapping(_mapping(model).get("load")).get("prefix_cache"))
         if not _is_nothing(cache.get("ram")):
             continue
         if cache.get("persist") is True:
@@ -76,6 +73,24 @@ def _contradicting_loads(models: dict[str, Any]) -> Iterator[Finding]:
                 "fills the prefix cache, whose `ram` is nothing; give it some, or leave it out"
             )
             yield Finding(("models", key, "prewarm"), message)
+
+
+def _too_few_cells(key: str, model: dict[str, Any]) -> Iterator[Finding]:
+    """A KV cache that cannot hold one sequence, of the model or of one of its instances."""
+    load = _mapping(model.get("load"))
+    loads: list[tuple[Path, dict[str, Any]]] = [(("models", key, "load", "kv_tokens"), load)]
+    for index, instance in enumerate(_list(model.get("instances"))):
+        own = _mapping(_mapping(instance).get("load"))
+        if own:
+            where = "kv_tokens" if "kv_tokens" in own else "context_length"
+            loads.append((("models", key, "instances", index, "load", where), {**load, **own}))
+    for path, each in loads:
+        length, pool = each.get("context_length"), each.get("kv_tokens")
+        if isinstance(length, int) and isinstance(pool, int) and pool < length:
+            must = f"must be at least context_length, {length}"
+            if path[-1] != "kv_tokens":
+                must = f"must be at most the model's kv_tokens, {pool}"
+            yield Finding(path, f"{must}: one sequence has to fit")
 
 
 def _is_nothing(size: Any) -> bool:
@@ -92,11 +107,8 @@ def _no_such(preset: str, presets: dict[str, Any]) -> str:
 
 def _taken_identifiers(models: dict[str, Any]) -> Iterator[Finding]:
     owners: dict[str, str] = {}
-    for key, model in models.items():
-        identifier = _mapping(model).get("identifier")
-        if not isinstance(identifier, str):
-            continue
-        path = ("models", key, "identifier")
+    for path, identifier in _identifiers(models):
+        key = str(path[1])
         if identifier != key and identifier in models:
             yield Finding(path, "is the key of another model; choose another identifier")
         elif identifier in owners:
@@ -104,6 +116,25 @@ def _taken_identifiers(models: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(path, f"model `{owner}` has this identifier already; choose another")
         else:
             owners[identifier] = key
+
+
+def _identifiers(models: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    for key, model in models.items():
+        named: list[tuple[Path, Any]] = [
+            (("models", key, "identifier"), _mapping(model).get("identifier"))
+        ]
+        named += [
+            (("models", key, "instances", index, "identifier"), _mapping(it).get("identifier"))
+            for index, it in enumerate(_list(_mapping(model).get("instances")))
+        ]
+        yield from ((path, name) for path, name in named if isinstance(name, str))
+
+
+def _both_identifiers(models: dict[str, Any]) -> Iterator[Finding]:
+    for key, model in models.items():
+        if _mapping(model).get("identifier") and _list(_mapping(model).get("instances")):
+            path = ("models", key, "identifier")
+            yield Finding(path, "`instances` have identifiers of their own; leave one of both out")
 
 
 def _repeated_key_names(server: dict[str, Any]) -> Iterator[Finding]:

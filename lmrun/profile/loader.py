@@ -6,7 +6,7 @@ It knows no server and no catalog; whether a model's file exists is found out la
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -53,7 +53,8 @@ class LoadedProfile:
     `root`: the file that was asked for, absolute. `texts`: every file read: the root, its
     includes, then what `${file:…}` named outside secret fields. `base_dirs`: model key → the
     directory that a `file:` source is relative to. `attachment_dirs`: the same for the model's
-    `load.adapters`, `load.mmproj` and `load.draft_model`, by these names. `environment`: the names
+    `load.adapters`, `load.mmproj` and `load.draft_model`, by these names, and for what is named in
+    its `instances`. `environment`: the names
     of all `${env:…}`. `golden_dirs`: check → the directory that its `expect.golden` lies below.
     """
 
@@ -128,16 +129,16 @@ def _find_base_dirs(tree: nodes.Mapping) -> dict[str, Path]:
 
 
 def _find_attachment_dirs(tree: nodes.Mapping) -> dict[str, dict[str, Path]]:
-    loads = {
-        key: model.entries["load"].node
-        for key, model in _models(tree).items()
-        if "load" in model.entries
-    }
-    return {
-        key: {name: _folder_of(entry.node) for name, entry in load.entries.items()}
-        for key, load in loads.items()
-        if isinstance(load, nodes.Mapping)
-    }
+    """By model and field of its `load`; `instances` are a list, which is of one file."""
+    return {key: dict(_find_attachments(model)) for key, model in _models(tree).items()}
+
+
+def _find_attachments(model: nodes.Mapping) -> Iterator[tuple[str, Path]]:
+    load = model.entries["load"].node if "load" in model.entries else None
+    if isinstance(load, nodes.Mapping):
+        yield from ((name, _folder_of(entry.node)) for name, entry in load.entries.items())
+    if "instances" in model.entries:
+        yield "instances", _folder_of(model.entries["instances"].node)
 
 
 def _find_golden_dirs(tree: nodes.Mapping) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from lmrun.errors import Problem
 from lmrun.profile.checks import Finding, suggest
-from lmrun.profile.schema import PATTERN_WORDS, PLANNED, PLANNED_VALUES, refuse_planned
+from lmrun.profile.schema import PATTERN_WORDS, PLANNED, refuse_planned
 from lmrun.profile.shape import Shape
 from lmrun.profile.text.nodes import (
     Mapping,
@@ -154,7 +154,7 @@ def _explain_value(fault: Fault) -> str:
     if kind in _LIMITS:
         return _LIMITS[kind].format_map({name: _trim(bound) for name, bound in context.items()})
     if kind == "literal_error":
-        return _explain_choice(fault)
+        return f"must be {_choices(fault)}"
     if kind == "string_pattern_mismatch":
         return PATTERN_WORDS[context["pattern"]]
     if kind == "value_error":
@@ -196,14 +196,6 @@ def _choices(fault: Fault) -> str:
     return expected.replace("False", "false").replace("True", "true").replace("'", "`")
 
 
-def _explain_choice(fault: Fault) -> str:
-    value = fault.error["input"]
-    planned = _planned(PLANNED_VALUES, fault.path)
-    if isinstance(value, str) and planned and value in planned:
-        return refuse_planned(planned[value])
-    return f"must be {_choices(fault)}"
-
-
 def _explain_missing(fault: Fault, shape: Shape) -> str:
     for part in fault.path:
         shape = shape.child(part)
@@ -212,7 +204,7 @@ def _explain_missing(fault: Fault, shape: Shape) -> str:
 
 
 def _explain_unknown(fault: Fault, shape: Shape) -> str:
-    planned = _planned(PLANNED, fault.path)
+    planned = _find_planned(fault.path)
     if planned:
         return refuse_planned(planned)
     *parents, key = fault.path
@@ -221,9 +213,9 @@ def _explain_unknown(fault: Fault, shape: Shape) -> str:
     return f"unknown key{suggest(format_key(str(key)), list(shape.fields))}"
 
 
-def _planned(table: dict[str, Any], path: Path) -> Any:
-    """The table's entry for a path; `*` stands for any one part."""
-    for pattern, entry in table.items():
+def _find_planned(path: Path) -> str | None:
+    """What the field at `path` comes with; `*` in the table stands for any one part."""
+    for pattern, entry in PLANNED.items():
         parts = pattern.split(".")
         if len(parts) == len(path) and all(
             want in ("*", part) for want, part in zip(parts, path, strict=True)

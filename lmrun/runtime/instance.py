@@ -5,12 +5,13 @@ It knows no process: who moves it from state to state does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lmrun.engines.base import EngineUsage, ModelInfo
 from lmrun.errors import LmrunError
 from lmrun.runtime.spec import InstanceSpec
+from lmrun.runtime.turns import Turns
 
 State = Literal["stopped", "loading", "ready", "unloading", "failed"]
 
@@ -31,6 +32,7 @@ class Instance:
     `error`: why it failed. `progress`: 0.0 to 1.0 while loading. `threads`: granted now, 0 while
     idle. `active`, `waiting`: sequences in the worker. `in_flight`: leases held or waited for.
     `restarts`: after crashes, since it was loaded. `usage`: what its engine held a moment ago.
+    `turns`: which generations are in the worker, and which wait for it.
     `load_s`: how long its worker took from its start until it was ready, the last time.
     """
 
@@ -47,6 +49,16 @@ class Instance:
     restarts: int = 0
     usage: EngineUsage | None = None
     load_s: float | None = None
+    turns: Turns = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # One more than the engine computes at a time, so that a free place is taken at once.
+        self.turns = Turns(lambda: self.spec.load.max_parallel_predictions + 1)
+
+    @property
+    def queued(self) -> int:
+        """Generations that wait, in the worker or for their turn to go there."""
+        return self.waiting + self.turns.waiting
 
     def move_to(self, state: State, *, error: LmrunError | None = None) -> None:
         """Enter `state`. What the old one left behind is cleared; an illegal move is a bug."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lmrun.runtime.instance import Instance
 from lmrun.runtime.observing import NoObserver, Observer, observe
 from lmrun.runtime.streams import Input
 from lmrun.runtime.supervisor import Supervisor
+from lmrun.runtime.turns import current_priority
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.worker.frames import PromptReport
 
@@ -37,6 +39,7 @@ class Lease:
         self._find_file = find_file
         self._observer = observer or NoObserver()
         self.instance: Instance = supervisor.instance
+        self._priority = current_priority()
 
     def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
         """The events of a generation; what `prediction` leaves open is the instance's default.
@@ -51,20 +54,28 @@ class Lease:
         draft_model = self._find_draft_model(prediction.draft_model)
         with_prompt = self._observer.wants_prompts
         if not isinstance(prompt, Request):
-            events = self._supervisor.generate(
-                prompt, prediction, draft_model, reports_prompt="all" if with_prompt else "nothing"
+            raw = prompt
+            events = self._in_turn(
+                lambda: self._supervisor.generate(
+                    raw,
+                    prediction,
+                    draft_model,
+                    reports_prompt="all" if with_prompt else "nothing",
+                )
             )
             return read_plain(self._observe(events, with_prompt=with_prompt))
         request = with_system_prompt(prompt, spec.system_prompt)
         meaning = interpret(request, self._language, prediction)
         if meaning.structured is not None:
             prediction = prediction.overlay(PredictionConfig(structured=meaning.structured))
-        events = self._supervisor.generate(
-            meaning.conversation,
-            prediction,
-            draft_model,
-            reveals_special=meaning.reveals_special,
-            reports_prompt=_choose_report(with_prompt, meaning.make_parser is not None),
+        events = self._in_turn(
+            lambda: self._supervisor.generate(
+                meaning.conversation,
+                prediction,
+                draft_model,
+                reveals_special=meaning.reveals_special,
+                reports_prompt=_choose_report(with_prompt, meaning.make_parser is not None),
+            )
         )
         events = self._observe(events, with_prompt=with_prompt)
         if meaning.tools:
@@ -72,6 +83,17 @@ class Lease:
         if meaning.make_parser is None:
             return read_plain(events)
         return read(events, meaning.make_parser)
+
+    async def _in_turn(
+        self, start: Callable[[], AsyncGenerator[WorkerEvent, None]]
+    ) -> AsyncGenerator[WorkerEvent, None]:
+        """The events of a generation that begins when it is this request's turn; a worker that
+        has crashed meanwhile is waited for."""
+        async with self.instance.turns.turn(self._priority):
+            await self._supervisor.until_settled()
+            async with aclosing(start()) as events:
+                async for event in events:
+                    yield event
 
     def _observe(
         self, events: AsyncGenerator[WorkerEvent, None], *, with_prompt: bool

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from lmrun.engines.base import CacheStore
@@ -17,6 +19,9 @@ from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.lease import Lease
 from lmrun.runtime.observing import Observer
+from lmrun.runtime.residency.residents import Estimating, Residents, claim_nothing
+from lmrun.runtime.residency.rules import Rules
+from lmrun.runtime.rollouts import Rollout, Rollouts
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.runtime.supervisor import Supervisor, Surroundings
 from lmrun.runtime.timings import Timings
@@ -24,13 +29,24 @@ from lmrun.store.prefixes import PrefixStore
 
 logger = logging.getLogger(__name__)
 
+Loading = Callable[[str, float | None], Awaitable[bool]]
+
+
+async def load_nothing(name: str, ttl_s: float | None) -> bool:
+    """For a pool whose requests load nothing."""
+    return False
+
+
 _READY_ORDER = {"ready": 0, "loading": 1, "unloading": 2, "failed": 3, "stopped": 4}
 
 
 class Pool:
     """`cores`: threads that all workers together may use. `queue_limit`: requests that may wait
     per instance beyond those it generates for. `prefixes`: where workers keep them, if anywhere.
-    `observer`: who is told what leases are used for. `on_change`: the state, progress or defaults
+    `observer`: who is told what leases are used for. `rules`, `estimate`: how much memory there
+    is, and what a load takes of it. `load_for`: loads the instance that a request's name means,
+    with the TTL that it asks for; False when it may not. `offer`: those that it would load.
+    `on_change`: the state, progress or defaults
     of an instance have changed; counts and threads change too often to be told."""
 
     def __init__(
@@ -44,7 +60,14 @@ class Pool:
         timings: Timings | None = None,
         prefixes: PrefixStore | None = None,
         observer: Observer | None = None,
+        rules: Callable[[], Rules] = Rules,
+        estimate: Estimating = claim_nothing,
+        load_for: Loading = load_nothing,
+        offer: Callable[[], tuple[InstanceSpec, ...]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._load_for = load_for
+        self._offer = offer
         self._explain_absence = explain_absence
         self._find_file = find_file
         self._cores = cores
@@ -55,26 +78,60 @@ class Pool:
             timings or Timings(), on_change, self._share_cores, self._open_cache
         )
         self._supervisors: dict[str, Supervisor] = {}
+        self.residents = Residents(
+            self._supervisors,
+            unload=self.unload,
+            rules=rules,
+            estimate=estimate,
+            clock=clock,
+        )
+        self.rollouts = Rollouts(
+            self._supervisors, lambda spec: Supervisor(spec, self._surroundings)
+        )
 
     @property
     def instances(self) -> Mapping[str, Instance]:
-        """Every instance that is not stopped, by identifier."""
+        """Every instance, by identifier; one is `stopped` while requests wait for its load."""
         return {name: supervisor.instance for name, supervisor in self._supervisors.items()}
+
+    @property
+    def offered(self) -> tuple[InstanceSpec, ...]:
+        """What requests may name, by identifier: instances that answer, perhaps after a wait, and
+        those that a request would load."""
+        there = {
+            name: it.spec for name, it in self.instances.items() if it.state in ("ready", "loading")
+        }
+        offered = {spec.identifier: spec for spec in self._offer()} | there
+        return tuple(offered[name] for name in sorted(offered))
+
+    async def make_room(self, spec: InstanceSpec) -> None:
+        """Keep memory for `spec`, which `load` does by itself; this may wait until others have
+        left. Raises ModelTooLarge and MemoryFull."""
+        await self.residents.make_room(spec)
 
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Load an instance; `on_progress` receives 0.0 to 1.0.
 
         One of that identifier is unloaded first; requests that come meanwhile wait for the new
         one. Raises EngineError, ModelInvalid and the like; the instance stays listed as `failed`.
-        Raises ModelNotReady when it is unloaded meanwhile.
+        Raises ModelNotReady when it is unloaded meanwhile, and what `make_room` raises.
         """
+        await self.residents.make_room(spec)
         supervisor = self._supervisors.get(spec.identifier)
         if supervisor is None:
             supervisor = self._supervisors[spec.identifier] = Supervisor(spec, self._surroundings)
         try:
             await supervisor.replace(spec, on_progress)
+            self.residents.note_loaded(spec.identifier)
         finally:
             self._forget_if_gone(supervisor)
+
+    async def roll_out(self, rollout: Rollout, on_progress: Callable[[float], None]) -> None:
+        """Replace an instance by a new version of itself; no request fails for it.
+
+        Raises RolledBack when the new version does not work and the old one serves on.
+        """
+        await self.rollouts.run(rollout, on_progress)
 
     async def unload(self, identifier: str) -> None:
         """End an instance; its streams end with ModelNotReady. Returns when the process is gone.
@@ -82,62 +139,99 @@ class Pool:
         An unknown identifier is none that is loaded: nothing happens.
         """
         supervisor = self._supervisors.get(identifier)
-        if supervisor is None:
-            return
-        await supervisor.unload()
-        self._forget_if_gone(supervisor)
+        if supervisor is not None:
+            await supervisor.unload()
+            self._forget_if_gone(supervisor)
+        await self.rollouts.end(identifier)
 
     def update(self, spec: InstanceSpec) -> None:
-        """Change the hot fields of an instance: `prediction` and `system_prompt`."""
+        """Change the hot fields of an instance: `prediction`, `system_prompt`, `residency`; what
+        the request that loaded it asked for stays."""
         instance = self._supervisors[spec.identifier].instance
         assert fixed_fields(instance.spec) == fixed_fields(spec), "a Reload, not an Update"
-        instance.spec = spec
+        asked = instance.spec.residency.asked_ttl_s
+        instance.spec = replace(spec, residency=replace(spec.residency, asked_ttl_s=asked))
         self._surroundings.on_change()
 
     @asynccontextmanager
-    async def acquire(self, name: str) -> AsyncIterator[Lease]:
+    async def acquire(self, name: str, *, ttl_s: float | None = None) -> AsyncIterator[Lease]:
         """A lease on the instance called `name`, or on the least busy one of the model `name`.
 
-        Waits while it is loading or restarting. Raises ModelNotFound, QueueFull, and
-        ModelNotReady when it failed or is being unloaded.
+        Waits while it is loading or restarting; one that is not loaded is loaded, where that is
+        wanted, and may then be idle for `ttl_s`. Raises ModelNotFound, QueueFull, ModelNotReady
+        when it failed or is being unloaded, and what its load raises.
         """
-        supervisor = self._choose(name)
-        supervisor.instance.in_flight += 1
+        supervisor = await self._enter(name, ttl_s)
         try:
-            await supervisor.until_settled()
-            if supervisor.instance.state != "ready":
-                raise supervisor.not_ready()
-            yield Lease(supervisor, self._find_file, self._observer)
+            with supervisor.leased():
+                yield Lease(supervisor, self._find_file, self._observer)
         finally:
             supervisor.instance.in_flight -= 1
+            self.residents.note_served(supervisor.instance.spec.identifier)
 
     async def close(self) -> None:
         """Unload everything."""
-        await asyncio.gather(*(self.unload(identifier) for identifier in [*self._supervisors]))
+        unloads = (self.unload(identifier) for identifier in [*self._supervisors])
+        await asyncio.gather(self.rollouts.close(), *unloads)
 
-    def _choose(self, name: str) -> Supervisor:
-        """The instance that a request for `name` goes to. Raises ModelNotFound and QueueFull."""
-        candidates = [self._supervisors[name]] if name in self._supervisors else []
-        candidates = candidates or [
-            supervisor
-            for supervisor in self._supervisors.values()
-            if supervisor.instance.spec.model_key == name
-        ]
-        if not candidates:
-            raise self._not_found(name)
-        best = min(candidates, key=_busyness)
+    async def _enter(self, name: str, ttl_s: float | None) -> Supervisor:
+        """An instance that is ready, with one more in flight."""
+        supervisor = self._choose(name)
+        while True:
+            if supervisor is None:
+                supervisor = await self._bring(name, ttl_s)
+            with _counted(supervisor.instance):
+                await supervisor.until_settled()
+                if not supervisor.is_superseded:
+                    if supervisor.instance.state != "ready":
+                        raise supervisor.not_ready()
+                    supervisor.instance.in_flight += 1
+                    return supervisor
+            supervisor = await self._follow(supervisor, name)
+
+    async def _follow(self, superseded: Supervisor, name: str) -> Supervisor | None:
+        """What has taken the place of an instance while somebody waited for it, if anything."""
+        identifier = superseded.instance.spec.identifier
+        if self._supervisors.get(identifier) is superseded:
+            await self.residents.until_left(identifier)
+        return self._supervisors.get(identifier) or self._find(name)
+
+    async def _bring(self, name: str, ttl_s: float | None) -> Supervisor:
+        """The instance that `name` means, loaded for this request or for another one that came
+        before. Raises ModelNotFound, QueueFull, and what its load raises."""
+        if self.residents.waiting_for(name) > self._queue_limit():
+            raise _queue_full(name, self.residents.waiting_for(name))
+        with self.residents.wanting(name):
+            while (found := self._find(name)) is None:
+                if not await self._load_for(name, ttl_s):
+                    raise self._not_found(name)
+            return found
+
+    def _choose(self, name: str) -> Supervisor | None:
+        """The instance that a request for `name` goes to. Raises QueueFull."""
+        best = self._find(name)
+        if best is None:
+            return None
         most = best.instance.spec.load.max_parallel_predictions + self._queue_limit()
         if best.instance.in_flight >= most:
-            raise QueueFull(
-                f"{best.instance.in_flight} requests for {name!r} are in work or waiting already.",
-                hint="The limit is the profile's server.limits.queue.",
-            )
+            raise _queue_full(name, best.instance.in_flight)
         return best
+
+    def _find(self, name: str) -> Supervisor | None:
+        """The instance called `name`, or the least busy one of that model."""
+        if name in self._supervisors:
+            return self._supervisors[name]
+        return min(
+            (it for it in self._supervisors.values() if it.instance.spec.model_key == name),
+            key=_busyness,
+            default=None,
+        )
 
     def _forget_if_gone(self, supervisor: Supervisor) -> None:
         identifier = supervisor.instance.spec.identifier
         if supervisor.is_gone and self._supervisors.get(identifier) is supervisor:
             del self._supervisors[identifier]
+            self.residents.give_back(identifier)
 
     def _not_found(self, name: str) -> LmrunError:
         """Declared but not here, with the reason, or known to nobody."""
@@ -166,9 +260,27 @@ class Pool:
             return None
 
     def _share_cores(self) -> None:
-        demands = {name: _demand(each) for name, each in self._supervisors.items()}
-        for name, threads in grant(self._cores, demands).items():
-            self._supervisors[name].set_threads(threads)
+        workers = [*self._supervisors.values(), *self.rollouts.beside]
+        demands = {str(number): _demand(each) for number, each in enumerate(workers)}
+        for number, threads in grant(self._cores, demands).items():
+            workers[int(number)].set_threads(threads)
+
+
+@contextmanager
+def _counted(instance: Instance) -> Iterator[None]:
+    """One more in flight, for as long as the block runs."""
+    instance.in_flight += 1
+    try:
+        yield
+    finally:
+        instance.in_flight -= 1
+
+
+def _queue_full(name: str, count: int) -> QueueFull:
+    return QueueFull(
+        f"{count} requests for {name!r} are in work or waiting already.",
+        hint="The limit is the profile's server.limits.queue.",
+    )
 
 
 def _busyness(supervisor: Supervisor) -> tuple[int, int]:

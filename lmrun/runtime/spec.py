@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmrun.catalog.catalog import LocatedModel
+from lmrun.runtime.residency.residency import DECLARED, Residency
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.prompt_template import PromptTemplate
@@ -18,6 +19,7 @@ class InstanceSpec:
     `size` (bytes) and `mtime_ns` identify the file that is meant: a changed file is a Reload.
     `adapters`: a file for each of `load.adapters`, in order. `prewarm`: system prompts to compute
     at the next load; hot too. `prompt_template`: what is used instead of the model's own.
+    `residency`: why it is loaded; hot.
     """
 
     identifier: str
@@ -34,6 +36,7 @@ class InstanceSpec:
     draft_model: LocatedModel | None = None
     prewarm: tuple[str, ...] = ()
     prompt_template: PromptTemplate | None = None
+    residency: Residency = DECLARED
 
     @property
     def attached(self) -> dict[str, LocatedModel]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from lmrun.settings.base import Settings
+from lmrun.settings.effects import OnChange
 from lmrun.settings.quantities import Size
 from lmrun.settings.sources import check_source
 
@@ -116,7 +117,7 @@ class LoadConfig(Settings):
     num_experts: Annotated[int, Field(ge=1, le=512)] | None = Field(
         None, description="Experts per token of a mixture of experts. Default: the model's own."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+    seed: Annotated[Annotated[int, Field(ge=0, lt=2**32)] | None, OnChange("Update")] = Field(
         None, description="Seed of requests that bring none. Default: a new one each time."
     )
     flash_attention: bool = Field(True, description="Use flash attention.")
@@ -152,3 +153,17 @@ class LoadConfig(Settings):
         description="A small model of the same vocabulary whose guesses this one verifies, "
         "like a `source`.",
     )
+
+    def overlay(self, other: LoadConfig) -> LoadConfig:
+        """`other`'s explicitly chosen settings over mine, down to those of its parts."""
+        return self.model_copy(update=_chosen_over(self, other))
+
+
+def _chosen_over(mine: Settings, other: Settings) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for name in other.model_fields_set:
+        below, above = getattr(mine, name), getattr(other, name)
+        if isinstance(below, Settings) and isinstance(above, Settings):
+            above = below.model_copy(update=_chosen_over(below, above))
+        chosen[name] = above
+    return chosen

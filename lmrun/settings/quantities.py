@@ -1,4 +1,5 @@
-"""Durations and sizes with their units (`60m`, `32MiB`). It knows no field that uses them."""
+"""Durations, sizes and shares with their units (`60m`, `32MiB`, `80%`). It knows no field that uses
+them."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ _BYTES = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
 _EXACT_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 
 
@@ -49,6 +51,25 @@ def format_size(size: int) -> str:
     return f"{size // factor}{unit}"
 
 
+def parse_limit(value: Any) -> float | int:
+    """`"80%"` → 0.8, a share of what there is; `"4GiB"` → 4294967296 bytes. Raises ValueError."""
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        try:
+            return parse_size(value)
+        except ValueError:
+            raise ValueError("must be a share like 80%, or a size like 12GiB") from None
+    share = float(match[1]) / 100
+    if not 0 < share <= 1:
+        raise ValueError("a share must be more than 0% and at most 100%")
+    return share
+
+
+def format_limit(limit: float | int) -> str:
+    """0.8 → `"80%"`, 33554432 → `"32MiB"`; `parse_limit` reads both."""
+    return f"{limit * 100:.10g}%" if isinstance(limit, float) else format_size(limit)
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
@@ -61,3 +82,16 @@ Size = Annotated[
     PlainSerializer(format_size, return_type=str),
     WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["32MiB"]}),
 ]
+Limit = Annotated[
+    float | int,
+    BeforeValidator(parse_limit),
+    PlainSerializer(format_limit, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^({_SHARE.pattern}|{_SIZE.pattern})$",
+            "examples": ["80%", "12GiB"],
+        }
+    ),
+]
+"""A share of something as float, or bytes as int."""

@@ -40,14 +40,35 @@ WRONG = {
         "main.yaml:2:1: tools: is not supported by this version of lmrun "
         "(it comes with tool execution)",
     ),
-    "planned field": (
-        M + "    ttl: 10m\n",
-        "main.yaml:5:5: models.m.ttl: is not supported by this version of lmrun "
-        "(it comes with the declarative lifecycle)",
+    "no state": (
+        M + "    state: lazy\n",
+        "main.yaml:5:12: models.m.state: must be `loaded`, `on_demand` or `absent`",
     ),
-    "planned value": (
-        M + "    state: on_demand\n",
-        "main.yaml:5:12: models.m.state: is not supported by this version of lmrun",
+    "time that never comes": (
+        M + "    ttl: 0s\n",
+        "main.yaml:5:10: models.m.ttl: must be greater than 0",
+    ),
+    "a limit that is neither": (
+        V + "server: {memory: {limit: 80}}\n",
+        "main.yaml:2:26: server.memory.limit: must be a share like 80%, or a size like 12GiB",
+    ),
+    "more than everything": (
+        V + "server: {memory: {limit: 101%}}\n",
+        "main.yaml:2:26: server.memory.limit: a share must be more than 0% and at most 100%",
+    ),
+    "an identifier and instances": (
+        M + "    identifier: a\n    instances: [{identifier: b}]\n",
+        "main.yaml:5:17: models.m.identifier: `instances` have identifiers of their own",
+    ),
+    "an instance by another's name": (
+        M + "    instances: [{identifier: a}, {identifier: a}]\n",
+        "main.yaml:5:47: models.m.instances[1].identifier: model `m` has this identifier already",
+    ),
+    "an instance of too few cells": (
+        M + "    load: {kv_tokens: 64}\n"
+        "    instances: [{identifier: a, load: {context_length: 128}}]\n",
+        "main.yaml:6:56: models.m.instances[0].load.context_length: must be at most the "
+        "model's kv_tokens, 64",
     ),
     "unknown scope": (
         V + 'server: {api_keys: [{name: a, key: "${env:K}", scopes: [root]}]}\n',
@@ -109,7 +130,7 @@ WRONG = {
     ),
     "state": (
         M + "    state: up\n",
-        "main.yaml:5:12: models.m.state: must be `loaded` or `absent`",
+        "main.yaml:5:12: models.m.state: must be `loaded`, `on_demand` or `absent`",
     ),
     "number too small": (
         M + "    load: {context_length: 4}\n",

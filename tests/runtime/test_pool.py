@@ -207,7 +207,7 @@ def test_the_queue_has_an_end(tmp_path: Path) -> None:
         async with open_pool(spec, queue_limit=2) as pool:
             tasks = [asyncio.create_task(ask(pool, "m", "hi")) for _ in range(3)]
             instance = pool.instances["m"]
-            await eventually(lambda: (instance.active, instance.waiting) == (1, 2))
+            await eventually(lambda: (instance.active, instance.queued) == (1, 2))
             started = time.monotonic()
             with pytest.raises(QueueFull, match="3 requests"):
                 await ask(pool, "m", "hi")

@@ -38,7 +38,7 @@ _GAUGES: dict[str, tuple[str, Reading]] = {
     ),
     "lmrun_queue_length": (
         "Sequences that wait for a place",
-        lambda instance: instance.waiting,
+        lambda instance: instance.queued,
     ),
     "lmrun_kv_tokens": ("Cells of the KV pool", _of_usage(lambda usage: usage.kv_tokens)),
     "lmrun_kv_tokens_used": (
