@@ -81,7 +81,7 @@ class FencedCommandR:
             choice,
             between='",\\n"',
             markers={},
-            trigger=FENCED_ACTION,
+            trigger=f"{FENCED_ACTION}\n```json",
             around=(quote(f"{FENCED_ACTION}\n```json\n[\n"), quote("\n]```")),
         )
 

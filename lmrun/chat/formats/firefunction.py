@@ -18,7 +18,9 @@ from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput
 
-_MARKUP = MarkedObjects(name="firefunction", signs=("functools[",), openings=("functools",))
+_MARKUP = MarkedObjects(
+    name="firefunction", signs=("functools[",), openings=("functools",), trigger="functools["
+)
 
 
 class FireFunction:

@@ -31,6 +31,7 @@ class MarkedObjects:
     layout: tuple[str, str, str] = ("[", ", ", "]")
     reveals_special: bool = False
     has_channels: bool = False
+    trigger: str | None = None
 
     def matches(self, template: str) -> bool:
         return all(sign in template for sign in self.signs)
@@ -53,7 +54,7 @@ class MarkedObjects:
             choice,
             between=between or None,
             markers=markers,
-            trigger=self.openings[0],
+            trigger=self.trigger or self.openings[0],
             around=(f"opening {before}", f"{after} {'closing' if self.closings else ''}"),
         )
 
