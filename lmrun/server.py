@@ -36,6 +36,7 @@ from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.profile.schema import LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
+from lmrun.reconcile.drift.adoption import Adoption
 from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.outcome import ActionEnded
@@ -97,7 +98,7 @@ class House:
             pool=self.pool,
             listener=self.listener,
             journal=Journal(self.generations),
-            on_change=self.changes.ring,
+            on_change=self._on_reconciled,
         )
         self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
         self.intake = Intake(
@@ -107,9 +108,16 @@ class House:
             self.changes.ring,
             partial(require_locked, finder=self.catalog),
         )
+        self.adoption = Adoption(self.reconciler, self.intake, self.changes.ring)
         log = home.server_log if is_output(home.server_log) else None
         self.reporter = Reporter(
-            home.root, self.reconciler, self.intake, self.pool, self.listener, log
+            home.root,
+            self.reconciler,
+            self.intake,
+            self.pool,
+            self.listener,
+            log,
+            self.adoption.find_obstacle,
         )
         self.stopping = asyncio.Event()
 
@@ -135,6 +143,10 @@ class House:
 
     def _on_change(self) -> None:
         self.reconciler.wake()
+        self.changes.ring()
+
+    def _on_reconciled(self) -> None:
+        self.adoption.wake()
         self.changes.ring()
 
     def _explain_absence(self, name: str) -> LmrunError | None:
@@ -168,6 +180,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
         await stack.enter_async_context(_background(house.reconciler.run()))
         await stack.enter_async_context(_background(house.intake.follow()))
+        await stack.enter_async_context(_background(house.adoption.run()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
         stack.enter_context(feeding(house.telemetry.feed, house.log_config))
         routes = (

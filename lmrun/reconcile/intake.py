@@ -60,6 +60,20 @@ class Intake:
         """
         return await asyncio.to_thread(load_profile, path, {**self._environment, **shipped})
 
+    async def read_texts(
+        self, root: Path, texts: Mapping[Path, str], shipped: Mapping[str, str]
+    ) -> LoadedProfile:
+        """As `read`, of texts that are not, or not yet, what is on the disk. Raises
+        ProfileInvalid."""
+
+        def read_given(path: Path) -> str:
+            if path not in texts:
+                raise FileNotFoundError(errno.ENOENT, "not part of this profile", str(path))
+            return texts[path]
+
+        environment = {**self._environment, **shipped}
+        return await asyncio.to_thread(load_profile, root, environment, read_given)
+
     async def plan(self, path: Path, shipped: Mapping[str, str]) -> Plan:
         """What applying the profile would do now. Raises ProfileInvalid."""
         return await self._reconciler.plan_for(await self.read(path, shipped))
@@ -169,16 +183,7 @@ class Intake:
         self, generation: Generation, shipped: Mapping[str, str]
     ) -> LoadedProfile:
         texts = {Path(path): text for path, text in generation.texts}
-
-        def read_stored(path: Path) -> str:
-            if path not in texts:
-                raise FileNotFoundError(errno.ENOENT, "not part of the stored profile", str(path))
-            return texts[path]
-
-        environment = {**self._environment, **shipped}
-        return await asyncio.to_thread(
-            load_profile, Path(generation.root), environment, read_stored
-        )
+        return await self.read_texts(Path(generation.root), texts, shipped)
 
     def _require_base(self, base_generation: int | None) -> None:
         if base_generation not in (None, self._reconciler.generation):

@@ -67,12 +67,31 @@ class ModelStatus(msgspec.Struct, frozen=True):
 
 
 class ProfileStatus(msgspec.Struct, frozen=True):
-    """`generation`: the newest accepted. `observed_generation`: the newest that has converged."""
+    """`generation`: the newest accepted. `observed_generation`: the newest that has converged.
+    `drift_policy`: what becomes of what clients change by hand."""
 
     files: tuple[str, ...]
     generation: int
     observed_generation: int
     watching: bool
+    drift_policy: Literal["revert", "adopt", "report"] = "report"
+
+
+class DriftStatus(msgspec.Struct, frozen=True):
+    """A field of the profile that `instance` does not follow, since `owner` changed it by hand.
+
+    `owner`: `cli:<user>`, `api:<name of the API key>`, or `api` where none is asked for. `desired`,
+    `observed`: as YAML, None for unset. `since`: ISO 8601 in UTC. `obstacle`: why it is not written
+    into the profile, which `drift: adopt` would have; None with another policy.
+    """
+
+    field: str
+    instance: str
+    owner: str
+    since: str
+    desired: str | None
+    observed: str | None
+    obstacle: str | None = None
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -94,3 +113,4 @@ class Status(msgspec.Struct, frozen=True):
     profile: ProfileStatus | None
     conditions: tuple[Condition, ...]
     models: tuple[ModelStatus, ...]
+    drift: tuple[DriftStatus, ...] = ()

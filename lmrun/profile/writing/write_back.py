@@ -18,15 +18,17 @@ from lmrun.profile.text.nodes import format_path
 from lmrun.profile.text.overlay import read_overlaid
 from lmrun.profile.writing.edit import EditRefused, set_value
 
-Field = tuple[str, ...]
-"""Where a field is in the profile: its keys from the top."""
+Field = nodes.Path
+"""Where a field is in the profile: keys and list indexes from the top."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenBack:
-    """`texts`: the new text of each file that changes. `refused`: why a field was not written."""
+    """`texts`: the new text of each file that changes. `files`: where each field was written.
+    `refused`: why one was not."""
 
     texts: Mapping[Path, str]
+    files: Mapping[Field, Path]
     refused: Mapping[Field, str]
 
 
@@ -41,6 +43,7 @@ def write_back(
     """
     tree = read_overlaid(root, _reader(texts)).root
     edited: dict[Path, str] = {}
+    files: dict[Field, Path] = {}
     refused: dict[Field, str] = {}
     for field, value in fields:
         try:
@@ -49,25 +52,35 @@ def write_back(
             file = _find_file(tree, field)
             text = edited.get(file, texts[file])
             edited[file] = set_value(text, field, _escape(value))
+            files[field] = file
         except EditRefused as refusal:
             refused[field] = str(refusal)
     changed = {file: text for file, text in edited.items() if text != texts[file]}
-    return WrittenBack(changed, refused)
+    return WrittenBack(changed, files, refused)
 
 
 def _find_file(tree: nodes.Mapping, field: Field) -> Path:
     """Of the deepest part of the field that is written. Raises EditRefused for a reference."""
     node: nodes.Node = tree
-    for key in field:
-        if not isinstance(node, nodes.Mapping) or key not in node.entries:
+    for part in field:
+        below = _child(node, part)
+        if below is None:
             break
-        node = node.entries[key].node
+        node = below
     else:
         if any(map(_is_reference, _scalars(node))):
             raise EditRefused(
                 f"`{format_path(field)}` is a reference (`${{…}}`); what it names has to change"
             )
     return Path(node.position.file)
+
+
+def _child(node: nodes.Node, part: str | int) -> nodes.Node | None:
+    if isinstance(node, nodes.Mapping) and part in node.entries:
+        return node.entries[str(part)].node
+    if isinstance(node, nodes.Sequence) and isinstance(part, int) and part < len(node.items):
+        return node.items[part]
+    return None
 
 
 def _scalars(node: nodes.Node) -> Iterator[nodes.Scalar]:

@@ -6,11 +6,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing import Any
 from lmrun import __version__
 from lmrun.errors import LmrunError
 from lmrun.reconcile.actions import InstancePool, Listener
+from lmrun.profile.writing.values import write_value
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.intake import Intake
+from lmrun.reconcile.drift.drift import Drift
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
@@ -19,6 +22,7 @@ from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.reconcile.status import (
     Condition,
     InstanceStatus,
+    DriftStatus,
     MemoryStatus,
     ModelStatus,
     ProfileStatus,
@@ -33,7 +37,7 @@ from lmrun.runtime.process.memory import read_memory
 @dataclass(slots=True)
 class Reporter:
     """Makes the status; keeps only since when each condition has held. `log`: the file that the
-    server's log goes to, if it is one."""
+    server's log goes to, if it is one. `find_obstacle`: why drift that is to be adopted is not."""
 
     home: Path
     reconciler: Reconciler
@@ -42,6 +46,7 @@ class Reporter:
     listener: Listener
     log: Path | None = None
     _book: ConditionBook = field(default_factory=ConditionBook)
+    find_obstacle: Callable[[Drift], str | None] = lambda drift: None
     _started: str = field(default_factory=utc_now)
 
     def status(self) -> Status:
@@ -59,6 +64,18 @@ class Reporter:
             conditions=self._conditions(),
             models=tuple(self._model(model) for model in desired.models) if desired else (),
         )
+            drift=tuple(map(self._drift, self.reconciler.find_drift())),
+        )
+
+    def _drift(self, drift: Drift) -> DriftStatus:
+        return DriftStatus(
+            drift.field,
+            drift.identifier,
+            drift.change.owner,
+            drift.change.since,
+            _show(drift.desired),
+            _show(drift.observed),
+            self.find_obstacle(drift),
 
     def _profile(self) -> ProfileStatus | None:
         loaded = self.reconciler.loaded
@@ -70,6 +87,7 @@ class Reporter:
             self.reconciler.observed_generation,
             self.intake.is_watching,
         )
+            self.reconciler.drift_policy,
 
     def _conditions(self) -> tuple[Condition, ...]:
         return (
@@ -129,6 +147,10 @@ class Reporter:
 
 
 def _instance_status(instance: Instance, model: DesiredModel) -> InstanceStatus:
+def _show(value: Any) -> str | None:
+    return None if value is None else write_value(value)
+
+
     return InstanceStatus(
         identifier=instance.spec.identifier,
         state=instance.state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmrun.profile.writing.write_back import WrittenBack, write_back
+from lmrun.profile.writing.write_back import Field, WrittenBack, write_back
 from tests.profile.support import FOLDER, ROOT, load
 
 BASE = """\
@@ -15,14 +15,12 @@ models:
 """
 
 
-def write(
-    fields: dict[tuple[str, ...], Any], main: str, files: dict[str, str] | None = None
-) -> WrittenBack:
+def write(fields: dict[Field, Any], main: str, files: dict[str, str] | None = None) -> WrittenBack:
     texts = {ROOT: main, **{FOLDER / name: text for name, text in (files or {}).items()}}
     return write_back(ROOT, texts, list(fields.items()))
 
 
-LOAD = ("models", "m", "load")
+LOAD: Field = ("models", "m", "load")
 
 
 def test_the_file_that_last_set_the_field_is_written() -> None:
@@ -46,6 +44,20 @@ def test_a_field_that_nobody_has_set_goes_to_what_it_belongs_to() -> None:
     main += "models: {m: {load: {threads: 1}}}\n"
     result = write({(*LOAD, "seed"): 3}, main, {"base.yaml": BASE})
     assert result.texts == {ROOT: main.replace("threads: 1", "threads: 1, seed: 3")}
+
+
+def test_a_field_in_a_list_goes_to_its_entry() -> None:
+    main = (
+        "version: 1\nmodels:\n  m:\n    source: file:./m.gguf\n    instances:\n"
+        "      - identifier: a  # first\n      - {identifier: b, load: {seed: 1}}\n"
+    )
+    above: Field = ("models", "m", "instances")
+    fields = {(*above, 0, "load", "seed"): 5, (*above, 1, "load", "seed"): 6}
+    assert write(fields, main).texts == {
+        ROOT: main.replace("# first\n", "# first\n        load: {seed: 5}\n").replace(
+            "{seed: 1}", "{seed: 6}"
+        )
+    }
 
 
 def test_several_fields_of_one_file_are_written_together() -> None:
@@ -79,7 +91,7 @@ def test_a_text_that_looks_like_a_reference_is_written_as_the_text_that_it_is() 
 
 def test_what_has_that_value_already_changes_no_file() -> None:
     main = "version: 1\nmodels: {m: {source: file:./m.gguf, load: {seed: 1}}}\n"
-    assert write({(*LOAD, "seed"): 1}, main) == WrittenBack({}, {})
+    assert write({(*LOAD, "seed"): 1}, main).texts == {}
 
 
 def test_one_that_cannot_be_written_does_not_stop_the_others() -> None:

@@ -1,0 +1,166 @@
+"""What clients change by hand: whose it is, and what the profile has become of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lmrun.reconcile.status import DriftStatus
+from tests.support.http import Port, Reply
+from tests.support.profiles import write_script
+from tests.support.server import Server, eventually, free_port, serving
+
+PROFILE = """\
+# what we run
+version: 1
+drift: {policy}
+server: {{port: {port}}}
+include: [base.yaml]
+models:
+  # ours
+  quick:
+    load: {{context_length: 1024}}   # enough for us
+"""
+BASE = """\
+models:
+  quick: {source: file:./quick.scripted.json}  # from the base
+  other:
+    source: file:./quick.scripted.json
+    state: absent  # until somebody needs it
+"""
+
+
+def write(home: Path, policy: str) -> Path:
+    write_script(home / "quick.scripted.json")
+    (home / "base.yaml").write_text(BASE)
+    profile = home / "p.yaml"
+    profile.write_text(PROFILE.format(policy=policy, port=free_port()))
+    return profile
+
+
+def ask(server: Server, path: str, **body: Any) -> Reply:
+    reply = Port(int(server.address.rpartition(":")[2])).ask("POST", f"/api/v1/models{path}", body)
+    assert reply.status == 200, reply.json
+    return reply
+
+
+def drift(server: Server) -> dict[str, tuple[str | None, str | None]]:
+    return {it.field: (it.desired, it.observed) for it in server.status.drift}
+
+
+def converged(server: Server, generation: int) -> bool:
+    """Whether that generation is what runs."""
+    profile = server.status.profile
+    assert profile is not None
+    return profile.observed_generation == profile.generation == generation
+
+
+def test_what_a_client_changes_is_reported_field_by_field_and_stays(tmp_path: Path) -> None:
+    profile = write(tmp_path, "report")
+    with serving(tmp_path, profile) as server:
+        assert server.status.drift == ()
+        ask(server, "/unload", instance_id="quick")
+        (only,) = server.status.drift
+        assert only == DriftStatus(
+            "models.quick.state", "quick", "api", only.since, "loaded", "absent"
+        )
+        ask(server, "/load", model="quick", context_length=256, flash_attention=False)
+        ask(server, "/load", model="other")
+        assert drift(server) == {
+            "models.quick.load.context_length": ("1024", "256"),
+            "models.quick.load.flash_attention": ("true", "false"),
+            "models.other.state": ("absent", "loaded"),
+        }
+        assert server.condition("Converged").startswith("True")
+        assert server.apply(profile).converged
+        assert server.status.drift == ()
+        assert server.ready("quick").context_length == 1024
+
+
+def test_what_was_undone_by_hand_is_nobodys(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        ask(server, "/load", model="other")
+        assert drift(server) == {"models.other.state": ("absent", "loaded")}
+        ask(server, "/unload", instance_id="other")
+        eventually(lambda: not server.status.drift)
+
+
+def test_one_instance_more_than_declared_is_drift_of_the_model(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        ask(server, "/load", model="quick", context_length=256)
+        (only,) = server.status.drift
+        assert (only.field, only.instance, only.desired) == (
+            "models.quick.instances",
+            "quick:2",
+            None,
+        )
+        assert only.observed == '{identifier: "quick:2", load: {context_length: 256}}'
+
+
+def test_revert_undoes_it_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "revert")) as server:
+        pid = server.ready("quick").pid
+        ask(server, "/load", model="other")
+        ask(server, "/unload", instance_id="quick")
+        server.ready("quick", not_pid=pid)
+        eventually(lambda: server.instance("other") is None)
+        eventually(lambda: not server.status.drift)
+        assert server.condition("Converged").startswith("True")
+
+
+def test_adopt_writes_it_into_the_files_that_last_set_it(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    text = profile.read_text()
+    with serving(tmp_path, profile) as server:
+        ask(server, "/unload", instance_id="quick")
+        eventually(lambda: converged(server, 2))
+        assert profile.read_text() == text + "    state: absent\n"
+        ask(server, "/load", model="quick", context_length=256)
+        pid = server.ready("quick").pid
+        eventually(lambda: converged(server, 3))
+        wanted = text.replace("1024", "256") + "    state: loaded\n"
+        assert profile.read_text() == wanted
+        ask(server, "/load", model="other")
+        eventually(lambda: converged(server, 4))
+        assert (tmp_path / "base.yaml").read_text() == BASE.replace(
+            "state: absent", "state: loaded"
+        )
+        assert server.status.drift == ()
+        # What was adopted is what the profile says: applying it changes nothing.
+        assert server.apply(profile).generation == 4
+        assert server.ready("quick").pid == pid
+
+
+def test_what_cannot_be_adopted_is_reported_and_stays(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    reference = "load:\n      context_length: ${env:LENGTH:-1024}"
+    text = profile.read_text().replace("load: {context_length: 1024}", reference)
+    profile.write_text(text)
+    with serving(tmp_path, profile) as server:
+        ask(server, "/load", model="quick", context_length=256)
+        ask(server, "/unload", instance_id="quick")
+        eventually(lambda: converged(server, 2))
+        ask(server, "/load", model="quick", context_length=512)
+        found = eventually(
+            lambda: [it for it in server.status.drift if it.instance == "quick" and it.obstacle]
+        )
+        assert [it.field for it in found] == ["models.quick.load.context_length"]
+        assert found[0].obstacle is not None
+        assert "is a reference" in found[0].obstacle
+        eventually(lambda: converged(server, 3))
+        assert profile.read_text() == text + "    state: loaded\n"
+        other = next(it for it in server.status.drift if it.instance == "quick:2")
+        assert "declare it in `instances`" in str(other.obstacle)
+        assert {server.ready(name).context_length for name in ("quick", "quick:2")} == {512, 256}
+
+
+def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    with serving(tmp_path, profile) as server:
+        profile.write_text(profile.read_text() + "# edited meanwhile\n")
+        text = profile.read_text()
+        ask(server, "/unload", instance_id="quick")
+        found = eventually(lambda: [it for it in server.status.drift if it.obstacle])
+        assert "has changed since it was applied; apply it first" in str(found[0].obstacle)
+        assert profile.read_text() == text
+        assert server.instance("quick") is None
