@@ -109,15 +109,15 @@ def _check_cors(value: Any) -> Any:
 
 
 def _check_source(source: str) -> str:
-DriftPolicy = Literal["revert", "adopt", "report"]
-
-
     if source.startswith("hf:"):
         raise ValueError(f"a model from the Hugging Face hub {refuse_planned('the complete API')}")
     return check_source(source)
 
 
 KeyScope = Literal["inference", "models", "tools", "admin"]
+
+
+DriftPolicy = Literal["revert", "adopt", "report"]
 
 
 class ApiKey(Settings):
@@ -264,15 +264,7 @@ class Profile(Settings):
     models: dict[ModelKey, ModelConfig] = Field(
         default_factory=dict, description="The models to run, by model key."
     )
-    presets: dict[PresetName, Preset] = Field(
-        default_factory=dict, description="Named defaults for requests, by name."
-    )
-    checks: dict[CheckName, Check] = Field(
-        default_factory=dict,
-        description="What models are asked by `lmrun check`, and what they must answer, by name. "
-        "A change touches nothing that runs.",
-    )
-    drift: DriftPolicy = Field(
+    drift: Annotated[DriftPolicy, OnChange("nothing")] = Field(
         "report",
         description="What becomes of what clients load and unload by hand. `report`: it stays, "
         "shown by `lmrun status`, until a profile is applied; `revert`: it is undone at once; "

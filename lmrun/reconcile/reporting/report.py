@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
 from typing import Any
+
 from lmrun import __version__
 from lmrun.errors import LmrunError
-from lmrun.reconcile.actions import InstancePool, Listener
 from lmrun.profile.writing.values import write_value
+from lmrun.reconcile.actions import InstancePool, Listener
 from lmrun.reconcile.desired import DesiredModel
-from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.drift.drift import Drift
+from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
@@ -21,8 +22,8 @@ from lmrun.reconcile.reporting.memory import judge_memory
 from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.reconcile.status import (
     Condition,
-    InstanceStatus,
     DriftStatus,
+    InstanceStatus,
     MemoryStatus,
     ModelStatus,
     ProfileStatus,
@@ -45,8 +46,8 @@ class Reporter:
     pool: InstancePool
     listener: Listener
     log: Path | None = None
-    _book: ConditionBook = field(default_factory=ConditionBook)
     find_obstacle: Callable[[Drift], str | None] = lambda drift: None
+    _book: ConditionBook = field(default_factory=ConditionBook)
     _started: str = field(default_factory=utc_now)
 
     def status(self) -> Status:
@@ -63,7 +64,6 @@ class Reporter:
             profile=self._profile(),
             conditions=self._conditions(),
             models=tuple(self._model(model) for model in desired.models) if desired else (),
-        )
             drift=tuple(map(self._drift, self.reconciler.find_drift())),
         )
 
@@ -76,6 +76,7 @@ class Reporter:
             _show(drift.desired),
             _show(drift.observed),
             self.find_obstacle(drift),
+        )
 
     def _profile(self) -> ProfileStatus | None:
         loaded = self.reconciler.loaded
@@ -86,8 +87,8 @@ class Reporter:
             self.reconciler.generation,
             self.reconciler.observed_generation,
             self.intake.is_watching,
-        )
             self.reconciler.drift_policy,
+        )
 
     def _conditions(self) -> tuple[Condition, ...]:
         return (
@@ -146,11 +147,11 @@ class Reporter:
         return failure.error if failure else None
 
 
-def _instance_status(instance: Instance, model: DesiredModel) -> InstanceStatus:
 def _show(value: Any) -> str | None:
     return None if value is None else write_value(value)
 
 
+def _instance_status(instance: Instance, model: DesiredModel) -> InstanceStatus:
     return InstanceStatus(
         identifier=instance.spec.identifier,
         state=instance.state,
