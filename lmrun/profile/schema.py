@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from lmrun.profile.residency import JitConfig, MemoryConfig, Priority, Ttl
 from lmrun.settings.base import Settings
 from lmrun.settings.check import TOOL_NAME_PATTERN, Check
+from lmrun.settings.effects import OnChange
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.prompt_template import PromptTemplate
@@ -50,18 +52,8 @@ PLANNED: dict[str, str] = {
     "tools": "tool execution",
     "mcp_servers": "tool execution",
     "agents": "tool execution",
-    "server.jit": "the declarative lifecycle",
-    "server.memory": "the declarative lifecycle",
-    "models.*.instances": "the declarative lifecycle",
-    "models.*.ttl": "the declarative lifecycle",
-    "models.*.rollout": "the declarative lifecycle",
 }
 """Fields of the design that have not landed, each with what will bring it."""
-
-PLANNED_VALUES: dict[str, dict[str, str]] = {
-    "models.*.state": {"on_demand": "the declarative lifecycle"},
-}
-"""Values of the design that have not landed, by their field."""
 
 
 def refuse_planned(comes_with: str) -> str:
@@ -133,6 +125,11 @@ class ApiKey(Settings):
         "unload them, see the server's state; `tools`: run tools; `admin`: everything, the prompts "
         "of others included.",
     )
+    priority: Priority = Field(
+        "normal",
+        description="Whose requests go first where some must wait. The header `x-lmrun-priority` "
+        "lowers it for one request.",
+    )
 
 
 class Limits(Settings):
@@ -187,12 +184,12 @@ class LogConfig(Settings):
 
 
 class ServerConfig(Settings):
-    """The HTTP port. A changed host, port or key set restarts the listener, no model."""
+    """The HTTP port. A changed host or port restarts the listener, and nothing touches a model."""
 
-    host: Annotated[str, AfterValidator(_check_host)] = Field(
+    host: Annotated[str, AfterValidator(_check_host), OnChange("Listen")] = Field(
         "127.0.0.1", description="Address to bind; other than loopback needs an API key."
     )
-    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+    port: Annotated[int, Field(ge=0, le=65_535), OnChange("Listen")] = Field(
         1234, description="TCP port; 0 takes a free one."
     )
     cors: Annotated[
@@ -207,33 +204,77 @@ class ServerConfig(Settings):
     allowed_hosts: Annotated[tuple[HostName, ...], Field(strict=False)] = Field(
         (), description="Further Host names that clients may use (containers, LAN names)."
     )
+    jit: JitConfig = Field(JitConfig(), description="Just-in-time loading.")
+    memory: MemoryConfig = Field(MemoryConfig(), description="What all models may take.")
     limits: Limits = Field(Limits(), description="Bounds of requests and queues.")
     compat: Compat = Field(Compat(), description="For clients that are less strict.")
     log: LogConfig = Field(LogConfig(), description="The server's log.")
 
 
+class InstanceConfig(Settings):
+    """One of several instances of a model."""
+
+    identifier: Annotated[Identifier, OnChange("Load or Unload")] = Field(
+        description="The name clients use for the instance."
+    )
+    load: Annotated[LoadConfig, OnChange("Reload")] = Field(
+        LoadConfig(), description="Load settings in which it differs from its model."
+    )
+
+
 class ModelConfig(Settings):
     """A declared model."""
 
-    source: Annotated[str, AfterValidator(_check_source)] = Field(
+    source: Annotated[str, AfterValidator(_check_source), OnChange("Reload")] = Field(
         description="Where the file is: `file:./m.gguf` (relative to this profile) or "
         "`package:NAME==VERSION/path/in/package.gguf` (a PyPI distribution)."
     )
-    state: Literal["loaded", "absent"] = Field(
-        "loaded", description="`loaded`: kept in memory. `absent`: declared, not loaded."
+    state: Annotated[Literal["loaded", "on_demand", "absent"], OnChange("Load or Unload")] = Field(
+        "loaded",
+        description="`loaded`: kept in memory. `on_demand`: loaded by the first request. "
+        "`absent`: declared, not loaded.",
     )
-    identifier: Identifier | None = Field(
+    identifier: Annotated[Identifier | None, OnChange("Load or Unload")] = Field(
         None, description="The name clients use for the instance. Default: the model key."
     )
-    load: LoadConfig = Field(LoadConfig(), description="What is fixed when the model is loaded.")
-    prompt_template: PromptTemplate | None = Field(
+    instances: Annotated[tuple[InstanceConfig, ...], Field(max_length=16, strict=False)] = Field(
+        (),
+        description="Several instances instead of one. Requests to the model key go to the least "
+        "busy one.",
+    )
+    ttl: Annotated[Ttl | None, OnChange("Update")] = Field(
+        None,
+        description="How long it may be idle when a request has loaded it. Default: "
+        "`server.jit.ttl`. What is declared `loaded` stays.",
+    )
+    pinned: Annotated[bool, OnChange("Update")] = Field(
+        False,
+        description="Once loaded by a request it stays: no TTL, and never evicted for another.",
+    )
+    load: Annotated[LoadConfig, OnChange("Reload")] = Field(
+        LoadConfig(), description="What is fixed when the model is loaded."
+    )
+    rollout: Annotated[Literal["blue_green", "recreate"], OnChange("nothing")] = Field(
+        "blue_green",
+        description="How a Reload replaces the instance. `blue_green`: the new one is loaded and "
+        "tried out beside the old one, where memory holds both. `recreate`: requests wait until "
+        "the old one has finished and the new one is loaded.",
+    )
+    drain_timeout: Annotated[Annotated[Duration, Field(gt=0)] | None, OnChange("nothing")] = Field(
+        None,
+        description="How long answers of a replaced instance may go on. Default: to their end, "
+        "which `server.limits.request_time` bounds.",
+    )
+    prompt_template: Annotated[PromptTemplate | None, OnChange("Reload")] = Field(
         None, description="A chat template instead of the model's own, which it may lack."
     )
-    preset: PresetName | None = Field(None, description="A preset of this profile.")
-    prewarm: Annotated[tuple[PresetName, ...], Field(max_length=64, strict=False)] = Field(
-        (), description="Presets whose system prompts are computed when the model is loaded."
+    preset: Annotated[PresetName | None, OnChange("Update")] = Field(
+        None, description="A preset of this profile."
     )
-    deterministic: Literal["off", "strict"] = Field(
+    prewarm: Annotated[
+        tuple[PresetName, ...], Field(max_length=64, strict=False), OnChange("Update")
+    ] = Field((), description="Presets whose system prompts are computed when the model is loaded.")
+    deterministic: Annotated[Literal["off", "strict"], OnChange("Update")] = Field(
         "off",
         description="`strict`: requests that do not say otherwise give the same tokens for the "
         "same seed, whatever else runs.",
@@ -254,19 +295,29 @@ class Preset(Settings):
 class Profile(Settings):
     """What should be: the whole file, overlays merged and references resolved."""
 
-    version: Annotated[Literal[1], BeforeValidator(_check_version)] = Field(
+    version: Annotated[Literal[1], BeforeValidator(_check_version), OnChange("nothing")] = Field(
         description="The format's version."
     )
-    include: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+    include: Annotated[tuple[str, ...], Field(strict=False), OnChange("nothing")] = Field(
         (), description="Profiles to lay beneath this one, in order; later wins, lists replace."
     )
-    server: ServerConfig = Field(ServerConfig(), description="The HTTP port.")
-    models: dict[ModelKey, ModelConfig] = Field(
-        default_factory=dict, description="The models to run, by model key."
+    server: Annotated[ServerConfig, OnChange("Update")] = Field(
+        ServerConfig(), description="The HTTP port."
     )
     drift: Annotated[DriftPolicy, OnChange("nothing")] = Field(
         "report",
         description="What becomes of what clients load and unload by hand. `report`: it stays, "
         "shown by `lmrun status`, until a profile is applied; `revert`: it is undone at once; "
         "`adopt`: it is written into the profile's files.",
+    )
+    models: dict[ModelKey, ModelConfig] = Field(
+        default_factory=dict, description="The models to run, by model key."
+    )
+    presets: Annotated[dict[PresetName, Preset], OnChange("Update")] = Field(
+        default_factory=dict, description="Named defaults for requests, by name."
+    )
+    checks: Annotated[dict[CheckName, Check], OnChange("nothing")] = Field(
+        default_factory=dict,
+        description="What models are asked by `lmrun check`, and what they must answer, by name. "
+        "A change touches nothing that runs.",
     )

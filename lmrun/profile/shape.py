@@ -1,7 +1,9 @@
-"""What the profile's types say about each path: keys, secrets, descriptions. It knows no value."""
+"""What the profile's types say about each path: keys, secrets, descriptions, what a change costs.
+It knows no value."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -10,17 +12,21 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lmrun.profile.schema import Profile
+from lmrun.settings.effects import Effect, OnChange
 from lmrun.settings.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One place in the profile. `each` describes the values of a map or list with free keys."""
+    """One place in the profile. `each` describes the values of a map or list with free keys.
+    `effect`: what a change of it costs, unless what lies below says otherwise; None where no type
+    says it."""
 
     description: str = ""
     is_secret: bool = False
     fields: dict[str, Shape] = field(default_factory=dict)
     each: Shape | None = None
+    effect: Effect | None = None
 
     def child(self, part: str | int) -> Shape:
         """The place beneath; an empty shape where the types declare none."""
@@ -33,25 +39,50 @@ _NOTHING = Shape()
 @cache
 def profile_shape() -> Shape:
     """The shape of the whole profile."""
-    return _of_type(Profile, "")
+    return _of_type(Profile, "", None)
 
 
-def _of_field(info: FieldInfo) -> Shape:
-    return _of_type(info.annotation, info.description or "")
+def find_effect(*path: str | int) -> Effect:
+    """What a change at `path` costs. What lies below a value that is compared as a whole costs
+    what that does."""
+    shape, effect = profile_shape(), None
+    for part in path:
+        shape = shape.child(part)
+        effect = shape.effect or effect
+    assert effect is not None, f"{path} has no OnChange"
+    return effect
 
 
-def _of_type(annotation: Any, description: str) -> Shape:
+def walk_fields(
+    shape: Shape, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Shape]]:
+    """Every place below, sections included; free keys are `<name>`, items of a list `[]`."""
+    for name, below in shape.fields.items():
+        yield (*path, name), below
+        yield from walk_fields(below, (*path, name))
+    if shape.each is not None:
+        yield from walk_fields(shape.each, (*path, "<name>"))
+
+
+def _of_field(info: FieldInfo, above: Effect | None) -> Shape:
+    own = [it.effect for it in info.metadata if isinstance(it, OnChange)]
+    effect = own[0] if own else above
+    return _of_type(info.annotation, info.description or "", effect)
+
+
+def _of_type(annotation: Any, description: str, effect: Effect | None) -> Shape:
     if annotation is Secret:
-        return Shape(description, is_secret=True)
+        return Shape(description, is_secret=True, effect=effect)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = {name: _of_field(info) for name, info in annotation.model_fields.items()}
-        return Shape(description, fields=fields)
+        fields = {name: _of_field(info, effect) for name, info in annotation.model_fields.items()}
+        return Shape(description, fields=fields, effect=effect)
     arguments = [part for part in get_args(annotation) if part is not Ellipsis]
     if get_origin(annotation) in (dict, tuple, list):
-        return Shape(description, each=_of_type(arguments[-1], description))
+        each = _of_type(arguments[-1], description, effect)
+        return Shape(description, each=each, effect=effect)
     # Annotated and unions: the first part that is more than a plain value decides.
     for part in arguments:
-        shape = _of_type(part, description)
+        shape = _of_type(part, description, effect)
         if shape.is_secret or shape.fields or shape.each:
             return shape
-    return Shape(description)
+    return Shape(description, effect=effect)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 ActionKind = Literal["Listen", "Load", "Reload", "Update", "Unload"]
+Way = Literal["blue_green", "recreate"]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
@@ -21,8 +22,11 @@ class Action(msgspec.Struct, frozen=True):
     """One thing to do. `target`: the instance's identifier, or the listener's address.
 
     `fetch_bytes`: to download first, None when unknown until the index is asked; 0 for nothing.
-    `memory_bytes`: what it adds to (or takes from) RAM, estimated from the file.
-    `streams`: generations that it would end. `problem`: why it will fail as things stand.
+    `memory_bytes`: what it adds to (or takes from) RAM, measured or estimated from the file.
+    `streams`: requests that use the instance now, which an Unload ends and a Reload lets finish;
+    `clients`: the names of their API keys. `seconds`: how long it took the last time, None when
+    that was never measured. `rollout`: how a Reload replaces the instance. `problem`: why it will
+    fail as things stand.
     """
 
     kind: ActionKind
@@ -33,6 +37,21 @@ class Action(msgspec.Struct, frozen=True):
     memory_bytes: int = 0
     streams: int = 0
     problem: str | None = None
+    clients: tuple[str, ...] = ()
+    seconds: float | None = 0.0
+    rollout: Way | None = None
+
+
+class MemoryPrice(msgspec.Struct, frozen=True):
+    """Bytes of RAM that all instances take: now, afterwards, and at most on the way there.
+
+    `free_bytes`: what further ones may take now; None for no limit.
+    """
+
+    before_bytes: int
+    after_bytes: int
+    peak_bytes: int
+    free_bytes: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -40,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     base_generation: int
     actions: tuple[Action, ...]
+    memory: MemoryPrice = MemoryPrice(0, 0, 0)
 
     @property
     def is_empty(self) -> bool:

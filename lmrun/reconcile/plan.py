@@ -1,18 +1,17 @@
-"""Desired against observed → actions. Pure: the same values give the same plan, always."""
+"""Desired against observed → actions, each with its reasons and its price. Pure: the same values
+give the same plan, always."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.outcome import Action, FieldChange, Plan
+from lmrun.reconcile.differences import compare_instance, compare_servers, to_changes
+from lmrun.reconcile.outcome import Action, FieldChange, MemoryPrice, Plan, Way
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
-from lmrun.settings.base import Settings
-from lmrun.settings.prompt_template import PromptTemplate
 
 SERVER = "server"
 """Target of an Update of the server's hot settings."""
@@ -20,20 +19,24 @@ SERVER = "server"
 
 @dataclass(frozen=True, slots=True)
 class ObservedInstance:
-    """What one instance is. `in_flight`: generations that it runs or has queued now."""
+    """What one instance is. `in_flight`: requests that use it or wait for it now; `clients`: the
+    names of their API keys. `memory_bytes`: what it holds, as far as that is known."""
 
     spec: InstanceSpec
     state: InstanceState
     in_flight: int = 0
     memory_bytes: int = 0
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is. `server`: the config that the open listener serves by, None while it is closed."""
+    """What is. `server`: the config that the open listener serves by, None while it is closed.
+    `free_bytes`: how much memory further instances may take, None for no limit."""
 
     server: ServerConfig | None = None
     instances: tuple[ObservedInstance, ...] = ()
+    free_bytes: int | None = None
 
 
 def make_plan(desired: Desired | None, observed: Observed, base_generation: int) -> Plan:
@@ -49,13 +52,25 @@ def make_plan(desired: Desired | None, observed: Observed, base_generation: int)
     changes = [
         action
         for name in sorted(wanted)
-        if (action := _converge(wanted[name], existing.get(name))) is not None
+        if (action := _converge(wanted[name], existing.get(name), observed)) is not None
     ]
     rank = {"Update": 0, "Reload": 1, "Load": 2}
     changes.sort(key=lambda action: rank[action.kind])
-    return Plan(
-        base_generation, (*_plan_server(desired.server, observed.server), *unloads, *changes)
-    )
+    actions = (*_plan_server(desired.server, observed.server), *unloads, *changes)
+    return Plan(base_generation, actions, _price_memory(actions, observed))
+
+
+def choose_way(wished: Way, model: DesiredModel, old: InstanceSpec, free_bytes: int | None) -> Way:
+    """How to replace an instance: as wished, unless memory does not hold both versions.
+
+    Weights that both map are there once.
+    """
+    if wished == "recreate" or free_bytes is None or model.estimate is None:
+        return wished
+    assert model.spec is not None, "it has an estimate"
+    is_shared = model.spec.path == old.path and model.spec.load.try_mmap and old.load.try_mmap
+    shared = model.estimate.weights if is_shared else 0
+    return "blue_green" if model.memory_bytes - shared <= free_bytes else "recreate"
 
 
 def _plan_server(desired: ServerConfig, observed: ServerConfig | None) -> tuple[Action, ...]:
@@ -63,10 +78,11 @@ def _plan_server(desired: ServerConfig, observed: ServerConfig | None) -> tuple[
     if observed is None:
         change = FieldChange("server", None, address)
         return (Action("Listen", address, None, (change,)),)
-    changes = _settings_changes("server", observed, desired)
-    if not changes:
+    differences = compare_servers(observed, desired)
+    if not differences:
         return ()
-    if (observed.host, observed.port) != (desired.host, desired.port):
+    changes = to_changes(differences)
+    if any(difference.effect == "Listen" for difference in differences):
         return (Action("Listen", address, None, changes),)
     return (Action("Update", SERVER, None, changes),)
 
@@ -81,30 +97,27 @@ def _unload(instance: ObservedInstance) -> Action:
         (change,),
         memory_bytes=-instance.memory_bytes,
         streams=instance.in_flight,
+        clients=instance.clients,
     )
 
 
-def _converge(model: DesiredModel, instance: ObservedInstance | None) -> Action | None:
+def _converge(
+    model: DesiredModel, instance: ObservedInstance | None, observed: Observed
+) -> Action | None:
     if instance is None:
         change = FieldChange(f"models.{model.key}.state", None, "loaded")
         return _load(model, (change,))
     if instance.state in ("failed", "stopped"):
         change = FieldChange(f"models.{model.key}.state", instance.state, "loaded")
         return _load(model, (change,))
-    reload_changes = _reload_changes(model, instance.spec)
-    if reload_changes:
-        return Action(
-            "Reload",
-            model.identifier,
-            model.key,
-            reload_changes,
-            fetch_bytes=_fetch_bytes(model),
-            memory_bytes=model.memory_bytes - instance.memory_bytes,
-            streams=instance.in_flight,
-            problem=_problem(model),
-        )
-    updates = _update_changes(model, instance.spec)
-    return Action("Update", model.identifier, model.key, updates) if updates else None
+    differences = compare_instance(model, instance.spec)
+    if any(difference.effect == "Reload" for difference in differences):
+        # A new version brings changed defaults along.
+        changes = to_changes(it for it in differences if it.effect == "Reload")
+        return _reload(model, instance, changes, observed.free_bytes)
+    if not differences:
+        return None
+    return Action("Update", model.identifier, model.key, to_changes(differences))
 
 
 def _load(model: DesiredModel, changes: tuple[FieldChange, ...]) -> Action:
@@ -115,7 +128,29 @@ def _load(model: DesiredModel, changes: tuple[FieldChange, ...]) -> Action:
         changes,
         fetch_bytes=_fetch_bytes(model),
         memory_bytes=model.memory_bytes,
+        seconds=model.load_s,
         problem=_problem(model),
+    )
+
+
+def _reload(
+    model: DesiredModel,
+    instance: ObservedInstance,
+    changes: tuple[FieldChange, ...],
+    free_bytes: int | None,
+) -> Action:
+    return Action(
+        "Reload",
+        model.identifier,
+        model.key,
+        changes,
+        fetch_bytes=_fetch_bytes(model),
+        memory_bytes=model.memory_bytes - instance.memory_bytes,
+        seconds=model.load_s,
+        streams=instance.in_flight,
+        clients=instance.clients,
+        problem=_problem(model),
+        rollout=choose_way(model.config.rollout, model, instance.spec, free_bytes),
     )
 
 
@@ -128,87 +163,13 @@ def _fetch_bytes(model: DesiredModel) -> int | None:
     return 0 if model.spec is not None or model.error is not None else None
 
 
-def _reload_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
-    prefix = f"models.{model.key}"
-    changes = _settings_changes(f"{prefix}.load", observed.load, model.config.load)
-    changes += _template_change(prefix, observed.prompt_template, model.config.prompt_template)
-    if model.spec is None:
-        return (*changes, FieldChange(f"{prefix}.source", str(observed.path), model.config.source))
-    if model.spec.model_key != observed.model_key:
-        changes += (FieldChange(f"{prefix}.identifier", observed.model_key, model.key),)
-    if model.spec.path != observed.path:
-        changes += (FieldChange(f"{prefix}.source", str(observed.path), str(model.spec.path)),)
-    elif (model.spec.size, model.spec.mtime_ns) != (observed.size, observed.mtime_ns):
-        changes += (_moved(f"{prefix}.source"),)
-    return changes or _attachment_changes(prefix, observed, model.spec)
-
-
-def _template_change(
-    prefix: str, old: PromptTemplate | None, new: PromptTemplate | None
-) -> tuple[FieldChange, ...]:
-    """By their names: a template is too long to be shown."""
-    if old == new:
-        return ()
-    shown = [None if it is None else str(it) for it in (old, new)]
-    return (FieldChange(f"{prefix}.prompt_template", *shown),)
-
-
-def _attachment_changes(
-    prefix: str, old: InstanceSpec, new: InstanceSpec
-) -> tuple[FieldChange, ...]:
-    """Files beside the model that are others than they were, though declared as they were."""
-    return tuple(
-        _moved(f"{prefix}.{field}")
-        for field, file in new.attached.items()
-        if old.attached.get(field) != file
-    )
-
-
-def _moved(field: str) -> FieldChange:
-    return FieldChange(field, "file as it was loaded", "file as it is now")
-
-
-def _update_changes(model: DesiredModel, observed: InstanceSpec) -> tuple[FieldChange, ...]:
-    """The hot fields, named by the preset that sets them."""
-    if model.spec is None:
-        return ()
-    preset = model.config.preset
-    prefix = f"presets.{preset}" if preset else f"models.{model.key}.preset"
-    changes = _settings_changes(f"{prefix}.prediction", observed.prediction, model.spec.prediction)
-    if observed.system_prompt != model.spec.system_prompt:
-        old, new = show_value(observed.system_prompt), show_value(model.spec.system_prompt)
-        changes += (FieldChange(f"{prefix}.system_prompt", old, new),)
-    if observed.prewarm != model.spec.prewarm:
-        field = f"models.{model.key}.prewarm"
-        changes += (_leaf_change(field, observed.prewarm, model.spec.prewarm),)
-    return changes
-
-
-def _settings_changes(path: str, old: Settings, new: Settings) -> tuple[FieldChange, ...]:
-    """One change per leaf that differs, in the order of declaration."""
-    changes: tuple[FieldChange, ...] = ()
-    for name in type(new).model_fields:
-        before, after = getattr(old, name), getattr(new, name)
-        if before == after:
-            continue
-        if isinstance(before, Settings) and isinstance(after, Settings):
-            changes += _settings_changes(f"{path}.{name}", before, after)
-        else:
-            changes += (_leaf_change(f"{path}.{name}", before, after),)
-    return changes
-
-
-def _leaf_change(field: str, before: Any, after: Any) -> FieldChange:
-    old, new = show_value(before), show_value(after)
-    return FieldChange(field, old, f"{new} (a secret in it changed)" if old == new else new)
-
-
-def show_value(value: Any) -> str | None:
-    """A setting as one line of YAML; secrets stay hidden."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, Settings):
-        return json.dumps(value.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(show_value(item) or "null" for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+def _price_memory(actions: Sequence[Action], observed: Observed) -> MemoryPrice:
+    """What all instances hold before and after, and at most meanwhile: actions that take memory
+    are done one by one, after those that free some."""
+    before = now = peak = sum(instance.memory_bytes for instance in observed.instances)
+    held = {instance.spec.identifier: instance.memory_bytes for instance in observed.instances}
+    for action in actions:
+        both = held.get(action.target, 0) if action.rollout == "blue_green" else 0
+        now += action.memory_bytes
+        peak = max(peak, now + both)
+    return MemoryPrice(before, now, peak, observed.free_bytes)

@@ -1,0 +1,140 @@
+"""Field by field: how what is differs from what should be, and what each difference costs. Pure.
+
+The cost is the profile's own word for each field; this only finds which fields differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.profile.schema import ServerConfig
+from lmrun.profile.shape import find_effect
+from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.outcome import FieldChange
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.base import Settings
+from lmrun.settings.effects import Effect
+from lmrun.settings.prompt_template import PromptTemplate
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`path`: the field's place in the profile. The values are shown as one line of YAML."""
+
+    path: Path
+    old: str | None
+    new: str | None
+
+    @property
+    def effect(self) -> Effect:
+        return find_effect(*self.path)
+
+    @property
+    def change(self) -> FieldChange:
+        return FieldChange(".".join(self.path), self.old, self.new)
+
+
+def to_changes(differences: Iterable[Difference]) -> tuple[FieldChange, ...]:
+    return tuple(difference.change for difference in differences)
+
+
+def compare_servers(observed: ServerConfig, desired: ServerConfig) -> tuple[Difference, ...]:
+    """Between the settings that a listener serves by and those it should."""
+    return tuple(_compare(("server",), observed, desired))
+
+
+def compare_instance(model: DesiredModel, observed: InstanceSpec) -> tuple[Difference, ...]:
+    """Between an instance and what the profile wants of it; nothing for what it does not fix."""
+    prefix = ("models", model.key)
+    load = model.config.load if model.spec is None else model.spec.load
+    found = [*_compare((*prefix, "load"), observed.load, load)]
+    found += _compare_templates(prefix, observed.prompt_template, model.config.prompt_template)
+    if model.spec is None:
+        found.append(Difference((*prefix, "source"), str(observed.path), model.config.source))
+        return tuple(found)
+    found += _compare_files(prefix, observed, model.spec)
+    if all(difference.effect != "Reload" for difference in found):
+        found += _compare_attachments(prefix, observed, model.spec)
+    found += _compare_defaults(model, model.spec, observed)
+    return tuple(found)
+
+
+def _compare_templates(
+    prefix: Path, old: PromptTemplate | None, new: PromptTemplate | None
+) -> Iterator[Difference]:
+    """By their names: a template is too long to be shown."""
+    if old != new:
+        shown = [None if it is None else str(it) for it in (old, new)]
+        yield Difference((*prefix, "prompt_template"), *shown)
+
+
+def _compare_files(prefix: Path, old: InstanceSpec, new: InstanceSpec) -> Iterator[Difference]:
+    if new.model_key != old.model_key:
+        yield Difference((*prefix, "source"), f"of model {old.model_key}", f"of {new.model_key}")
+    if new.path != old.path:
+        yield Difference((*prefix, "source"), str(old.path), str(new.path))
+    elif (new.size, new.mtime_ns) != (old.size, old.mtime_ns):
+        yield _moved((*prefix, "source"))
+
+
+def _compare_attachments(
+    prefix: Path, old: InstanceSpec, new: InstanceSpec
+) -> Iterator[Difference]:
+    """Files beside the model that are others than they were, though declared as they were."""
+    for field, file in new.attached.items():
+        if old.attached.get(field) != file:
+            yield _moved((*prefix, *field.split(".")))
+
+
+def _moved(path: Path) -> Difference:
+    return Difference(path, "file as it was loaded", "file as it is now")
+
+
+def _compare_defaults(
+    model: DesiredModel, wanted: InstanceSpec, observed: InstanceSpec
+) -> Iterator[Difference]:
+    """What requests get where they do not say otherwise, named by the preset that sets it."""
+    preset = model.config.preset
+    prefix = ("presets", preset) if preset else ("models", model.key, "preset")
+    for difference in _compare((*prefix, "prediction"), observed.prediction, wanted.prediction):
+        # The model's own seed is told as its load setting.
+        if not (difference.path[-1] == "seed" and observed.load.seed != wanted.load.seed):
+            yield difference
+    if observed.system_prompt != wanted.system_prompt:
+        old, new = show_value(observed.system_prompt), show_value(wanted.system_prompt)
+        yield Difference((*prefix, "system_prompt"), old, new)
+    if observed.prewarm != wanted.prewarm:
+        yield _leaf(("models", model.key, "prewarm"), observed.prewarm, wanted.prewarm)
+
+
+def _compare(path: Path, old: Settings, new: Settings) -> Iterator[Difference]:
+    """One difference per leaf, in the order of declaration."""
+    for name in type(new).model_fields:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after:
+            continue
+        if isinstance(before, Settings) and isinstance(after, Settings):
+            yield from _compare((*path, name), before, after)
+        else:
+            yield _leaf((*path, name), before, after)
+
+
+def _leaf(path: Path, before: Any, after: Any) -> Difference:
+    old, new = show_value(before), show_value(after)
+    return Difference(path, old, f"{new} (a secret in it changed)" if old == new else new)
+
+
+def show_value(value: Any) -> str | None:
+    """A setting as one line of YAML; secrets stay hidden."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Settings):
+        return json.dumps(value.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(show_value(item) or "null" for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
