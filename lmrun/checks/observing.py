@@ -94,14 +94,13 @@ async def _keep_busy(
 async def _unless_one_fails(
     wanted: Coroutine[Any, Any, T], loads: Sequence[asyncio.Task[None]]
 ) -> T:
-    """What `wanted` gives. Raises what a load raises before that."""
+    """What `wanted` gives. Raises what a load raises before that: they end in no other way."""
     task = asyncio.ensure_future(wanted)
     try:
         await asyncio.wait((task, *loads), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            for load in loads:
-                if load.done():
-                    load.result()
+        for load in loads:
+            if load.done():
+                load.result()
         return await task
     finally:
         task.cancel()

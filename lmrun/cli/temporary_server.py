@@ -11,18 +11,21 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lmrun.cli.background import start_server, wait_until_stopped
+from lmrun.cli.background import STOP_TIMEOUT_S, start_server
 from lmrun.cli.client import Control
 from lmrun.errors import LmrunError
 from lmrun.reconcile.outcome import ActionEnded, ApplyEnded
 from lmrun.store.home import Home
+from lmrun.store.locks import FileLock
 
+_POLL_S = 0.02
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -43,17 +46,17 @@ def temporary_server(
     home.ensure()
     # A short path: the control socket lies below it.
     folder = Path(tempfile.mkdtemp(prefix="lmrun-check-", dir="/tmp"))
+    own = _make_home(folder, home)
     try:
         with _ending_on_sigterm():
-            own = _make_home(folder, home)
-            control = start_server(own, environment)
-            pid = control.status().server.pid
-            try:
-                _apply(control, _write_profile(folder, file, unused_models), values)
-                yield control
-            finally:
-                _stop(control, own, pid)
+            with _deferring_signals():
+                control = start_server(own, environment)
+            _apply(control, _write_profile(folder, file, unused_models), values)
+            yield control
     finally:
+        pid = FileLock(own.lock_file).holder()
+        if pid is not None:
+            _stop(Control(own.control_socket), pid)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -91,14 +94,38 @@ def _apply(control: Control, overlay: Path, values: Mapping[str, str]) -> None:
                 return
 
 
-def _stop(control: Control, home: Home, pid: int) -> None:
+def _stop(control: Control, pid: int) -> None:
     """Whatever state it is in, the server is gone afterwards."""
-    try:
+    with suppress(LmrunError):
         control.down()
-        wait_until_stopped(home, pid)
-    except LmrunError:
-        with suppress(ProcessLookupError):
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while not _is_gone(pid):
+        if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL_S)
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether our child has ended; that it did is taken note of."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+@contextmanager
+def _deferring_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM take effect afterwards: a server half started could not be found."""
+    noted: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda caught, _: noted.append(caught)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if noted:
+        signal.raise_signal(noted[0])
 
 
 @contextmanager
