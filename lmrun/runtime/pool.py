@@ -86,7 +86,9 @@ class Pool:
             clock=clock,
         )
         self.rollouts = Rollouts(
-            self._supervisors, lambda spec: Supervisor(spec, self._surroundings)
+            self._supervisors,
+            lambda spec: Supervisor(spec, self._surroundings),
+            self.residents.give_back_beside,
         )
 
     @property
@@ -129,9 +131,30 @@ class Pool:
     async def roll_out(self, rollout: Rollout, on_progress: Callable[[float], None]) -> None:
         """Replace an instance by a new version of itself; no request fails for it.
 
-        Raises RolledBack when the new version does not work and the old one serves on.
+        Where memory does not hold both versions, requests wait for the new one. Raises RolledBack
+        when the new version does not work and the old one serves on, and what `make_room` raises.
         """
-        await self.rollouts.run(rollout, on_progress)
+        name = rollout.spec.identifier
+        await self.rollouts.until_retired(name)
+        if rollout.way == "blue_green" and await self.residents.make_room_beside(rollout.spec):
+            await self._roll_out_beside(rollout, on_progress)
+            return
+        await self.residents.make_room(rollout.spec)
+        await self.rollouts.run(replace(rollout, way="recreate"), on_progress)
+        self.residents.note_loaded(name)
+
+    async def _roll_out_beside(
+        self, rollout: Rollout, on_progress: Callable[[float], None]
+    ) -> None:
+        name = rollout.spec.identifier
+        try:
+            await self.rollouts.run(rollout, on_progress)
+        except BaseException:
+            self.residents.give_back_beside(name)
+            raise
+        self.residents.note_switched(name)
+        if self.rollouts.retiring(name) is None:
+            self.residents.give_back_beside(name)
 
     async def unload(self, identifier: str) -> None:
         """End an instance; its streams end with ModelNotReady. Returns when the process is gone.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,20 +25,29 @@ OnProgress = Callable[[float], None]
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """How to replace an instance by `spec`. `drain_s`: how long the old version's leases may last
-    from then on."""
+    from then on. `turn`: what is held while the new version loads."""
 
     spec: InstanceSpec
     way: Way
     drain_s: float
+    turn: AbstractAsyncContextManager[None] = field(default_factory=nullcontext)
+
+    async def bring_up(self, new: Supervisor, on_progress: OnProgress) -> None:
+        """Load `new` and try it out. Raises what either raises."""
+        async with self.turn:
+            await new.load(on_progress)
+            await probe(new)
 
 
 @dataclass(slots=True)
 class Rollouts:
     """`current`: the version of each instance that requests go to, by identifier; a rollout
-    changes it. `start`: makes a version, which is not loaded yet."""
+    changes it. `start`: makes a version, which is not loaded yet. `on_retired`: the old version
+    of this instance is gone."""
 
     current: dict[str, Supervisor]
     start: Callable[[InstanceSpec], Supervisor]
+    on_retired: Callable[[str], None]
     _arriving: dict[str, Supervisor] = field(default_factory=dict)
     _retiring: dict[str, Supervisor] = field(default_factory=dict)
     _retirements: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -58,19 +68,21 @@ class Rollouts:
 
     async def run(self, rollout: Rollout, on_progress: OnProgress) -> None:
         """Replace the current version of `rollout.spec.identifier`, and return when the new one
-        takes requests. A version that an earlier rollout left is waited for first.
+        takes requests. No version may be left from an earlier rollout.
 
         Raises RolledBack when the new version does not load, or gives no answer: requests go to the
         old one then. Cancelling this leaves the old version in place; where that has been unloaded
         already, requests wait for what comes next.
         """
-        name = rollout.spec.identifier
-        if name in self._retirements:
-            await asyncio.wait({self._retirements[name]})
         if rollout.way == "blue_green":
             await self._run_beside(rollout, on_progress)
         else:
             await self._run_instead(rollout, on_progress)
+
+    async def until_retired(self, identifier: str) -> None:
+        """Wait for the end of the version that an earlier rollout left."""
+        if identifier in self._retirements:
+            await asyncio.wait({self._retirements[identifier]})
 
     async def end(self, identifier: str) -> None:
         """End what is beside the current version at once, its streams included."""
@@ -87,7 +99,7 @@ class Rollouts:
         name = rollout.spec.identifier
         new = self._arriving[name] = self.start(rollout.spec)
         try:
-            await _bring_up(new, on_progress)
+            await rollout.bring_up(new, on_progress)
         except LmrunError as error:
             await new.unload()
             raise _rolled_back(rollout, error) from error
@@ -117,7 +129,7 @@ class Rollouts:
         if not new.is_held:
             raise new.not_ready()
         try:
-            await _bring_up(new, on_progress)
+            await rollout.bring_up(new, on_progress)
         except LmrunError as error:
             if not new.is_held:
                 # Unloaded meanwhile: nobody wants the old one back.
@@ -155,6 +167,7 @@ class Rollouts:
             await old.unload()
         finally:
             del self._retiring[name]
+            self.on_retired(name)
 
     async def _return_to(self, spec: InstanceSpec, error: LmrunError) -> None:
         """Load the old version again. Raises LmrunError when that fails, too."""
@@ -171,11 +184,6 @@ class Rollouts:
                 hint=second.hint,
             ) from error
         old.release()
-
-
-async def _bring_up(new: Supervisor, on_progress: OnProgress) -> None:
-    await new.load(on_progress)
-    await probe(new)
 
 
 def _rolled_back(rollout: Rollout, error: LmrunError) -> RolledBack:

@@ -139,6 +139,29 @@ class Residents:
             finally:
                 self._ahead = None
 
+    async def make_room_beside(self, spec: InstanceSpec) -> bool:
+        """Keep room for a second version of an instance, for which nobody has to leave; whether
+        there is any. Raises what looking into its file raises."""
+        claim = await self._estimate(spec)
+        limit = self._rules().limit_bytes
+        if limit is not None and sum_claims([claim, *self.claims.values()]) > limit:
+            return False
+        self._claims[_beside(spec.identifier)] = claim
+        return True
+
+    def note_switched(self, identifier: str) -> None:
+        """The second version has taken the place of the first, which is on its way out."""
+        second = self._claims.pop(_beside(identifier))
+        if identifier in self._claims:
+            self._claims[_beside(identifier)] = self._claims[identifier]
+        self._claims[identifier] = second
+        self._served.discard(identifier)
+        self.note_use(identifier)
+
+    def give_back_beside(self, identifier: str) -> None:
+        """There is only one version of the instance any more."""
+        self._claims.pop(_beside(identifier), None)
+
     def note_loaded(self, identifier: str) -> None:
         """It is there, and what it replaces is not any more."""
         self._claims[identifier] = self._expected[identifier]
@@ -274,6 +297,11 @@ _HINT = (
     "`load.context_length`, `load.max_parallel_predictions` and `load.prefix_cache.ram` decide how "
     "much it needs, `server.memory.limit` how much there is."
 )
+
+
+def _beside(identifier: str) -> str:
+    """What the second version of an instance is called here; no identifier has a space."""
+    return f"{identifier} beside"
 
 
 def _show(size: int) -> str:
