@@ -68,12 +68,13 @@ class ReasoningParser:
             pass
         return pieces
 
-    def finish(self) -> list[Piece]:
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
         if self._place == "behind":
-            return self._inner.finish()
+            return self._inner.finish(is_cut_off=is_cut_off)
         if self._place == "inside":
             return self._think(self._text.rstrip())
-        return [*self._inner.push(self._leave_out_space()), *self._inner.finish()]
+        said = self._inner.push(self._leave_out_space())
+        return [*said, *self._inner.finish(is_cut_off=is_cut_off)]
 
     def _advance(self, pieces: list[Piece]) -> bool:
         """Read on; whether there may be more to read."""
@@ -123,8 +124,8 @@ class InlineThoughts:
     def push(self, text: str) -> list[Piece]:
         return _to_texts(self._inner.push(text))
 
-    def finish(self) -> list[Piece]:
-        return _to_texts(self._inner.finish())
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
+        return _to_texts(self._inner.finish(is_cut_off=is_cut_off))
 
 
 def _to_texts(pieces: list[Piece]) -> list[Piece]:

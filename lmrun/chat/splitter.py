@@ -42,8 +42,8 @@ class Splitter:
 
     def finish(self, end: ChatEnd) -> list[Event]:
         """The last events. Whoever ended by itself after a complete call wants it made."""
-        events = self._to_events(self._parser.finish())
         ended_by_itself = end.stop_reason in ("eosFound", "stopStringFound")
+        events = self._to_events(self._parser.finish(is_cut_off=not ended_by_itself))
         if self._complete and ended_by_itself:
             end = ChatEnd("toolCalls", end.usage, end.stop_string)
         return [*events, end]

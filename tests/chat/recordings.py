@@ -6,7 +6,8 @@ A file is a list of cases:
 - `output`: the text as the model wrote it, control tokens revealed.
 - `text`, `thought`: what the answer says and thinks; nothing if left out.
 - `calls`: its calls in order, each with `name` and `arguments`: a mapping, or a string where the
-  text itself counts; `id` where the format has one. `cut: true`: the output ends inside of it.
+  text itself counts; `id` where the format has one. `cut: true`: the output is cut off inside of
+  it.
 - `prompt_end`: how the prompt ended, where that matters. `reasoning`: the opening mark of the
   model's reasoning, where its format does not read that itself.
 - `tools`: names from the toolbox; all of them if left out.
@@ -53,6 +54,12 @@ class Recording:
         output: str = self.case["output"]
         return output
 
+    @property
+    def reason(self) -> StopReason:
+        """Why it ended."""
+        is_cut_off = any(call.get("cut") for call in self.case.get("calls", []))
+        return "maxPredictedTokensReached" if is_cut_off else "eosFound"
+
     def make_parser(self) -> Parser:
         """What a request to this model would be read with."""
         tools = [TOOLS[name] for name in self.case.get("tools", TOOLS)]
@@ -77,9 +84,9 @@ class Recording:
             said = call.arguments if is_text else json.loads(call.arguments)
             assert said == wanted["arguments"]
             assert call.id == wanted.get("id", call.id)
-        is_complete = any(not call.get("cut") for call in expected)
+        asks = bool(expected) and self.reason == "eosFound"
         assert answer.end is not None
-        assert answer.end.stop_reason == ("toolCalls" if is_complete else "eosFound")
+        assert answer.end.stop_reason == ("toolCalls" if asks else self.reason)
 
 
 def read(parser: Parser, chunks: Sequence[str], reason: StopReason = "eosFound") -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lmrun.chat.answer import Answer
@@ -20,7 +22,7 @@ def said(answer: Answer) -> tuple[str, str, list[tuple[str, str]]]:
 
 @each_recording
 def test_a_whole_output_is_read_as_what_it_is(recording: Recording) -> None:
-    recording.check(read(recording.make_parser(), [recording.output]))
+    recording.check(read(recording.make_parser(), [recording.output], recording.reason))
 
 
 @each_recording
@@ -52,3 +54,20 @@ def test_an_output_may_end_at_every_byte(recording: Recording) -> None:
                 begun = cut.arguments.removesuffix('"}')
                 assert call.arguments.startswith(begun) or whole.text
         assert len(answer.text) <= len(output)
+
+
+@each_recording
+def test_a_model_may_end_at_every_byte_and_then_every_call_can_be_made(
+    recording: Recording,
+) -> None:
+    """What it left incomplete is something it says, however it came."""
+    encoded = recording.output.encode()
+    for end in range(len(encoded)):
+        output = encoded[:end].decode(errors="ignore")
+        answer = read(recording.make_parser(), [output])
+        for call in answer.tool_calls:
+            assert isinstance(json.loads(call.arguments), dict), output
+        assert answer.end is not None
+        asks = bool(answer.tool_calls)
+        assert answer.end.stop_reason == ("toolCalls" if asks else "eosFound"), output
+        assert said(read(recording.make_parser(), [*output])) == said(answer)

@@ -80,8 +80,21 @@ def test_an_answer_that_is_cut_off_keeps_the_reason(text: str, reason: StopReaso
     assert split(text, reason=reason)[-1] == ChatEnd(reason, USAGE)
 
 
-def test_an_answer_whose_only_call_is_incomplete_asks_for_none() -> None:
-    assert split(CALL[:40])[-1] == ChatEnd("eosFound", USAGE)
+@pytest.mark.parametrize("reason", ["eosFound", "stopStringFound"])
+def test_a_call_that_the_model_itself_leaves_incomplete_is_text_after_all(
+    reason: StopReason,
+) -> None:
+    assert split(CALL[:42], reason=reason) == [
+        ToolCallStart(0, "call0", "f"),
+        ToolCallArguments(0, '{"a"'),
+        ToolCallFailed(0, CALL[:42]),
+        ChatEnd(reason, USAGE),
+    ]
+
+
+def test_a_complete_call_is_asked_for_though_the_next_one_is_left_incomplete() -> None:
+    events = split(CALL + CALL[:42])
+    assert events[-2:] == [ToolCallFailed(1, CALL[:42]), ChatEnd("toolCalls", USAGE)]
 
 
 def test_a_stop_string_behind_a_call_ends_it_as_the_model_would() -> None:

@@ -73,9 +73,10 @@ class Parser(Protocol):
     def push(self, text: str) -> list[Piece]:
         """The pieces that are certain after `text`."""
 
-    def finish(self) -> list[Piece]:
-        """The answer has ended, perhaps in the middle of a call: a call that has begun stays as it
-        is, without its CallEnd; markup before that becomes Text."""
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
+        """The answer has ended, perhaps in the middle of a call. Where a limit cut it off, the call
+        stays as it is, without its CallEnd; where the model itself ended, it is broken. Markup
+        before a call has begun becomes Text."""
 
 
 class ToolFormat(Protocol):

@@ -109,18 +109,20 @@ def _read_tagged(feed: Feed, tools: Sequence[Tool]) -> Steps[None]:
 def _read_objects(feed: Feed) -> Steps[None]:
     """Calls with a semicolon, a comma or white space between them."""
     yield from read_call_objects(feed, _MEMBERS)
+    while (yield from _is_followed(feed)):
+        yield from read_call_objects(feed, _MEMBERS)
+
+
+def _is_followed(feed: Feed) -> Steps[bool]:
+    """Whether another call comes next."""
     try:
-        while True:
-            yield from feed.skip_space()
-            yield from feed.literal(";", ",")
-            yield from feed.skip_space()
-            if not feed.text.startswith("{"):
-                return
-            yield from read_call_objects(feed, _MEMBERS)
+        yield from feed.skip_space()
+        yield from feed.literal(";", ",")
+        yield from feed.skip_space()
     except Ended:
-        if feed.text:
-            raise
         feed.settle()
+        return False
+    return feed.text.startswith("{")
 
 
 def _is_call(feed: Feed) -> Steps[bool]:

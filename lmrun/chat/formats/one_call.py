@@ -25,8 +25,8 @@ class OneCall:
     def push(self, text: str) -> list[Piece]:
         return self._choose(self._inner.push(text))
 
-    def finish(self) -> list[Piece]:
-        return self._choose(self._inner.finish())
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
+        return self._choose(self._inner.finish(is_cut_off=is_cut_off))
 
     def _choose(self, pieces: list[Piece]) -> list[Piece]:
         chosen: list[Piece] = []

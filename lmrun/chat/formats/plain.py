@@ -11,5 +11,5 @@ class PlainParser:
     def push(self, text: str) -> list[Piece]:
         return [Text(text)] if text else []
 
-    def finish(self) -> list[Piece]:
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
         return []

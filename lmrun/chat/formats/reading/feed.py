@@ -50,6 +50,7 @@ class Feed:
     def __init__(self) -> None:
         self._text = ""
         self._has_ended = False
+        self._is_cut_off = False
         self._raw: list[str] = []
         self._in_call = False
         self._speech = Speech()
@@ -58,9 +59,10 @@ class Feed:
         """More text has come."""
         self._text += text
 
-    def end(self) -> None:
-        """No more text comes."""
+    def end(self, *, is_cut_off: bool) -> None:
+        """No more text comes; `is_cut_off`: the model would have gone on."""
         self._has_ended = True
+        self._is_cut_off = is_cut_off
 
     @property
     def text(self) -> str:
@@ -202,8 +204,8 @@ class Feed:
         except Ended:
             if self._in_call:
                 self.take(len(self._text))
-            else:
-                yield from self._speech.say(self.raw)
+            if not (self._in_call and self._is_cut_off):
+                yield from self._give_back()
         self.settle()
 
     def start_call(self, name: str, id: str | None = None) -> Iterator[Piece]:
@@ -260,8 +262,8 @@ class ScriptParser:
         self._feed.push(text)
         return self._collect()
 
-    def finish(self) -> list[Piece]:
-        self._feed.end()
+    def finish(self, *, is_cut_off: bool = False) -> list[Piece]:
+        self._feed.end(is_cut_off=is_cut_off)
         return self._collect()
 
     def _collect(self) -> list[Piece]:
