@@ -19,7 +19,7 @@ import msgspec
 from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
 from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
 from lmrun.reconcile.records import History, StoredProfile
-from lmrun.reconcile.status import Status
+from lmrun.reconcile.status import ByHandReport, Status
 
 ANSWER_TIMEOUT_S = 120.0
 """A plan may have to read model files on a cold disk; everything else answers at once."""
@@ -150,6 +150,14 @@ class Control:
             for data in read_sse(response):
                 yield _no_error(data)
 
+    def load(self, model: str, settings: Mapping[str, str], identifier: str | None) -> ByHandReport:
+        """Load by hand, and wait for it however long it takes."""
+        body = {"model": model, "settings": dict(settings), "identifier": identifier}
+        return _decode(self._request("POST", "load", body, timeout_s=None), ByHandReport)
+
+    def unload(self, identifier: str) -> ByHandReport:
+        return _decode(self._request("POST", "unload", {"identifier": identifier}), ByHandReport)
+
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""
         self._request("POST", "down", {})
@@ -161,8 +169,15 @@ class Control:
             for data in read_sse(response):
                 yield _decode(_no_error(data), ApplyEvent)
 
-    def _request(self, method: str, name: str, body: Mapping[str, Any] | None = None) -> bytes:
-        connection = _UnixConnection(self._path, ANSWER_TIMEOUT_S)
+    def _request(
+        self,
+        method: str,
+        name: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = ANSWER_TIMEOUT_S,
+    ) -> bytes:
+        connection = _UnixConnection(self._path, timeout_s)
         with _talking(connection, str(self._path)):
             return _send(connection, method, f"/lmrun/v1/{name}", {}, body).read(MAX_ANSWER_BYTES)
 

@@ -251,6 +251,47 @@ def status(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def load(
+    model: Annotated[str, typer.Argument(help="A declared model's key or identifier.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="PATH=VALUE",
+            help="A load setting over the profile's, like load.context_length=2048.",
+        ),
+    ] = None,
+    identifier: Annotated[
+        str | None,
+        typer.Option("--as", metavar="IDENTIFIER", help="Another instance than the declared one."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load a declared model by hand, or load it again with other settings.
+
+    What becomes of that is up to the profile's `drift`; `lmrun status` shows it.
+    """
+    from lmrun.cli.commands import hands
+
+    try:
+        wish = hands.LoadWish(model, hands.parse_settings(settings or ()), identifier)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--set") from error
+    hands.load(wish, as_json=as_json, terminal=_terminal(), home=_home())
+
+
+@app.command()
+def unload(
+    identifier: Annotated[str, typer.Argument(help="The instance, as `lmrun status` names it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Unload an instance by hand. Its streams end."""
+    from lmrun.cli.commands import hands
+
+    hands.unload(identifier, as_json=as_json, terminal=_terminal(), home=_home())
+
+
+@app.command()
 def logs(
     prompts: Annotated[
         bool, typer.Option("--prompts", help="Only what models are given, and what they write.")

@@ -94,6 +94,24 @@ class DriftStatus(msgspec.Struct, frozen=True):
     obstacle: str | None = None
 
 
+class ServerMemory(msgspec.Struct, frozen=True):
+    """Bytes. `claimed_bytes`: what all instances take or may yet take, by measure where there is
+    one; `limit_bytes`: what they may."""
+
+    claimed_bytes: int
+    limit_bytes: int | None
+
+
+class ByHandReport(msgspec.Struct, frozen=True):
+    """What was loaded or unloaded by hand: the instance, how long it took, what becomes of it.
+    `is_new`: false where it was as it was asked for already."""
+
+    identifier: str
+    seconds: float
+    drift_policy: Literal["revert", "adopt", "report"]
+    is_new: bool = True
+
+
 class ServerStatus(msgspec.Struct, frozen=True):
     """`address`: the HTTP port's base URL, None while nothing listens. `log`: the file that the
     server's log goes to, None where its standard error is no such file."""

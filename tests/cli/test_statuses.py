@@ -7,7 +7,7 @@ import msgspec
 from lmrun.cli.commands.statuses import render_status, render_usage
 from lmrun.cli.terminal import _ANSI
 from lmrun.engines.base import EngineUsage
-from lmrun.reconcile.status import MemoryStatus, ProfileStatus, Status
+from lmrun.reconcile.status import DriftStatus, MemoryStatus, ProfileStatus, Status
 from tests.support.control import condition, instance, model, status
 
 
@@ -107,3 +107,40 @@ def test_the_file_that_the_log_goes_to_is_named() -> None:
     lines = show(msgspec.structs.replace(found, server=logged))
     assert "log         /home/logs/server.log" in lines
     assert not any(line.startswith("log") for line in show(found))
+
+
+def test_what_was_changed_by_hand_is_shown_field_by_field() -> None:
+    profile = ProfileStatus(("/p.yaml",), 3, 3, watching=False, drift_policy="adopt")
+    drift = (
+        DriftStatus(
+            "models.m.load.context_length",
+            "m",
+            "cli:ada",
+            "2026-11-25T10:00:00+00:00",
+            None,
+            "256",
+            "it is a reference",
+        ),
+        DriftStatus(
+            "models.n.state", "n", "api:ci", "2026-11-25T10:00:00+00:00", "loaded", "absent"
+        ),
+    )
+    lines = show(status(model("m", instance("m")), profile=profile, drift=drift))
+    start = lines.index("Changed by hand (drift: adopt)")
+    assert lines[start + 1].split() == [
+        "FIELD",
+        "INSTANCE",
+        "OWNER",
+        "DESIRED",
+        "OBSERVED",
+        "SINCE",
+    ]
+    assert lines[start + 2].split()[:5] == [
+        "models.m.load.context_length",
+        "m",
+        "cli:ada",
+        "(unset)",
+        "256",
+    ]
+    assert lines[start + 3] == "    ! not adopted: it is a reference"
+    assert lines[start + 4].split()[:5] == ["models.n.state", "n", "api:ci", "loaded", "absent"]

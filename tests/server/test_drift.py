@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from lmrun.reconcile.status import DriftStatus
+from lmrun.store.home import find_user
 from tests.support.http import Port, Reply
 from tests.support.profiles import write_script
 from tests.support.server import Server, eventually, free_port, serving
@@ -58,7 +64,7 @@ def converged(server: Server, generation: int) -> bool:
 def test_what_a_client_changes_is_reported_field_by_field_and_stays(tmp_path: Path) -> None:
     profile = write(tmp_path, "report")
     with serving(tmp_path, profile) as server:
-        assert server.status.drift == ()
+        assert not drift(server)
         ask(server, "/unload", instance_id="quick")
         (only,) = server.status.drift
         assert only == DriftStatus(
@@ -73,7 +79,7 @@ def test_what_a_client_changes_is_reported_field_by_field_and_stays(tmp_path: Pa
         }
         assert server.condition("Converged").startswith("True")
         assert server.apply(profile).converged
-        assert server.status.drift == ()
+        assert not drift(server)
         assert server.ready("quick").context_length == 1024
 
 
@@ -125,7 +131,7 @@ def test_adopt_writes_it_into_the_files_that_last_set_it(tmp_path: Path) -> None
         assert (tmp_path / "base.yaml").read_text() == BASE.replace(
             "state: absent", "state: loaded"
         )
-        assert server.status.drift == ()
+        assert not drift(server)
         # What was adopted is what the profile says: applying it changes nothing.
         assert server.apply(profile).generation == 4
         assert server.ready("quick").pid == pid
@@ -164,3 +170,75 @@ def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> No
         assert "has changed since it was applied; apply it first" in str(found[0].obstacle)
         assert profile.read_text() == text
         assert server.instance("quick") is None
+
+
+def lmrun(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "lmrun", *arguments],
+        env={**os.environ, "LMRUN_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_the_command_line_changes_the_declared_instance_itself(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        done = lmrun(tmp_path, "load", "quick", "--set", "load.context_length=256")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("Loaded quick in ")
+        assert server.ready("quick").context_length == 256
+        (only,) = server.status.drift
+        assert only.field == "models.quick.load.context_length"
+        assert only.owner == f"cli:{find_user()}"
+        assert "cli:" in lmrun(tmp_path, "status").stdout
+        again = lmrun(tmp_path, "load", "quick", "--set", "load.context_length=256")
+        assert again.stdout == "quick is loaded like that already.\n"
+        # Without settings it is the profile's again, and nobody's.
+        assert lmrun(tmp_path, "load", "quick").returncode == 0
+        assert server.ready("quick").context_length == 1024
+        eventually(lambda: not server.status.drift)
+
+
+def test_the_command_line_loads_another_instance_under_a_name(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        done = lmrun(tmp_path, "load", "quick", "--as", "mine", "--set", "load.seed=3")
+        assert done.returncode == 0, done.stderr
+        assert server.ready("mine").state == "ready"
+        taken = lmrun(tmp_path, "load", "quick", "--as", "other")
+        assert (taken.returncode, taken.stdout) == (1, "")
+        assert "The identifier 'other' is another model's." in taken.stderr
+        assert lmrun(tmp_path, "unload", "mine").stdout == "Unloaded mine.\n"
+        assert server.instance("mine") is None
+
+
+def test_the_command_line_says_what_is_wrong_with_a_setting(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        for setting, message in {
+            "load.context_length=many": "must be a whole number, not text",
+            "load.contxt_length=8": "did you mean `context_length`?",
+            "prediction.seed=1": "only load settings",
+        }.items():
+            done = lmrun(tmp_path, "load", "quick", "--set", setting)
+            assert done.returncode == 1
+            assert message in done.stderr
+        unknown = lmrun(tmp_path, "unload", "nobody")
+        assert unknown.returncode == 1
+        assert "There is no instance 'nobody'" in unknown.stderr
+        assert not drift(server)
+
+
+def test_the_owner_is_the_api_key_that_was_used(tmp_path: Path) -> None:
+    profile = write(tmp_path, "report")
+    key = '  api_keys: [{name: ci, key: "${env:CI_KEY}", scopes: [models]}]\n'
+    text = profile.read_text()
+    server_line = next(line for line in text.splitlines() if line.startswith("server:"))
+    port = server_line.rpartition(": ")[2].rstrip("}")
+    profile.write_text(text.replace(server_line, f"server:\n  port: {port}\n{key}".rstrip()))
+    with serving(tmp_path, profile, CI_KEY="secret-of-ci") as server:
+        url = f"{server.address}/api/v1/models/unload"
+        headers = {"Authorization": "Bearer secret-of-ci"}
+        answer = httpx.post(url, json={"instance_id": "quick"}, headers=headers, timeout=20)
+        assert answer.status_code == 200
+        assert [it.owner for it in server.status.drift] == ["api:ci"]

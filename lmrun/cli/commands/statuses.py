@@ -16,6 +16,8 @@ from lmrun.store.home import Home
 NOT_RUNNING: dict[str, object] = {"server": None, "profile": None, "conditions": [], "models": []}
 
 _COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAITING", "RESTARTS")
+_DRIFT_COLUMNS = ("FIELD", "INSTANCE", "OWNER", "DESIRED", "OBSERVED", "SINCE")
+_LONGEST_VALUE = 60
 _STATE_STYLES: dict[str, Style] = {"ready": "good", "failed": "bad"}
 
 
@@ -48,10 +50,35 @@ def render_status(found: Status) -> str:
     held = [line for instance in instances if (line := render_usage(instance))]
     if held:
         parts.append("\n".join(held))
+    if found.drift:
+        parts.append(render_drift(found))
     problems = [line for subject, it in _troubles(found) for line in _render_trouble(subject, it)]
     if problems:
         parts.append("\n".join(problems))
     return "\n\n".join(parts)
+
+
+def render_drift(found: Status) -> str:
+    """What was changed by hand: one row per field, below it why it is not adopted."""
+    policy = found.profile.drift_policy if found.profile else "report"
+    cells = [
+        (it.field, it.instance, it.owner, _or_unset(it.desired), _or_unset(it.observed), it.since)
+        for it in found.drift
+    ]
+    rows = [tuple(map(printable, row)) for row in cells]
+    title, *lines = align([_DRIFT_COLUMNS, *rows])
+    shown = [f"{paint('Changed by hand', 'change')} (drift: {policy})", title]
+    for drift, line in zip(found.drift, lines, strict=True):
+        shown.append(line)
+        if drift.obstacle is not None:
+            shown.append(paint(f"    ! not adopted: {printable(drift.obstacle)}", "bad"))
+    return "\n".join(shown)
+
+
+def _or_unset(value: str | None) -> str:
+    if value is None:
+        return "(unset)"
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
 
 
 def render_usage(instance: InstanceStatus) -> str:
