@@ -12,11 +12,13 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lmrun.api.app import build_app, build_socket_app
+from lmrun.api.control.by_hand import by_hand_routes
 from lmrun.api.control.changes import Changes
 from lmrun.api.control.checks import check_routes
 from lmrun.api.control.routes import control_routes, public_routes
@@ -33,12 +35,15 @@ from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
 from lmrun.checks.asking import PoolAsker
 from lmrun.errors import LmrunError, ProfileInvalid
-from lmrun.profile.schema import LogConfig, ServerConfig
+from lmrun.profile.schema import DriftPolicy, LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
 from lmrun.reconcile.drift.adoption import Adoption
+from lmrun.reconcile.estimates import Estimates
+from lmrun.reconcile.git.follower import GitFollower, make_follower
 from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
+from lmrun.reconcile.on_demand import OnDemand
 from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.pinning import require_locked
 from lmrun.reconcile.reconciler import Reconciler
@@ -48,10 +53,16 @@ from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
+from lmrun.runtime.residency.keeper import Keeper
+from lmrun.runtime.residency.machine import read_total_bytes, to_bytes
+from lmrun.runtime.residency.rules import Rules
+from lmrun.runtime.spec import InstanceSpec
+from lmrun.settings.git_source import GitSource
 from lmrun.store.conversations import Conversations
 from lmrun.store.generations import Generations, Origin
 from lmrun.store.home import Home, find_user
 from lmrun.store.locks import ServerLock
+from lmrun.store.measurements import Measurements
 from lmrun.store.prefixes import PrefixStore
 
 log = logging.getLogger("lmrun.server")
@@ -66,11 +77,15 @@ class House:
     """Every room, wired. It opens nothing by itself: `open_house` does."""
 
     def __init__(self, home: Home, environment: Mapping[str, str]) -> None:
+        self.home = home
         self.environment = environment
         self.changes = Changes()
         self.generations = Generations(home.database)
         self.conversations = Conversations(home.conversations)
         self.catalog = Catalog(home)
+        self.measurements = Measurements(home.measurements)
+        self.estimates = Estimates(self.catalog, self.measurements)
+        self._total_bytes = read_total_bytes()
         self.telemetry = Telemetry(lambda: self.pool.instances, self.log_config)
         self.pool = Pool(
             cores=read_budget(),
@@ -80,7 +95,12 @@ class House:
             find_file=self._find_file,
             prefixes=PrefixStore(home),
             observer=self.telemetry,
+            rules=self._rules,
+            estimate=self.estimates.claim,
+            load_for=self._load_for,
+            offer=self._offer,
         )
+        self.keeper = Keeper(self.pool.residents, lambda: self.pool.instances, self.estimates)
         self.ask = PoolAsker(self.pool, make_fingerprint)
         self.extra_routes = (
             *public_routes(self),
@@ -100,6 +120,7 @@ class House:
             journal=Journal(self.generations),
             on_change=self._on_reconciled,
         )
+        self.on_demand = OnDemand(self.reconciler)
         self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
         self.intake = Intake(
             self.reconciler,
@@ -115,11 +136,17 @@ class House:
             self.reconciler,
             self.intake,
             self.pool,
+            self.pool.residents,
+            self.on_demand,
             self.listener,
             log,
             self.adoption.find_obstacle,
         )
         self.stopping = asyncio.Event()
+
+    @property
+    def drift_policy(self) -> DriftPolicy:
+        return self.reconciler.drift_policy
 
     def status(self) -> Status:
         return self.reporter.status()
@@ -130,6 +157,20 @@ class House:
     def read_generation(self, number: int) -> StoredProfile:
         found = self.generations.find(number)
         return StoredProfile(found.number, found.root, found.texts)
+
+    def follow(self, source: GitSource) -> GitFollower:
+        """The one who keeps what runs at what a repository has; its status is shown from now on."""
+        follower = make_follower(
+            source,
+            self.home.git,
+            self.environment,
+            intake=self.intake,
+            generations=self.generations,
+            ask=self.ask,
+            on_change=self.changes.ring,
+        )
+        self.reporter.follower = follower
+        return follower
 
     async def stop(self) -> None:
         """Unload everything; the process ends after that."""
@@ -162,6 +203,17 @@ class House:
     def _config(self) -> ServerConfig:
         return self.listener.config or ServerConfig()
 
+    def _rules(self) -> Rules:
+        config = self._config
+        limit_bytes = to_bytes(config.memory.limit, self._total_bytes)
+        return Rules(limit_bytes, config.jit.auto_evict)
+
+    async def _load_for(self, name: str, ttl_s: float | None) -> bool:
+        return await self.on_demand.load_for(name, ttl_s)
+
+    def _offer(self) -> tuple[InstanceSpec, ...]:
+        return self.on_demand.offer()
+
     def _queue_limit(self) -> int:
         return self._config.limits.queue
 
@@ -176,16 +228,19 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         house = House(home, environment)
         stack.callback(house.generations.close)
         stack.callback(house.conversations.close)
+        stack.callback(house.measurements.close)
         stack.push_async_callback(house.pool.close)
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
         await stack.enter_async_context(_background(house.reconciler.run()))
         await stack.enter_async_context(_background(house.intake.follow()))
+        await stack.enter_async_context(_background(house.keeper.run()))
         await stack.enter_async_context(_background(house.adoption.run()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
         stack.enter_context(feeding(house.telemetry.feed, house.log_config))
         routes = (
             *control_routes(house),
             *check_routes(house),
+            *by_hand_routes(house),
             *telemetry_routes(house.telemetry),
         )
         control = make_server(build_socket_app(routes))
@@ -221,31 +276,42 @@ async def _end(server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
     await serving
 
 
-def serve(profile: Path | None, *, watch: bool, home: Home, background: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a server starts with: a profile, which it may `watch`, a repository that it follows, or
+    neither. `background`: it was started by a client that will apply a profile itself."""
+
+    profile: Path | None = None
+    watch: bool = False
+    git: GitSource | None = None
+    background: bool = False
+
+
+def serve(beginning: Beginning, home: Home) -> int:
     """Run a server until it is told to stop; return the process's exit code.
 
-    Without `profile`, what was last applied is restored. Raises StoreError when another server
-    has this home, and ProfileInvalid when `profile` cannot be applied and never could.
-    `background`: started by a client that will apply a profile itself.
+    Without a profile, what was last applied is restored. Raises StoreError when another server
+    has this home, and ProfileInvalid when the profile cannot be applied and never could.
     """
     output = install_output()
     _allow_connections()
     home.ensure()
     with ServerLock(home.lock_file):
-        return asyncio.run(_serve(profile, output, watch=watch, home=home, background=background))
+        return asyncio.run(_serve(beginning, output, home))
 
 
-async def _serve(
-    profile: Path | None, output: LogOutput, *, watch: bool, home: Home, background: bool
-) -> int:
-    async with open_house(home, os.environ) as house:
+async def _serve(beginning: Beginning, output: LogOutput, home: Home) -> int:
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(home, os.environ))
         output.config = house.log_config
         _stop_on_signals(house.stopping)
-        if profile is None:
+        if beginning.profile is None:
             await house.intake.restore()
-        elif not await _start_with(house, profile, watch=watch):
+        elif not await _start_with(house, beginning.profile, watch=beginning.watch):
             return EXIT_FAILURE
-        if house.reconciler.loaded is None and not background:
+        if beginning.git is not None:
+            await stack.enter_async_context(_background(house.follow(beginning.git).run()))
+        elif house.reconciler.loaded is None and not beginning.background:
             log.info("no profile is applied; `lmrun apply PROFILE` applies one")
         await house.stopping.wait()
         log.info("stopping")

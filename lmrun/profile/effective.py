@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmrun.profile.schema import Preset, Profile
+from lmrun.profile.schema import ModelConfig, Preset, Profile
 from lmrun.settings.prediction import PredictionConfig
+
+
+def instance_configs(model: ModelConfig) -> tuple[ModelConfig, ...]:
+    """One config per instance that the model declares, as if each were a model of its own."""
+    if not model.instances:
+        return (model,)
+    return tuple(
+        model.model_copy(
+            update={
+                "identifier": instance.identifier,
+                "load": model.load.overlay(instance.load),
+                "instances": (),
+            }
+        )
+        for instance in model.instances
+    )
 
 
 def effective_prediction(profile: Profile, model_key: str) -> PredictionConfig:

@@ -15,6 +15,10 @@ def explain_absence(
     """`name`: as the client called the model. `failure`: of its last load."""
     if model.config.state == "absent":
         return ModelNotReady(f"Model {name!r} is declared `state: absent`.")
+    if model.config.state == "on_demand" and failure is None:
+        return ModelNotReady(
+            f"Model {name!r} is loaded on demand, and `server.jit.enabled` is false.", hint=_BY_HAND
+        )
     if is_unloaded_by_hand:
         return ModelNotReady(f"Model {name!r} was unloaded by a client.", hint=_BY_HAND)
     if failure is not None:

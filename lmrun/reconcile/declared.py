@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lmrun.catalog.catalog import LocatedModel
 from lmrun.catalog.description import ModelFile
@@ -21,6 +21,7 @@ from lmrun.reconcile.outcome import Action
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.pool import Pool
+from lmrun.runtime.residency.residency import Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.sources import PackageSource
@@ -47,11 +48,12 @@ class DeclaredModel:
 
 @dataclass(frozen=True, slots=True)
 class LoadedInstance:
-    """`seconds`: how long the caller waited for it."""
+    """`seconds`: how long the caller waited for it. `is_new`: it was loaded for them."""
 
     model: DeclaredModel
     instance: Instance
     seconds: float
+    is_new: bool = True
 
 
 class DeclaredModels:
@@ -65,7 +67,8 @@ class DeclaredModels:
 
     async def list(self) -> tuple[DeclaredModel, ...]:
         """Those whose files are on this machine and no broken ones, by key."""
-        return await asyncio.to_thread(self._describe_all, self._declared)
+        models = {model.key: model for model in reversed(self._declared)}
+        return await asyncio.to_thread(self._describe_all, [*reversed(models.values())])
 
     async def describe(self, spec: InstanceSpec) -> ModelFile:
         """What an instance's file says of itself; nothing, if it is not there any more."""
@@ -74,10 +77,18 @@ class DeclaredModels:
         except ModelInvalid:
             return ModelFile("llm", None, spec.size)
 
-    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
+    async def load(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        *,
+        owner: str,
+        ttl_s: float | None = None,
+    ) -> LoadedInstance:
         """An instance of the model `name`, a key or an identifier, with these load settings.
 
-        One that is loaded already and has them is the answer; otherwise another one is loaded.
+        One that is loaded already and has them is the answer; otherwise another one is loaded,
+        which may then be idle for `ttl_s`, or for as long as it likes.
         A caller who leaves does not stop it. Raises ModelNotFound for a model that nobody declared
         or whose file is not here, ModelNotReady while the profile is changing it, InvalidParameter
         for settings that contradict the profile's, and what a load raises.
@@ -87,14 +98,40 @@ class DeclaredModels:
         model = await asyncio.to_thread(self._describe, declared)
         identifier = self._find_match(declared.key, settings)
         if identifier is None:
-            identifier = self._start(declared, self._make_spec(declared, settings), owner)
-        if identifier in self._loads:
-            await _wait(identifier, self._loads[identifier][1])
-        instance = self._pool.instances.get(identifier)
-        if instance is None or instance.state != "ready":
-            async with self._pool.acquire(identifier) as lease:
-                instance = lease.instance
+            load = declared.config.load.model_copy(update=dict(settings))
+            spec = _make_spec(declared, load, self._free_identifier(declared), ttl_s)
+            identifier = self._start("Load", declared, spec, owner)
+        instance = await self._until_ready(identifier)
         return LoadedInstance(model, instance, time.monotonic() - started_s)
+
+    async def set_up(
+        self,
+        name: str,
+        chosen: LoadConfig,
+        *,
+        identifier: str | None,
+        owner: str,
+        ttl_s: float | None = None,
+    ) -> LoadedInstance:
+        """The instance `identifier` of the model `name`, which is a key or an identifier, with the
+        profile's load settings under those of `chosen`; by default the declared instance.
+
+        It is loaded, or loaded again if it has others. A caller who leaves does not stop it.
+        Raises as `load` does, and InvalidParameter for another model's identifier.
+        """
+        started_s = time.monotonic()
+        declared = self._find(name)
+        model = await asyncio.to_thread(self._describe, declared)
+        target = identifier or declared.identifier
+        self._require_free(target, declared)
+        spec = _make_spec(declared, declared.config.load.overlay(chosen), target, ttl_s)
+        there = self._pool.instances.get(target)
+        is_there = there is not None and there.state in ("ready", "loading")
+        is_new = there is None or not is_there or there.spec.load != spec.load
+        if is_new:
+            self._start("Reload" if is_there else "Load", declared, spec, owner)
+        instance = await self._until_ready(target)
+        return LoadedInstance(model, instance, time.monotonic() - started_s, is_new)
 
     async def unload(self, identifier: str, *, owner: str) -> None:
         """End an instance and its streams. Raises ModelNotFound when there is none of that name,
@@ -117,9 +154,9 @@ class DeclaredModels:
 
     def _find(self, name: str) -> DesiredModel:
         models = self._declared
-        found = next((it for it in models if name in (it.key, it.identifier)), None)
+        found = self._reconciler.find_declared(name)
         if found is None:
-            known = ", ".join(model.key for model in models) or "none"
+            known = ", ".join(dict.fromkeys(model.key for model in models)) or "none"
             raise ModelNotFound(
                 f"The profile declares no model {name[:200]!r}.",
                 param="model",
@@ -173,16 +210,14 @@ class DeclaredModels:
                 return spec.identifier
         return None
 
-    def _make_spec(self, model: DesiredModel, settings: Mapping[str, Any]) -> InstanceSpec:
-        assert model.spec is not None, "its file is here"
-        load = model.config.load.model_copy(update=dict(settings))
-        if load.kv_tokens is not None and load.kv_tokens < (load.context_length or 0):
+    def _require_free(self, identifier: str, model: DesiredModel) -> None:
+        """Raises InvalidParameter for an identifier that means another model."""
+        there = self._pool.instances.get(identifier)
+        names = {name for it in self._declared if it.key != model.key for name in _names(it)}
+        if identifier in names or (there is not None and there.spec.model_key != model.key):
             raise InvalidParameter(
-                f"`context_length`: the profile gives this model {load.kv_tokens} `kv_tokens`; "
-                "one sequence has to fit.",
-                param="context_length",
+                f"The identifier {identifier!r} is another model's.", param="identifier"
             )
-        return replace(model.spec, identifier=self._free_identifier(model), load=load)
 
     def _free_identifier(self, model: DesiredModel) -> str:
         """The declared one, else that with a number."""
@@ -191,14 +226,45 @@ class DeclaredModels:
         numbered = (f"{model.identifier}:{number}" for number in count(2))
         return next(name for name in chain((model.identifier,), numbered) if name not in taken)
 
-    def _start(self, model: DesiredModel, spec: InstanceSpec, owner: str) -> str:
+    async def _until_ready(self, identifier: str) -> Instance:
+        """Raises what the load ended with."""
+        if identifier in self._loads:
+            await _wait(identifier, self._loads[identifier][1])
+        instance = self._pool.instances.get(identifier)
+        if instance is None or instance.state != "ready":
+            async with self._pool.acquire(identifier) as lease:
+                instance = lease.instance
+        return instance
+
+    def _start(
+        self, kind: Literal["Load", "Reload"], model: DesiredModel, spec: InstanceSpec, owner: str
+    ) -> str:
         """Begin to load `spec`; its identifier."""
         name = spec.identifier
-        action = Action("Load", name, spec.model_key, ())
+        action = Action(kind, name, spec.model_key, ())
         task = self._reconciler.start_by_hand(action, replace(model, spec=spec), owner)
         self._loads[name] = spec, task
         task.add_done_callback(lambda _: self._loads.pop(name))
         return name
+
+
+def _make_spec(
+    model: DesiredModel, load: LoadConfig, identifier: str, ttl_s: float | None
+) -> InstanceSpec:
+    """The model with other load settings than the profile's, under a name of its own."""
+    assert model.spec is not None, "its file is here"
+    if load.kv_tokens is not None and load.kv_tokens < (load.context_length or 0):
+        raise InvalidParameter(
+            f"`context_length`: this model gets {load.kv_tokens} `kv_tokens`; "
+            "one sequence has to fit.",
+            param="context_length",
+        )
+    residency = Residency("hand", asked_ttl_s=ttl_s)
+    return replace(model.spec, identifier=identifier, load=load, residency=residency)
+
+
+def _names(model: DesiredModel) -> tuple[str, str]:
+    return model.key, model.identifier
 
 
 async def _wait(identifier: str, load: asyncio.Task[None]) -> None:

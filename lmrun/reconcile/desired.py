@@ -11,9 +11,16 @@ from lmrun.catalog.catalog import LocatedModel
 from lmrun.catalog.memory import Estimate, LoadFiles
 from lmrun.engines.registry import choose_engine
 from lmrun.errors import LmrunError
-from lmrun.profile.effective import effective_prediction, prewarm, system_prompt
+from lmrun.profile.effective import (
+    effective_prediction,
+    instance_configs,
+    prewarm,
+    system_prompt,
+)
 from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.residency import JitConfig
 from lmrun.profile.schema import ModelConfig, Profile, ServerConfig
+from lmrun.runtime.residency.residency import DECLARED, Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.sources import Source, parse_source
@@ -29,10 +36,12 @@ class ModelFinder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DesiredModel:
-    """A declared model. `spec` is None while a file of it must be fetched, or when `error` says
-    why one cannot be had. `attachments`: the sources of its other files, in the order of
-    `attached_sources`. `memory_bytes` is the most that `spec` may take by its `estimate`, 0 without
-    one."""
+    """One instance of a declared model; `config` is the model's as far as it concerns this one.
+    `spec` is None while a file of it must be fetched, or when `error` says why one cannot be had.
+    `attachments`: the sources of its other files, in the order of `attached_sources`. `residency`:
+    why it is in memory when it is. `memory_bytes` is the most that `spec` may take by its
+    `estimate`, 0 without one. `load_s`: how long its load took the last time, None when that is
+    not known."""
 
     key: str
     config: ModelConfig
@@ -42,6 +51,8 @@ class DesiredModel:
     error: LmrunError | None = None
     attachments: tuple[Source, ...] = ()
     estimate: Estimate | None = None
+    load_s: float | None = None
+    residency: Residency = DECLARED
 
     @property
     def identifier(self) -> str:
@@ -66,25 +77,53 @@ class Desired:
 
 def read_desired(loaded: LoadedProfile, finder: ModelFinder) -> Desired:
     """Look up every model's files. A model that cannot be had carries its error; none is raised."""
-    models = tuple(_read_model(loaded, key, finder) for key in sorted(loaded.profile.models))
+    models = tuple(
+        _read_model(loaded, key, number, config, finder)
+        for key in sorted(loaded.profile.models)
+        for number, config in enumerate(instance_configs(loaded.profile.models[key]))
+    )
     return Desired(server=loaded.profile.server, models=models)
 
 
-def _read_model(loaded: LoadedProfile, key: str, finder: ModelFinder) -> DesiredModel:
-    model = DesiredModel(key=key, config=loaded.profile.models[key], source=None, spec=None)
+def _read_model(
+    loaded: LoadedProfile, key: str, number: int, config: ModelConfig, finder: ModelFinder
+) -> DesiredModel:
+    residency = find_residency(config, loaded.profile.server.jit)
+    model = DesiredModel(key=key, config=config, source=None, spec=None, residency=residency)
     try:
         source = parse_source(model.config.source, loaded.base_dirs[key])
-        attachments = attached_sources(model.config.load, loaded.attachment_dirs.get(key, {}))
+        folders = _attachment_folders(loaded, key, number)
+        attachments = attached_sources(model.config.load, folders)
         model = replace(model, source=source, attachments=attachments)
         located = [finder.locate(it) for it in (source, *attachments)]
         found = [it for it in located if it is not None]
         if len(found) < len(located):
             return model
-        spec = make_spec(loaded.profile, key, found)
+        spec = make_spec(loaded.profile, model, found)
         estimate = estimate_memory(finder, spec)
         return replace(model, spec=spec, memory_bytes=estimate.total, estimate=estimate)
     except LmrunError as error:
         return replace(model, error=error)
+
+
+def _attachment_folders(loaded: LoadedProfile, key: str, number: int) -> dict[str, Path]:
+    """What a `file:` source is relative to, by field: where the model or its instance says it."""
+    folders = dict(loaded.attachment_dirs.get(key, {}))
+    instances = loaded.profile.models[key].instances
+    if instances:
+        own = instances[number].load.model_fields_set
+        folders |= {name: folders["instances"] for name in own if "instances" in folders}
+    return folders
+
+
+def find_residency(config: ModelConfig, jit: JitConfig) -> Residency:
+    """Why the profile has this model in memory, when it is there."""
+    return DECLARED if config.state == "loaded" else jit_residency(config, jit)
+
+
+def jit_residency(config: ModelConfig, jit: JitConfig) -> Residency:
+    """What a model gets that a request loads."""
+    return Residency("jit", ttl_s=config.ttl or jit.ttl, is_pinned=config.pinned)
 
 
 def attached_sources(load: LoadConfig, folders: Mapping[str, Path]) -> tuple[Source, ...]:
@@ -98,14 +137,16 @@ def attached_sources(load: LoadConfig, folders: Mapping[str, Path]) -> tuple[Sou
     return tuple(parse_source(text, folders.get(name, Path("/"))) for name, text in given)
 
 
-def make_spec(profile: Profile, key: str, located: Sequence[LocatedModel]) -> InstanceSpec:
-    """The instance that `profile` wants of model `key`, given its file and then the attached ones,
-    in the order of `attached_sources`."""
-    config = profile.models[key]
+def make_spec(
+    profile: Profile, wanted: DesiredModel, located: Sequence[LocatedModel]
+) -> InstanceSpec:
+    """The instance that `profile` wants of a model, given its file and then the attached ones, in
+    the order of `attached_sources`."""
+    config, key = wanted.config, wanted.key
     model, *others = located
     rest = iter(others)
     return InstanceSpec(
-        identifier=config.identifier or key,
+        identifier=wanted.identifier,
         model_key=key,
         engine=choose_engine(model.path),
         path=model.path,
@@ -119,6 +160,7 @@ def make_spec(profile: Profile, key: str, located: Sequence[LocatedModel]) -> In
         draft_model=next(rest) if config.load.draft_model else None,
         prewarm=prewarm(profile, key),
         prompt_template=config.prompt_template,
+        residency=wanted.residency,
     )
 
 

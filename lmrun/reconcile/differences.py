@@ -14,6 +14,7 @@ from lmrun.profile.schema import ServerConfig
 from lmrun.profile.shape import find_effect
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.outcome import FieldChange
+from lmrun.runtime.residency.residency import Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
 from lmrun.settings.effects import Effect
@@ -61,6 +62,7 @@ def compare_instance(model: DesiredModel, observed: InstanceSpec) -> tuple[Diffe
     if all(difference.effect != "Reload" for difference in found):
         found += _compare_attachments(prefix, observed, model.spec)
     found += _compare_defaults(model, model.spec, observed)
+    found += _compare_residencies(prefix, observed.residency, model)
     return tuple(found)
 
 
@@ -110,6 +112,24 @@ def _compare_defaults(
         yield Difference((*prefix, "system_prompt"), old, new)
     if observed.prewarm != wanted.prewarm:
         yield _leaf(("models", model.key, "prewarm"), observed.prewarm, wanted.prewarm)
+
+
+def _compare_residencies(prefix: Path, old: Residency, model: DesiredModel) -> Iterator[Difference]:
+    """Why it is in memory, and for how long. What a client has loaded by hand stays his, as long as
+    the profile does not want it loaded by itself."""
+    new = model.residency
+    if old.origin == "hand" and new.origin == "jit":
+        return
+    if old.origin != new.origin:
+        states = {"declared": "loaded", "jit": "on_demand", "hand": "loaded by hand"}
+        yield Difference((*prefix, "state"), states[old.origin], states[new.origin])
+    elif new.origin == "jit":
+        for name, before, after in (
+            ("ttl", old.ttl_s, new.ttl_s),
+            ("pinned", old.is_pinned, new.is_pinned),
+        ):
+            if before != after:
+                yield _leaf((*prefix, name), before, after)
 
 
 def _compare(path: Path, old: Settings, new: Settings) -> Iterator[Difference]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
 from lmrun.reconcile.differences import compare_instance, compare_servers, to_changes
@@ -46,17 +48,16 @@ def make_plan(desired: Desired | None, observed: Observed, base_generation: int)
     """
     if desired is None:
         return Plan(base_generation, tuple(_unload(it) for it in observed.instances))
-    wanted = {model.identifier: model for model in desired.models if model.config.state == "loaded"}
     existing = {instance.spec.identifier: instance for instance in observed.instances}
-    unloads = [_unload(existing[name]) for name in sorted(existing.keys() - wanted.keys())]
+    declared = {model.identifier: model for model in desired.models}
     changes = [
         action
-        for name in sorted(wanted)
-        if (action := _converge(wanted[name], existing.get(name), observed)) is not None
+        for name in sorted(existing.keys() | declared.keys())
+        if (action := _choose(declared.get(name), existing.get(name), observed)) is not None
     ]
-    rank = {"Update": 0, "Reload": 1, "Load": 2}
+    rank = {"Unload": 0, "Update": 1, "Reload": 2, "Load": 3}
     changes.sort(key=lambda action: rank[action.kind])
-    actions = (*_plan_server(desired.server, observed.server), *unloads, *changes)
+    actions = (*_plan_server(desired.server, observed.server), *changes)
     return Plan(base_generation, actions, _price_memory(actions, observed))
 
 
@@ -71,6 +72,33 @@ def choose_way(wished: Way, model: DesiredModel, old: InstanceSpec, free_bytes: 
     is_shared = model.spec.path == old.path and model.spec.load.try_mmap and old.load.try_mmap
     shared = model.estimate.weights if is_shared else 0
     return "blue_green" if model.memory_bytes - shared <= free_bytes else "recreate"
+
+
+def _choose(
+    model: DesiredModel | None, instance: ObservedInstance | None, observed: Observed
+) -> Action | None:
+    """What has to happen with one instance, by what its model's state is."""
+    state = model.config.state if model is not None else "absent"
+    if model is not None and state == "loaded":
+        return _converge(model, instance, observed)
+    if instance is None:
+        return None
+    if model is None or state == "absent":
+        return _unload(instance)
+    return _keep(model, instance, observed)
+
+
+def _keep(model: DesiredModel, instance: ObservedInstance, observed: Observed) -> Action | None:
+    """An instance that a request has loaded may stay. One that is not as it should be any more is
+    replaced while somebody uses it; else the next request will load it as it should be."""
+    if instance.state == "stopped":
+        return None
+    if instance.state == "failed":
+        return _unload(instance)
+    action = _converge(model, instance, observed)
+    if action is None or action.kind != "Reload" or instance.in_flight:
+        return action
+    return replace(_unload(instance), changes=action.changes)
 
 
 def _plan_server(desired: ServerConfig, observed: ServerConfig | None) -> tuple[Action, ...]:

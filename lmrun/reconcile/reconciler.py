@@ -87,7 +87,8 @@ class Reconciler:
 
     @property
     def is_progressing(self) -> bool:
-        return bool(self._running)
+        """Whether something is being done for the profile; what requests load is their affair."""
+        return any(not it.is_for_request for it in self._running.values())
 
     @property
     def drift_policy(self) -> DriftPolicy:
@@ -108,7 +109,7 @@ class Reconciler:
 
     def explain_absence(self, name: str) -> ModelNotReady | None:
         """Why the declared model `name` has no instance; None when nobody declared it."""
-        model = self._declared(name)
+        model = self.find_declared(name)
         if model is None:
             return None
         slot = model.identifier
@@ -117,7 +118,7 @@ class Reconciler:
 
     def find_file(self, name: str) -> Path | None:
         """The file of the declared model `name`, if it is on this machine."""
-        model = self._declared(name)
+        model = self.find_declared(name)
         return model.spec.path if model is not None and model.spec is not None else None
 
     async def plan_for(self, loaded: LoadedProfile) -> Plan:
@@ -146,6 +147,22 @@ class Reconciler:
         task = asyncio.create_task(work, name=f"{action.kind} {slot} by hand")
         self._running[slot] = Running(action, model, task, is_by_hand=True)
         task.add_done_callback(lambda _: self._finish_by_hand(action, task))
+        return task
+
+    def running_task(self, identifier: str) -> asyncio.Task[None] | None:
+        """What is being done with an instance right now."""
+        running = self._running.get(identifier)
+        return running.task if running is not None else None
+
+    def start_for_request(self, model: DesiredModel) -> asyncio.Task[None]:
+        """Load an instance because a request needs it; nothing may be under way with it. The task
+        raises what the load raises, and is cancelled when another profile gives the load up."""
+        slot = model.identifier
+        action = Action("Load", slot, model.key, ())
+        work = self._executor.run(action, None, model, self.loaded, self._followers.tell)
+        task = asyncio.create_task(work, name=f"Load {slot} for a request")
+        self._running[slot] = Running(action, model, task, is_for_request=True)
+        task.add_done_callback(lambda _: self._finish(slot))
         return task
 
     async def accept(
@@ -261,14 +278,16 @@ class Reconciler:
         if loaded is self.loaded:
             self.desired = desired
 
-    def _declared(self, name: str) -> DesiredModel | None:
+    def find_declared(self, name: str) -> DesiredModel | None:
+        """The declared instance of that identifier, else the first one of that model."""
         models = self.desired.models if self.desired else ()
-        return next((it for it in models if name in (it.key, it.identifier)), None)
+        called = next((it for it in models if it.identifier == name), None)
+        return called or next((it for it in models if it.key == name), None)
 
     def _wanted(self, target: str) -> DesiredModel | None:
         models = self.desired.models if self.desired else ()
         return next(
-            (it for it in models if it.identifier == target and it.config.state == "loaded"), None
+            (it for it in models if it.identifier == target and it.config.state != "absent"), None
         )
 
     def _cancel_stale(self) -> None:
@@ -370,8 +389,10 @@ class Reconciler:
 
     def _settle(self) -> None:
         """Tell those who wait, once everything was tried and no instance is in between."""
-        states = {it.state for it in self._pool.instances.values()}
-        if self._running or states & {"loading", "unloading"}:
+        states = {
+            it.state for it in self._pool.instances.values() if it.spec.residency.origin != "jit"
+        }
+        if self.is_progressing or states & {"loading", "unloading"}:
             return
         self._journal.write()
         converged = self.desired is not None and self.plan_now().is_empty

@@ -21,6 +21,7 @@ class Running:
     task: asyncio.Task[None]
     is_cancelled: bool = False
     is_by_hand: bool = False
+    is_for_request: bool = False
 
 
 def slot_of(action: Action) -> str:

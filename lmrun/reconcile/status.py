@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 from lmrun.engines.base import EngineUsage
+from lmrun.runtime.residency.residency import Origin
+from lmrun.runtime.turns import Priority
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 InstanceState = Literal["stopped", "loading", "ready", "unloading", "failed"]
@@ -37,9 +39,29 @@ class MemoryStatus(msgspec.Struct, frozen=True):
     error: float | None = None
 
 
+class ResidencyStatus(msgspec.Struct, frozen=True):
+    """Why an instance is in memory: the profile keeps it there (`declared`), a request (`jit`) or a
+    client (`hand`) has loaded it. `ttl_s`: how long it may be idle, None for no limit; `idle_s`:
+    how long it has been, None while somebody uses it. `pinned`: it is not evicted."""
+
+    origin: Origin = "declared"
+    ttl_s: float | None = None
+    idle_s: float | None = None
+    pinned: bool = False
+
+
+class QueuedStatus(msgspec.Struct, frozen=True):
+    """A generation that waits for its turn. `position`: 1 is the next one."""
+
+    position: int
+    priority: Priority
+    waited_s: float
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
     """A loaded (or loading, or failed) instance. `progress`: 0.0 to 1.0 while loading. `usage`:
-    what its engine held at most a second ago, None until it has said so."""
+    what its engine held at most a second ago, None until it has said so. `active`, `waiting`:
+    generations that are computed and that are not; of these, `queue` are not in the engine yet."""
 
     identifier: str
     state: InstanceState
@@ -54,16 +76,20 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     error: str | None
     memory: MemoryStatus = MemoryStatus()
     usage: EngineUsage | None = None
+    residency: ResidencyStatus = ResidencyStatus()
+    queue: tuple[QueuedStatus, ...] = ()
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """A declared model, its conditions (`Available`, `Ready`) and its instances."""
+    """A declared model, its conditions (`Available`, `Ready`) and its instances. `waiting`:
+    requests that wait until one is loaded."""
 
     key: str
     source: str
-    state: Literal["loaded", "absent"]
+    state: Literal["loaded", "on_demand", "absent"]
     conditions: tuple[Condition, ...]
     instances: tuple[InstanceStatus, ...]
+    waiting: int = 0
 
 
 class ProfileStatus(msgspec.Struct, frozen=True):
@@ -122,13 +148,32 @@ class ServerStatus(msgspec.Struct, frozen=True):
     home: str
     started: str
     log: str | None = None
+    memory: ServerMemory | None = None
+
+
+class GitStatus(msgspec.Struct, frozen=True):
+    """The repository that is followed. `commit`: what was applied last; `good`: the last that
+    converged and passed the profile's checks; `head`: what `ref` meant when it was fetched last, at
+    `fetched` (ISO 8601 in UTC). `is_behind`: `head` is not what runs; the condition `GitSynced`
+    says why."""
+
+    url: str
+    ref: str
+    path: str
+    commit: str | None = None
+    good: str | None = None
+    head: str | None = None
+    fetched: str | None = None
+    is_behind: bool = True
 
 
 class Status(msgspec.Struct, frozen=True):
-    """Everything. Conditions here: `ProfileValid`, `Listening`, `Converged`."""
+    """Everything. Conditions here: `ProfileValid`, `Listening`, `Converged`, and `GitSynced` where
+    a repository is followed."""
 
     server: ServerStatus
     profile: ProfileStatus | None
     conditions: tuple[Condition, ...]
     models: tuple[ModelStatus, ...]
     drift: tuple[DriftStatus, ...] = ()
+    git: GitStatus | None = None

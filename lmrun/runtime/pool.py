@@ -326,6 +326,7 @@ def fixed_fields(spec: InstanceSpec) -> tuple[object, ...]:
         spec.path,
         spec.size,
         spec.mtime_ns,
-        spec.load,
+        spec.load.fixed,
         spec.attached,
+        spec.prompt_template,
     )

@@ -72,6 +72,10 @@ class Turns:
     def waiting(self) -> int:
         return len(self._line)
 
+    def waited_s(self, waiting: Waiting) -> float:
+        """How long it has waited."""
+        return self._clock() - waiting.since_s
+
     @asynccontextmanager
     async def turn(self, priority: Priority) -> AsyncIterator[None]:
         """A turn for as long as the block runs; entering waits for it."""

@@ -7,7 +7,11 @@ from datetime import UTC, datetime
 
 from lmrun.errors import LmrunError, ProfileInvalid
 from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.git.memory import Refusal
 from lmrun.reconcile.status import Condition, ConditionStatus, InstanceStatus
+
+ON_DEMAND = "OnDemand"
+"""The reason of `Ready` where a model is not loaded and need not be."""
 
 
 def utc_now() -> str:
@@ -48,6 +52,13 @@ def profile_valid(book: ConditionBook, problem: LmrunError | None) -> Condition:
     return book.note("", "ProfileValid", "False", reason_of(problem), str(problem))
 
 
+def git_synced(book: ConditionBook, refusal: Refusal | None) -> Condition:
+    """`GitSynced`: what runs is what the followed ref means."""
+    if refusal is None:
+        return book.note("", "GitSynced", "True", "Synced")
+    return book.note("", "GitSynced", "False", refusal.reason, refusal.message)
+
+
 def describe_problem(error: LmrunError) -> str:
     """One line for a log: the first problem and how many more there are."""
     if isinstance(error, ProfileInvalid) and len(error.problems) > 1:
@@ -80,6 +91,8 @@ def ready(
         return book.note(model.key, "Ready", "False", "NotAvailable")
     if failure is not None:
         return book.note(model.key, "Ready", "False", reason_of(failure), str(failure))
+    if instance is None and model.config.state == "on_demand":
+        return book.note(model.key, "Ready", "False", ON_DEMAND, "The first request loads it.")
     if instance is None:
         return book.note(model.key, "Ready", "False", "NotLoaded")
     reason = instance.state.capitalize()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,41 +12,45 @@ from lmrun import __version__
 from lmrun.errors import LmrunError
 from lmrun.profile.writing.values import write_value
 from lmrun.reconcile.actions import InstancePool, Listener
-from lmrun.reconcile.desired import DesiredModel
+from lmrun.reconcile.desired import Desired, DesiredModel
 from lmrun.reconcile.drift.drift import Drift
+from lmrun.reconcile.git.follower import GitFollower
 from lmrun.reconcile.intake import Intake
+from lmrun.reconcile.on_demand import OnDemand
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
-from lmrun.reconcile.reporting.memory import judge_memory
+from lmrun.reconcile.reporting.instances import instance_status
 from lmrun.reconcile.running import SERVER_SLOT
 from lmrun.reconcile.status import (
     Condition,
     DriftStatus,
     InstanceStatus,
-    MemoryStatus,
     ModelStatus,
     ProfileStatus,
+    ServerMemory,
     ServerStatus,
     Status,
 )
-from lmrun.runtime.instance import Instance
-from lmrun.runtime.pool import fixed_fields
-from lmrun.runtime.process.memory import read_memory
+from lmrun.runtime.residency.residents import Residents
 
 
 @dataclass(slots=True)
 class Reporter:
     """Makes the status; keeps only since when each condition has held. `log`: the file that the
-    server's log goes to, if it is one. `find_obstacle`: why drift that is to be adopted is not."""
+    server's log goes to, if it is one. `find_obstacle`: why drift that is to be adopted is not.
+    `follower`: of the repository, where one is followed."""
 
     home: Path
     reconciler: Reconciler
     intake: Intake
     pool: InstancePool
+    residents: Residents
+    on_demand: OnDemand
     listener: Listener
     log: Path | None = None
     find_obstacle: Callable[[Drift], str | None] = lambda drift: None
+    follower: GitFollower | None = None
     _book: ConditionBook = field(default_factory=ConditionBook)
     _started: str = field(default_factory=utc_now)
 
@@ -60,11 +64,13 @@ class Reporter:
                 str(self.home),
                 self._started,
                 str(self.log) if self.log else None,
+                ServerMemory(self.residents.claimed_bytes, self.residents.rules.limit_bytes),
             ),
             profile=self._profile(),
             conditions=self._conditions(),
-            models=tuple(self._model(model) for model in desired.models) if desired else (),
+            models=tuple(map(self._model, group_by_key(desired))) if desired else (),
             drift=tuple(map(self._drift, self.reconciler.find_drift())),
+            git=self.follower.status() if self.follower else None,
         )
 
     def _drift(self, drift: Drift) -> DriftStatus:
@@ -95,6 +101,7 @@ class Reporter:
             conditions.profile_valid(self._book, self.intake.problem),
             self._listening(),
             self._converged(),
+            *((conditions.git_synced(self._book, self.follower.refusal),) if self.follower else ()),
         )
 
     def _listening(self) -> Condition:
@@ -115,7 +122,11 @@ class Reporter:
             return self._book.note("", "Converged", "False", "ActionFailed", f"Failed: {named}.")
         if self.reconciler.is_progressing or not self.reconciler.plan_now().is_empty:
             return self._book.note("", "Converged", "False", "Progressing")
-        waiting = [name for name, it in self.pool.instances.items() if it.state != "ready"]
+        waiting = [
+            name
+            for name, it in self.pool.instances.items()
+            if it.state != "ready" and it.spec.residency.origin != "jit"
+        ]
         if waiting:
             return self._book.note(
                 "", "Converged", "False", "InstanceNotReady", ", ".join(sorted(waiting))
@@ -124,12 +135,22 @@ class Reporter:
         message = f"Left as clients changed them: {changed}." if changed else ""
         return self._book.note("", "Converged", "True", "Converged", message)
 
-    def _model(self, model: DesiredModel) -> ModelStatus:
+    def _model(self, declared: Sequence[DesiredModel]) -> ModelStatus:
+        """`declared`: the instances that one model declares."""
+        by_name = {model.identifier: model for model in declared}
+        first = declared[0]
         shown = {
-            name: _instance_status(instance, model)
+            name: instance_status(instance, by_name.get(name, first), self.residents)
             for name, instance in self.pool.instances.items()
-            if name == model.identifier or instance.spec.model_key == model.key
+            if name in by_name or instance.spec.model_key == first.key
         }
+        # The conditions are those of the worst one.
+        worst = min(declared, key=lambda it: _is_ready(shown.get(it.identifier)))
+        return self._model_status(worst, shown, [first.key, *by_name])
+
+    def _model_status(
+        self, model: DesiredModel, shown: Mapping[str, InstanceStatus], names: Sequence[str]
+    ) -> ModelStatus:
         instance = shown.get(model.identifier)
         return ModelStatus(
             key=model.key,
@@ -140,38 +161,26 @@ class Reporter:
                 conditions.ready(self._book, model, instance, self._failure(model)),
             ),
             instances=tuple(shown.values()),
+            waiting=self.residents.waiting_for(*set(names)),
         )
 
     def _failure(self, model: DesiredModel) -> LmrunError | None:
         failure = self.reconciler.failures.get(model.identifier)
+        failure = failure or self.on_demand.failure(model.identifier)
         return failure.error if failure else None
+
+
+def group_by_key(desired: Desired) -> list[tuple[DesiredModel, ...]]:
+    """The declared instances of each model."""
+    groups: dict[str, tuple[DesiredModel, ...]] = {}
+    for model in desired.models:
+        groups[model.key] = (*groups.get(model.key, ()), model)
+    return list(groups.values())
+
+
+def _is_ready(instance: InstanceStatus | None) -> bool:
+    return instance is not None and instance.state == "ready"
 
 
 def _show(value: Any) -> str | None:
     return None if value is None else write_value(value)
-
-
-def _instance_status(instance: Instance, model: DesiredModel) -> InstanceStatus:
-    return InstanceStatus(
-        identifier=instance.spec.identifier,
-        state=instance.state,
-        engine=instance.spec.engine,
-        pid=instance.pid,
-        threads=instance.threads,
-        context_length=instance.info.context_length if instance.info else None,
-        active=instance.active,
-        waiting=instance.waiting,
-        restarts=instance.restarts,
-        progress=instance.progress,
-        error=str(instance.error) if instance.error is not None else None,
-        memory=_memory_status(instance, model),
-        usage=instance.usage,
-    )
-
-
-def _memory_status(instance: Instance, model: DesiredModel) -> MemoryStatus:
-    # The estimate is of what is wanted, which a reload has not reached yet.
-    is_reached = model.spec is not None and fixed_fields(model.spec) == fixed_fields(instance.spec)
-    estimated = model.estimate.at_load if model.estimate is not None and is_reached else None
-    measured = read_memory(instance.pid) if instance.pid and instance.state == "ready" else None
-    return judge_memory(estimated, measured, instance.usage)
