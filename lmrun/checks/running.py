@@ -27,6 +27,22 @@ async def run_checks(
     ]
 
 
+async def find_objections(loaded: LoadedProfile, ask: Ask) -> tuple[str, ...]:
+    """What the profile's checks say against it, for a gate: one text for each that failed or was
+    not answered. A golden answer of another fingerprint is no objection: it says nothing of this
+    machine. Cancelling it stops the generations."""
+    return tuple(
+        _describe(result)
+        for result in await run_checks(loaded, ask)
+        if result.status in ("failed", "error")
+    )
+
+
+def _describe(result: CheckResult) -> str:
+    reasons = [f"{it.expectation}: {it.message}" for it in result.failures]
+    return f"{result.name}: {', '.join(reasons) or result.message}"
+
+
 def choose_checks(loaded: LoadedProfile, names: Collection[str] | None) -> Mapping[str, Check]:
     """The profile's checks, or those called `names`."""
     checks = loaded.profile.checks

@@ -25,6 +25,13 @@ server:
   limits: {queue: 64, body: 32MiB}
 models: &models
   other: {source: file:./m.gguf, load: {gpu: {ratio: off}, threads: 2}, identifier: "${env:ID:-x}"}
+checks:
+  c:
+    model: other
+    messages: [{role: user, content: Hi}, {role: tool, tool_call_id: "1"}]
+    tools: {t: {parameters: {type: object, properties: {a: {pattern: "^x"}}}}}
+    expect: {regex: "(a|b)+", json_schema: {items: {$ref: "#"}}, golden: g.json, max_ttft: 2s,
+      tool_call: {name: t, arguments: {a: x}}, contains: [a, b]}
 presets: {p: {prediction: {logit_bias: {"7": -1.5}, stop_strings: ["\\n"], seed: 0x10}}}
 """
 PIECES = st.one_of(
