@@ -23,6 +23,7 @@ from lmrun.api.control.changes import Changes
 from lmrun.api.control.checks import check_routes
 from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
+from lmrun.api.http.record import current_record
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.api.lmstudio.v0.stats import make_extension
@@ -46,6 +47,7 @@ from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.on_demand import OnDemand
 from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.pinning import require_locked
+from lmrun.reconcile.pricing import Prices
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
@@ -99,6 +101,7 @@ class House:
             estimate=self.estimates.claim,
             load_for=self._load_for,
             offer=self._offer,
+            name_client=_name_client,
         )
         self.keeper = Keeper(self.pool.residents, lambda: self.pool.instances, self.estimates)
         self.ask = PoolAsker(self.pool, make_fingerprint)
@@ -112,9 +115,11 @@ class House:
         note_request = self.telemetry.note_request
         app = build_app(self.pool, self._door, self.extra_routes, note_request)
         self.listener = PortListener(app)
+        prices = Prices(self.measurements, self._free_bytes)
         self.reconciler = Reconciler(
             finder=self.catalog,
-            executor=Executor(self.catalog, self.pool, self.listener),
+            executor=Executor(self.catalog, self.pool, self.listener, prices),
+            prices=prices,
             pool=self.pool,
             listener=self.listener,
             journal=Journal(self.generations),
@@ -208,6 +213,10 @@ class House:
         limit_bytes = to_bytes(config.memory.limit, self._total_bytes)
         return Rules(limit_bytes, config.jit.auto_evict)
 
+    def _free_bytes(self) -> int | None:
+        limit_bytes = self.pool.residents.rules.limit_bytes
+        return None if limit_bytes is None else limit_bytes - self.pool.residents.claimed_bytes
+
     async def _load_for(self, name: str, ttl_s: float | None) -> bool:
         return await self.on_demand.load_for(name, ttl_s)
 
@@ -219,6 +228,12 @@ class House:
 
     def _door(self) -> Door:
         return Door.from_config(self._config)
+
+
+def _name_client() -> str | None:
+    """The name of the API key of the request that is being answered, if it has one."""
+    record = current_record()
+    return record.key if record is not None else None
 
 
 @asynccontextmanager

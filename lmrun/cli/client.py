@@ -84,12 +84,14 @@ class Control:
         watch: bool,
         locked: bool = False,
         base_generation: int | None = None,
+        plan: Plan | None = None,
     ) -> Generator[ApplyEvent, None, None]:
         """The events of an apply as they happen. Closing the iterator leaves the server at it.
 
         `locked`: the server refuses what differs from the lock file beside the profile.
 
         `base_generation`: of the plan that was agreed to; the server refuses when it has moved.
+        `plan`: one that was saved; the server refuses to do anything else.
         """
         body = {
             "file": str(file),
@@ -97,6 +99,7 @@ class Control:
             "watch": watch,
             "locked": locked,
             "base_generation": base_generation,
+            "plan": None if plan is None else msgspec.to_builtins(plan),
         }
         return self._follow("apply", body)
 

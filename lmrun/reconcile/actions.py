@@ -13,6 +13,7 @@ from lmrun.profile.schema import ServerConfig
 from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
 from lmrun.reconcile.outcome import Action, ActionProgress
 from lmrun.reconcile.plan import SERVER
+from lmrun.reconcile.pricing import Prices
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.rollouts import Rollout
 from lmrun.runtime.spec import InstanceSpec
@@ -68,10 +69,13 @@ class Executor:
     """Carries actions out, one call each. Loads go one after another: they compete for the disk
     and for every core, and a person waiting for two models gets the first one sooner."""
 
-    def __init__(self, catalog: ModelFetcher, pool: InstancePool, listener: Listener) -> None:
+    def __init__(
+        self, catalog: ModelFetcher, pool: InstancePool, listener: Listener, prices: Prices
+    ) -> None:
         self._catalog = catalog
         self._pool = pool
         self._listener = listener
+        self._prices = prices
         self._load_turn = asyncio.Lock()
 
     async def run(
@@ -104,11 +108,17 @@ class Executor:
             await asyncio.to_thread(_check_files, spec)
         if action.kind == "Reload":
             await self._roll_out(spec, model, loaded, report)
-            return
+        else:
+            await self._load(spec, report)
+        loaded_s = self._pool.instances[spec.identifier].load_s
+        if loaded_s is not None:
+            await self._prices.note_load(spec, loaded_s)
+
+    async def _load(self, spec: InstanceSpec, report: Report) -> None:
         # Before the turn: whoever waits for memory keeps nobody else from loading.
         await self._pool.make_room(spec)
         async with self._load_turn:
-            await self._pool.load(spec, _load_reporter(action.target, report))
+            await self._pool.load(spec, _load_reporter(spec.identifier, report))
 
     async def _roll_out(
         self, spec: InstanceSpec, model: DesiredModel, loaded: LoadedProfile, report: Report

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from lmrun.catalog.catalog import Catalog
 from lmrun.errors import LmrunError, Problem, ProfileInvalid, ProfileSuperseded
 from lmrun.profile.loader import LoadedProfile, load_profile
@@ -20,11 +22,14 @@ from lmrun.reconcile.history import find_previous
 from lmrun.reconcile.outcome import ApplyEvent, Plan, Planned, RollbackPlan
 from lmrun.reconcile.pinning import Watched
 from lmrun.reconcile.plan import Observed, make_plan
+from lmrun.reconcile.pricing import Prices
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting.conditions import describe_problem
+from lmrun.reconcile.saved import digest_files
 from lmrun.reconcile.watch import watch_files
 from lmrun.store.generations import Generation, Generations, Origin
 from lmrun.store.home import Home, find_user
+from lmrun.store.measurements import Measurements
 
 log = logging.getLogger("lmrun.profile")
 
@@ -52,6 +57,16 @@ class Intake:
         self._start_watching = asyncio.Event()
         self.problem: LmrunError | None = None
         self.is_watching = False
+
+    @property
+    def generation(self) -> int:
+        """The number of what was accepted last; 0 for nothing."""
+        return self._reconciler.generation
+
+    def find_root(self) -> Path | None:
+        """The profile that should be, None when none should."""
+        loaded = self._reconciler.loaded
+        return loaded.root if loaded else None
 
     async def read(self, path: Path, shipped: Mapping[str, str]) -> LoadedProfile:
         """The profile at `path`, with the client's values of variables over the server's own.
@@ -86,14 +101,16 @@ class Intake:
         watch: bool,
         locked: bool = False,
         base_generation: int | None = None,
+        expected: Plan | None = None,
         origin: Origin | None = None,
     ) -> AsyncGenerator[ApplyEvent, None]:
         """Apply the profile and report. Closing it stops the reports, not the work.
 
         `locked`: only as its lock file pins it, now and whenever it changes while it is watched.
+        `expected`: a saved plan, which must be what would be done now.
         Raises before any event: ProfileInvalid, StoreError, LockMismatch (and, when it is locked,
         SourceError), and ProfileSuperseded when `base_generation` is given and another profile has
-        been applied since.
+        been applied since, or when `expected` does not hold any more.
         """
         loaded = await self.read(path, shipped)
         if locked:
@@ -101,7 +118,8 @@ class Intake:
         self._require_base(base_generation)
         origin = origin or Origin(self._user, "apply")
         self._is_locked = locked
-        async with aclosing(self._apply(loaded, shipped, origin, watch=watch)) as events:
+        applying = self._apply(loaded, shipped, origin, watch=watch, expected=expected)
+        async with aclosing(applying) as events:
             async for event in events:
                 yield event
 
@@ -165,9 +183,15 @@ class Intake:
                 await self._look_again(loaded)
 
     async def _apply(
-        self, loaded: LoadedProfile, shipped: Mapping[str, str], origin: Origin, *, watch: bool
+        self,
+        loaded: LoadedProfile,
+        shipped: Mapping[str, str],
+        origin: Origin,
+        *,
+        watch: bool,
+        expected: Plan | None = None,
     ) -> AsyncGenerator[ApplyEvent, None]:
-        async with aclosing(self._reconciler.apply(loaded, origin)) as events:
+        async with aclosing(self._reconciler.apply(loaded, origin, expected)) as events:
             async for event in events:
                 if isinstance(event, Planned):
                     self._accepted(shipped, watch=watch)
@@ -242,4 +266,7 @@ def validate(path: Path, environment: Mapping[str, str]) -> tuple[Problem, ...]:
 def plan_offline(path: Path, environment: Mapping[str, str], home: Home) -> Plan:
     """What a server that starts now would do with the profile. Raises ProfileInvalid."""
     loaded = load_profile(path, environment)
-    return make_plan(read_desired(loaded, Catalog(home)), Observed(), base_generation=0)
+    desired = read_desired(loaded, Catalog(home))
+    if home.measurements.exists():
+        desired = Prices(Measurements(home.measurements)).price(desired)
+    return replace(make_plan(desired, Observed(), base_generation=0), files=digest_files(loaded))

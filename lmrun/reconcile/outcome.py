@@ -54,12 +54,21 @@ class MemoryPrice(msgspec.Struct, frozen=True):
     free_bytes: int | None = None
 
 
+class FileDigest(msgspec.Struct, frozen=True):
+    """One text that the profile consists of. `sha256`: in hexadecimal."""
+
+    path: str
+    sha256: str
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """What would change. `base_generation`: the generation it was compared with; 0 for none."""
+    """What would change. `base_generation`: the generation it was compared with; 0 for none.
+    `files`: what the profile was made of."""
 
     base_generation: int
     actions: tuple[Action, ...]
     memory: MemoryPrice = MemoryPrice(0, 0, 0)
+    files: tuple[FileDigest, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -23,7 +23,6 @@ from lmrun.reconcile.desired import (
     Desired,
     DesiredModel,
     ModelFinder,
-    estimate_memory,
     read_desired,
 )
 from lmrun.reconcile.drift.drift import Drift, find_drift
@@ -40,8 +39,11 @@ from lmrun.reconcile.outcome import (
     Plan,
     Planned,
 )
-from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
+from lmrun.reconcile.plan import make_plan
+from lmrun.reconcile.planning import Planner
+from lmrun.reconcile.pricing import Prices
 from lmrun.reconcile.running import Running, slot_of
+from lmrun.reconcile.saved import require_unmoved
 from lmrun.store.generations import Origin
 
 log = logging.getLogger("lmrun.reconcile")
@@ -60,9 +62,11 @@ class Reconciler:
         pool: InstancePool,
         listener: Listener,
         journal: Journal,
+        prices: Prices,
         on_change: Callable[[], None],
     ) -> None:
         self._finder = finder
+        self._planner = Planner(finder, pool, listener, prices)
         self._executor = executor
         self._pool = pool
         self._listener = listener
@@ -103,8 +107,9 @@ class Reconciler:
 
     def find_drift(self) -> tuple[Drift, ...]:
         """What clients have changed by hand and nobody is changing right now."""
-        observed = {it.spec.identifier: it for it in self._observe().instances}
-        found = find_drift(self.desired, observed, self.by_hand)
+        observed = {it.spec.identifier: it for it in self._planner.observe(self._running).instances}
+        profile = self.loaded.profile if self.loaded is not None else None
+        found = find_drift(profile, observed, self.by_hand)
         return tuple(drift for drift in found if drift.identifier not in self._running)
 
     def explain_absence(self, name: str) -> ModelNotReady | None:
@@ -123,12 +128,11 @@ class Reconciler:
 
     async def plan_for(self, loaded: LoadedProfile) -> Plan:
         """What applying `loaded` would do now. Looks at files, changes nothing."""
-        desired, observed = await asyncio.to_thread(self._look, loaded)
-        return make_plan(desired, observed, self.generation)
+        return (await self._planner.plan(loaded, lambda: self.generation))[1]
 
     def plan_now(self) -> Plan:
         """What is still to be done for the accepted profile, but for what is left alone."""
-        plan = make_plan(self.desired, self._observe(), self.generation)
+        plan = make_plan(self.desired, self._planner.observe(self._running), self.generation)
         actions = (action for action in plan.actions if slot_of(action) not in self.left_alone)
         return Plan(plan.base_generation, tuple(actions))
 
@@ -172,8 +176,7 @@ class Reconciler:
 
         `keep_drift`: what clients have changed by hand and the profile does not say stays theirs.
         """
-        desired, observed = await asyncio.to_thread(self._look, loaded)
-        plan = make_plan(desired, observed, self.generation)
+        desired, plan = await self._planner.plan(loaded, lambda: self.generation)
         generation = self._journal.accept(loaded, plan, origin)
         return self._adopt(loaded, desired, generation, keep_drift=keep_drift)
 
@@ -183,13 +186,18 @@ class Reconciler:
         self._adopt(loaded, desired, generation)
 
     async def apply(
-        self, loaded: LoadedProfile, origin: Origin
+        self, loaded: LoadedProfile, origin: Origin, expected: Plan | None = None
     ) -> AsyncGenerator[ApplyEvent, None]:
-        """Accept `loaded` and report until everything was tried. Raises StoreError before the
-        first event. Leaving early stops the reports, not the work."""
-        desired, observed = await asyncio.to_thread(self._look, loaded)
+        """Accept `loaded` and report until everything was tried. Leaving early stops the reports,
+        not the work.
+
+        Raises StoreError before the first event, and ProfileSuperseded when `expected` is given and
+        something else would be done.
+        """
+        desired, plan = await self._planner.plan(loaded, lambda: self.generation)
+        if expected is not None:
+            require_unmoved(expected, plan)
         with self._followers.subscribe() as events:
-            plan = make_plan(desired, observed, self.generation)
             generation = self._journal.accept(loaded, plan, origin)
             yield Planned(plan, self._adopt(loaded, desired, generation))
             for running in self._running.values():
@@ -249,23 +257,6 @@ class Reconciler:
         self.wake()
         self._on_change()
         return generation
-
-    def _look(self, loaded: LoadedProfile) -> tuple[Desired, Observed]:
-        return read_desired(loaded, self._finder), self._observe(with_memory=True)
-
-    def _observe(self, *, with_memory: bool = False) -> Observed:
-        """What is, without the instances that an action is changing right now."""
-        instances = tuple(
-            ObservedInstance(
-                it.spec,
-                it.state,
-                it.in_flight,
-                estimate_memory(self._finder, it.spec).total if with_memory else 0,
-            )
-            for name, it in list(self._pool.instances.items())
-            if name not in self._running
-        )
-        return Observed(server=self._listener.config, instances=instances)
 
     async def _look_at_files_again(self) -> None:
         """An action may have fetched a file, or a missing one may have come since."""

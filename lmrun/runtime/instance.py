@@ -5,6 +5,7 @@ It knows no process: who moves it from state to state does.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,7 +34,8 @@ class Instance:
     idle. `active`, `waiting`: sequences in the worker. `in_flight`: leases held or waited for.
     `restarts`: after crashes, since it was loaded. `usage`: what its engine held a moment ago.
     `turns`: which generations are in the worker, and which wait for it.
-    `load_s`: how long its worker took from its start until it was ready, the last time.
+    `load_s`: how long its worker took from its start until it was ready, the last time. `clients`:
+    leases held now, by who holds them, as far as he has a name.
     """
 
     spec: InstanceSpec
@@ -49,6 +51,7 @@ class Instance:
     restarts: int = 0
     usage: EngineUsage | None = None
     load_s: float | None = None
+    clients: Counter[str] = field(default_factory=Counter)
     turns: Turns = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class Pool:
     `observer`: who is told what leases are used for. `rules`, `estimate`: how much memory there
     is, and what a load takes of it. `load_for`: loads the instance that a request's name means,
     with the TTL that it asks for; False when it may not. `offer`: those that it would load.
+    `name_client`: who asks for the lease that is being given.
     `on_change`: the state, progress or defaults
     of an instance have changed; counts and threads change too often to be told."""
 
@@ -65,7 +66,9 @@ class Pool:
         load_for: Loading = load_nothing,
         offer: Callable[[], tuple[InstanceSpec, ...]] = tuple,
         clock: Callable[[], float] = time.monotonic,
+        name_client: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._name_client = name_client
         self._load_for = load_for
         self._offer = offer
         self._explain_absence = explain_absence
@@ -186,7 +189,7 @@ class Pool:
         """
         supervisor = await self._enter(name, ttl_s)
         try:
-            with supervisor.leased():
+            with supervisor.leased(self._name_client()):
                 yield Lease(supervisor, self._find_file, self._observer)
         finally:
             supervisor.instance.in_flight -= 1

@@ -148,13 +148,16 @@ class Supervisor:
             await self._changed.wait()
 
     @contextlib.contextmanager
-    def leased(self) -> Iterator[None]:
-        """Somebody uses it, for as long as the block runs."""
+    def leased(self, client: str | None = None) -> Iterator[None]:
+        """Somebody, called `client`, uses it for as long as the block runs."""
+        names = [client] if client is not None else []
         self._leases += 1
+        self.instance.clients.update(names)
         try:
             yield
         finally:
             self._leases -= 1
+            self.instance.clients.subtract(names)
             if not self._leases:
                 self._wake_waiters()
 

@@ -154,6 +154,13 @@ class LoadConfig(Settings):
         "like a `source`.",
     )
 
+    @property
+    def fixed(self) -> LoadConfig:
+        """Without what a running instance takes up by an Update."""
+        fields = type(self).model_fields
+        hot = {name: it.default for name, it in fields.items() if OnChange("Update") in it.metadata}
+        return self.model_copy(update=hot)
+
     def overlay(self, other: LoadConfig) -> LoadConfig:
         """`other`'s explicitly chosen settings over mine, down to those of its parts."""
         return self.model_copy(update=_chosen_over(self, other))

@@ -88,6 +88,7 @@ class ControlHandlers:
             watch=request.watch,
             locked=request.locked,
             base_generation=request.base_generation,
+            expected=request.read_plan(),
         )
         try:
             return await open_stream(_to_sse(events))

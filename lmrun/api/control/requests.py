@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 from pydantic import Field, field_validator
 
+from lmrun.errors import InvalidParameter
+from lmrun.reconcile.outcome import Plan
 from lmrun.settings.base import Settings
 
 Variables = dict[
@@ -37,11 +40,20 @@ class ProfileRequest(Settings):
 class ApplyRequest(ProfileRequest):
     """`watch`: apply later changes of the file by itself, too. `locked`: refuse what differs from
     the lock file beside the profile. `base_generation`: the one that
-    the plan was made against which somebody has agreed to; None agrees to whatever comes."""
+    the plan was made against which somebody has agreed to; None agrees to whatever comes. `plan`:
+    a saved plan; anything else than that is refused."""
 
     watch: bool = False
     locked: bool = False
     base_generation: Annotated[int, Field(ge=0)] | None = None
+    plan: dict[str, Any] | None = None
+
+    def read_plan(self) -> Plan | None:
+        """Raises InvalidParameter for what is no plan."""
+        try:
+            return None if self.plan is None else msgspec.convert(self.plan, Plan)
+        except msgspec.ValidationError as error:
+            raise InvalidParameter(f"plan: {error}.", param="plan") from None
 
 
 class RollbackRequest(Settings):
