@@ -12,12 +12,16 @@ from typing import Any
 
 from lmrun.api.errors import FramingRefused, HostRefused, UpgradeRefused
 from lmrun.api.http.hosts import Host, is_allowed_host, is_own_origin, parse_host
-from lmrun.errors import AddressRefused, Forbidden, Unauthorized
+from lmrun.errors import AddressRefused, Forbidden, InvalidParameter, Unauthorized
 from lmrun.profile.schema import ServerConfig
+from lmrun.runtime.turns import Priority, lower
 from lmrun.settings.secret import Secret
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing here."""
+
+PRIORITY_HEADER = "x-lmrun-priority"
+PRIORITIES: dict[str, Priority] = {"high": "high", "normal": "normal", "low": "low"}
 
 _SDK_TOKEN = re.compile(r"sk-lm-[A-Za-z0-9]{8}:[A-Za-z0-9]{20}")
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
@@ -25,11 +29,12 @@ _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An API key: who uses it and what it grants."""
+    """An API key: who uses it and what it grants. `priority`: the first class that it may have."""
 
     name: str
     secret: Secret
     scopes: frozenset[str]
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,10 @@ class Door:
         return cls(
             hosts=frozenset(_parse_allowed_host(name) for name in config.allowed_hosts),
             origins=frozenset(origin.lower() for origin in config.cors or ()),
-            keys=tuple(Key(key.name, key.key, frozenset(key.scopes)) for key in config.api_keys),
+            keys=tuple(
+                Key(key.name, key.key, frozenset(key.scopes), key.priority)
+                for key in config.api_keys
+            ),
             body_limit_bytes=config.limits.body,
             streams_per_key=config.limits.streams_per_key,
             request_time_s=config.limits.request_time,
@@ -148,6 +156,21 @@ def check_key(door: Door, credentials: frozenset[str]) -> Key:
     if not found:
         raise Unauthorized("This server does not know the API key.")
     return found[0]
+
+
+def choose_priority(key: Key | None, head: Head) -> Priority:
+    """The request's class: what its header says, as far as its key lets it. Who needs no key may
+    have any. Raises InvalidParameter for a header that names none."""
+    given = head.values(PRIORITY_HEADER)
+    if not given:
+        return key.priority if key is not None else "normal"
+    wished = PRIORITIES.get(given[0].strip().lower()) if len(given) == 1 else None
+    if wished is None:
+        raise InvalidParameter(
+            f"{PRIORITY_HEADER}: it is {', '.join(PRIORITIES)}, and comes once.",
+            param=PRIORITY_HEADER,
+        )
+    return wished if key is None else lower(wished, key.priority)
 
 
 def check_upgrade(head: Head) -> None:

@@ -17,11 +17,12 @@ from lmrun.api.errors import MethodNotAllowed
 from lmrun.api.http.boundary import extra_headers, request_id
 from lmrun.api.http.deadline import in_time, set_deadline
 from lmrun.api.http.disconnect import run_while_connected
-from lmrun.api.http.gate import door_of, granted_scopes
+from lmrun.api.http.gate import door_of, granted_scopes, priority_of
 from lmrun.api.http.record import current_record
 from lmrun.api.leniency import drop_unknown, show_names
 from lmrun.api.routes import Call, Route, is_granted
 from lmrun.errors import Forbidden, InvalidParameter
+from lmrun.runtime.turns import prioritized
 
 log = logging.getLogger("lmrun.api")
 
@@ -53,7 +54,8 @@ class Endpoint:
                 made = await route.handler(call)
             await made(scope, receive, send)
 
-        await run_while_connected(receive, answer)
+        with prioritized(priority_of(scope)):
+            await run_while_connected(receive, answer)
 
     def _choose(self, scope: Scope) -> Route:
         route = self._methods.get(scope["method"])

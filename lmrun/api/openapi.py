@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from lmrun import __version__
+from lmrun.api.door import PRIORITIES, PRIORITY_HEADER
 from lmrun.api.errors import (
     AnswerTimedOut,
     BodyInvalid,
@@ -56,6 +57,15 @@ _BODY_ERRORS: tuple[type[LmrunError], ...] = (
 )
 
 
+_PRIORITY: dict[str, Any] = {
+    "name": PRIORITY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Who goes first where generations wait; at most what the API key allows.",
+    "schema": {"type": "string", "enum": [*PRIORITIES]},
+}
+
+
 def make_openapi(routes: Sequence[Route]) -> dict[str, Any]:
     """OpenAPI 3.1 for `routes`."""
     components, references = _make_schemas(routes)
@@ -89,7 +99,8 @@ def _make_operation(route: Route, references: dict[Any, dict[str, Any]]) -> dict
         + [
             {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
             for name in route.query
-        ],
+        ]
+        + ([_PRIORITY] if route.method == "POST" and route.scope == "inference" else []),
         "responses": {
             **{
                 str(status): _show_responses(responses, references)

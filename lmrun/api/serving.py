@@ -86,9 +86,16 @@ class Pool(Protocol):
     def instances(self) -> Mapping[str, Instance]:
         """By identifier."""
 
-    def acquire(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        """A lease on the instance called `name`; entering may wait.
+    @property
+    def offered(self) -> Sequence[InstanceSpec]:
+        """What requests may name, by identifier: loaded, being loaded, or loaded by a request."""
 
-        Raises ModelNotFound, ModelNotReady, QueueFull.
+    def acquire(
+        self, name: str, *, ttl_s: float | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """A lease on the instance called `name`; entering may wait, and load it.
+
+        `ttl_s`: how long one that this request loads may be idle. Raises ModelNotFound,
+        ModelNotReady, QueueFull, and what a load raises.
         """
         ...

@@ -36,7 +36,14 @@ class StandInModels:
     async def describe(self, spec: InstanceSpec) -> ModelFile:
         return FILE
 
-    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
+    async def load(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        *,
+        owner: str,
+        ttl_s: float | None = None,
+    ) -> LoadedInstance:
         self.asked.append(settings)
         for model in await self.list():
             if model.key == name:

@@ -130,6 +130,11 @@ class StandInPool:
         self.open_leases = 0
         self.open_generators = 0
         self.reached: list[Phase] = []
+        self.ttls_s: list[float | None] = []
+
+    @property
+    def offered(self) -> tuple[InstanceSpec, ...]:
+        return tuple(self.instances[name].spec for name in sorted(self.instances))
 
     async def reach(self, phase: Phase) -> None:
         self.reached.append(phase)
@@ -139,7 +144,10 @@ class StandInPool:
             await asyncio.Event().wait()
 
     @asynccontextmanager
-    async def acquire(self, name: str) -> AsyncIterator[StandInLease]:
+    async def acquire(
+        self, name: str, *, ttl_s: float | None = None
+    ) -> AsyncIterator[StandInLease]:
+        self.ttls_s.append(ttl_s)
         if name not in self.instances:
             raise ModelNotFound(f"There is no model {name!r}.", param="model")
         self.open_leases += 1

@@ -19,6 +19,7 @@ from lmrun.api.door import (
     check_key,
     check_origin,
     check_upgrade,
+    choose_priority,
     find_credentials,
 )
 from lmrun.api.errors import TooManyAttempts
@@ -28,9 +29,11 @@ from lmrun.api.http.record import current_record
 from lmrun.api.http.throttle import Throttle
 from lmrun.api.http.turnstile import Turnstile
 from lmrun.errors import Unauthorized
+from lmrun.runtime.turns import Priority
 
 _DOOR = "lmrun.door"
 _GRANTED = "lmrun.granted"
+_PRIORITY = "lmrun.priority"
 
 _PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),
@@ -49,6 +52,11 @@ def door_of(scope: Scope) -> Door | None:
 def granted_scopes(scope: Scope) -> frozenset[str] | None:
     """What the request's key grants; None where no key is asked for."""
     return cast("frozenset[str] | None", scope.get(_GRANTED))
+
+
+def priority_of(scope: Scope) -> Priority:
+    """The request's class among those that wait."""
+    return cast("Priority", scope.get(_PRIORITY, "normal"))
 
 
 class Gate:
@@ -86,9 +94,11 @@ class Gate:
     def _admit(self, door: Door, head: Head, scope: Scope) -> Iterator[None]:
         """Inside by a key, where one is asked for."""
         if not door.keys or scope["path"] in self._open_paths:
+            scope[_PRIORITY] = choose_priority(None, head)
             yield
             return
         key = self._check_key(door, head, scope)
+        scope[_PRIORITY] = choose_priority(key, head)
         scope[_GRANTED] = key.scopes
         record = current_record()
         if record is not None:

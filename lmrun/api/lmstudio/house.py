@@ -21,7 +21,14 @@ class Models(Protocol):
     async def describe(self, spec: InstanceSpec) -> ModelFile:
         """What an instance's file says of itself."""
 
-    async def load(self, name: str, settings: Mapping[str, Any], *, owner: str) -> LoadedInstance:
+    async def load(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        *,
+        owner: str,
+        ttl_s: float | None = None,
+    ) -> LoadedInstance:
         """An instance with these load settings, loaded now if there is none. Raises ModelNotFound,
         ModelNotReady, InvalidParameter, and what a load raises."""
 

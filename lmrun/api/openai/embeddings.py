@@ -48,9 +48,8 @@ class EmbeddingRequest(Settings):
     )
     ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None,
-        description="Seconds a model that this request loads may stay idle; models that are "
-        "loaded already keep their own.",
-        json_schema_extra=NO_EFFECT,
+        description="Seconds that the model may be idle if this request loads it; one that is "
+        "loaded already keeps its own.",
     )
 
 
@@ -80,7 +79,7 @@ def make_embedding_handler(pool: Pool) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(EmbeddingRequest, call.json)
         check_inputs(request.input)
-        async with pool.acquire(request.model) as lease:
+        async with pool.acquire(request.model, ttl_s=request.ttl) as lease:
             require_embedding_model(lease.instance)
             vectors = await lease.embed(request.input, request.dimensions)
             identifier = lease.instance.spec.identifier

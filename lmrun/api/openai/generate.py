@@ -40,7 +40,8 @@ from lmrun.settings.prediction import PredictionConfig
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What to generate, and how to write it. `choices`: how many answers to each prompt are
-    generated; `select`: from all of them, in the prompts' order, to what is answered."""
+    generated; `select`: from all of them, in the prompts' order, to what is answered. `ttl_s`: how
+    long the model may be idle if this loads it."""
 
     model: str
     prompts: tuple[Prompt, ...]
@@ -50,6 +51,7 @@ class Generation:
     structured_param: str = "structured"
     select: Callable[[Sequence[Whole]], Sequence[Whole]] = lambda candidates: candidates
     extension: Extension | None = None
+    ttl_s: float | None = None
 
     @property
     def total(self) -> int:
@@ -69,6 +71,7 @@ def make_chat_handler(pool: Pool, extension: Extension | None = None) -> Handler
             _make_format(request, ChatFormat, "chatcmpl", choices),
             "structured" if request.response_format is None else "response_format",
             extension=extension,
+            ttl_s=request.ttl,
         )
         return await _answer(pool, request, generation)
 
@@ -88,6 +91,7 @@ def make_completion_handler(pool: Pool, extension: Extension | None = None) -> H
             _make_format(request, CompletionFormat, "cmpl", len(prompts) * choices.wanted),
             select=make_selection(request, choices),
             extension=extension,
+            ttl_s=request.ttl,
         )
         return await _answer(pool, request, generation)
 
@@ -161,7 +165,8 @@ async def _run(
     pool: Pool, generation: Generation
 ) -> AsyncIterator[tuple[Format, AsyncGenerator[tuple[int, Event], None]]]:
     """A format, and the events of all choices, while the lease is held."""
-    async with _in_terms_of(generation), pool.acquire(generation.model) as lease:
+    acquiring = pool.acquire(generation.model, ttl_s=generation.ttl_s)
+    async with _in_terms_of(generation), acquiring as lease:
         for prompt in generation.prompts:
             require_sight(lease.instance, prompt)
         form = generation.make_format(lease.instance)

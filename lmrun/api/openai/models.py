@@ -6,21 +6,16 @@ from starlette.types import ASGIApp
 
 from lmrun.api.openai.answers.bodies import Model, ModelList
 from lmrun.api.routes import Call, Handler
-from lmrun.api.serving import Instance, Pool
+from lmrun.api.serving import Pool
 from lmrun.api.sse import JsonAnswer
 from lmrun.errors import ModelNotFound
-
-LISTED = frozenset({"loading", "ready"})
-"""States in which a request by that name is answered, perhaps after a wait."""
+from lmrun.runtime.spec import InstanceSpec
 
 
 def list_models(pool: Pool) -> tuple[Model, ...]:
-    """The instances that answer requests, by identifier."""
-    return tuple(
-        _to_model(identifier, pool.instances[identifier])
-        for identifier in sorted(pool.instances)
-        if pool.instances[identifier].state in LISTED
-    )
+    """What requests may name, by identifier: with just-in-time loading all declared models whose
+    files are here, else those that are loaded."""
+    return tuple(_to_model(spec) for spec in pool.offered)
 
 
 def make_list_handler(pool: Pool) -> Handler:
@@ -38,11 +33,13 @@ def make_get_handler(pool: Pool) -> Handler:
                 return JsonAnswer(model)
         names = ", ".join(model.id for model in models) or "none"
         raise ModelNotFound(
-            f"There is no model {call.path['id'][:200]!r}.", param="model", hint=f"Loaded: {names}."
+            f"There is no model {call.path['id'][:200]!r}.",
+            param="model",
+            hint=f"There are: {names}.",
         )
 
     return answer
 
 
-def _to_model(identifier: str, instance: Instance) -> Model:
-    return Model(identifier, instance.spec.mtime_ns // 10**9)
+def _to_model(spec: InstanceSpec) -> Model:
+    return Model(spec.identifier, spec.mtime_ns // 10**9)

@@ -64,9 +64,8 @@ class GenerationRequest(SamplingParameters):
     )
     ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None,
-        description="Seconds a model that this request loads may stay idle; models that are "
-        "loaded already keep their own.",
-        json_schema_extra=NO_EFFECT,
+        description="Seconds that the model may be idle if this request loads it; one that is "
+        "loaded already keeps its own.",
     )
     chat_template: Annotated[Any, only()] = Field(
         None, description="Templates come from the model or the profile, never from a request."

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
@@ -74,7 +74,7 @@ class AllowedToolsChoice(Settings):
 
 
 def _check_mode(value: Any) -> Any:
-    if isinstance(value, str) and value not in ("none", "auto", "required"):
+    if not isinstance(value, Mapping) and value not in ("none", "auto", "required"):
         raise PydanticCustomError(
             SAYS_ALL,
             'it must be "none", "auto", "required", or name a function as '
@@ -83,8 +83,18 @@ def _check_mode(value: Any) -> Any:
     return value
 
 
+def _find_form(value: Any) -> str:
+    if isinstance(value, str):
+        return "mode"
+    kind = value.get("type") if isinstance(value, Mapping) else getattr(value, "type", None)
+    return "allowed_tools" if kind == "allowed_tools" else "function"
+
+
 Choice = Annotated[
-    Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice,
+    Annotated[Literal["none", "auto", "required"], Tag("mode")]
+    | Annotated[NamedTool, Tag("function")]
+    | Annotated[AllowedToolsChoice, Tag("allowed_tools")],
+    Discriminator(_find_form),
     BeforeValidator(_check_mode),
 ]
 

@@ -147,7 +147,7 @@ async def _run(
 ) -> AsyncIterator[tuple[Lease, Writer, AsyncGenerator[Event, None]]]:
     """The lease while it is held, an empty response, and the generation's events."""
     with _in_terms_of(plan.places):
-        async with pool.acquire(plan.request.model) as lease:
+        async with pool.acquire(plan.request.model, ttl_s=plan.request.ttl) as lease:
             require_sight(lease.instance, plan.prompt)
             spec = lease.instance.spec
             body = make_body(

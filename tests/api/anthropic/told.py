@@ -44,6 +44,6 @@ class ToldPool(StandInPool):
         self.events = (*progress, *events, ChatEnd(reason, Usage(9, 3, 4), stop))
 
     @asynccontextmanager
-    async def acquire(self, name: str) -> AsyncIterator[ToldLease]:
+    async def acquire(self, name: str, *, ttl_s: float | None = None) -> AsyncIterator[ToldLease]:
         async with super().acquire(name):
             yield ToldLease(self)

@@ -124,12 +124,12 @@ class Chat:
     async def _acquire(self) -> AsyncIterator[Lease]:
         """A lease; errors inside name the request's fields."""
         asked_s = time.monotonic()
-        loading = {name for name, it in self._pool.instances.items() if it.state == "loading"}
+        ready = {name for name, it in self._pool.instances.items() if it.state == "ready"}
         try:
             async with self._pool.acquire(self._request.model) as lease:
                 self._timing.started_s = time.monotonic()
                 self._instance_id = lease.instance.spec.identifier
-                if self._instance_id in loading:
+                if self._instance_id not in ready:
                     self._load_s = self._timing.started_s - asked_s
                 yield lease
         except RequestError as error:

@@ -49,7 +49,9 @@ def make_load_handler(house: House) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(LoadRequest, call.json)
         try:
-            loaded = await house.declared.load(request.model, request.settings, owner=_owner())
+            loaded = await house.declared.load(
+                request.model, request.settings, owner=_owner(), ttl_s=request.ttl
+            )
         except SettingRefused as refused:
             # The profile's path of a setting; here it is a field.
             refused.param = (refused.param or "").removeprefix("load.") or None

@@ -164,12 +164,17 @@ class LoadRequest(Settings):
         None, description="Refused by models that are no mixture of experts."
     )
     offload_kv_cache_to_gpu: bool | None = None
+    ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
+        None,
+        description="Seconds that it may be idle if this loads it. Default: for as long as it "
+        "likes.",
+    )
     echo_load_config: bool = Field(False, description="Answer with `load_config`, too.")
 
     @property
     def settings(self) -> dict[str, Any]:
         """The load settings that were chosen."""
-        return self.model_dump(exclude={"model", "echo_load_config"}, exclude_none=True)
+        return self.model_dump(exclude={"model", "ttl", "echo_load_config"}, exclude_none=True)
 
 
 class UnloadRequest(Settings):

@@ -154,9 +154,8 @@ class ResponseRequest(PromptRequest):
     )
     ttl: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None,
-        json_schema_extra=NO_EFFECT,
-        description="Seconds a model that this request loads may stay idle; models that are "
-        "loaded already keep their own.",
+        description="Seconds that the model may be idle if this request loads it; one that is "
+        "loaded already keeps its own.",
     )
     background: Annotated[Any, only(False)] = Field(None, description=_LATER)
     background_options: Annotated[Any, only()] = Field(None, description=_LATER)
