@@ -320,12 +320,13 @@ async def _serve(beginning: Beginning, output: LogOutput, home: Home) -> int:
         house = await stack.enter_async_context(open_house(home, os.environ))
         output.config = house.log_config
         _stop_on_signals(house.stopping)
+        follower = house.follow(beginning.git) if beginning.git else None
         if beginning.profile is None:
             await house.intake.restore()
         elif not await _start_with(house, beginning.profile, watch=beginning.watch):
             return EXIT_FAILURE
-        if beginning.git is not None:
-            await stack.enter_async_context(_background(house.follow(beginning.git).run()))
+        if follower is not None:
+            await stack.enter_async_context(_background(follower.run()))
         elif house.reconciler.loaded is None and not beginning.background:
             log.info("no profile is applied; `lmrun apply PROFILE` applies one")
         await house.stopping.wait()

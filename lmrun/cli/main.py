@@ -112,25 +112,23 @@ def plan(
             "--detailed-exitcode", help="Exit 0 for no changes, 2 for changes, 1 for an error."
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save it: `lmrun apply FILE` does just that."),
+    ] = None,
 ) -> None:
     """Show what an apply would change and what it costs."""
     from lmrun.cli.commands import plans
 
-    raise typer.Exit(
-        plans.plan(
-            profile,
-            as_json=as_json,
-            detailed_exitcode=detailed_exitcode,
-            terminal=_terminal(),
-            home=_home(),
-            environment=os.environ,
-        )
-    )
+    wish = plans.PlanWish(profile, as_json, detailed_exitcode, out)
+    raise typer.Exit(plans.plan(wish, terminal=_terminal(), home=_home(), environment=os.environ))
 
 
 @app.command()
 def apply(
-    profile: ProfilePath,
+    profile: Annotated[
+        Path, typer.Argument(metavar="PROFILE", help="A profile, or a plan that was saved.")
+    ],
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Agree to unload models or replace a profile.")
     ] = False,
@@ -330,15 +328,30 @@ def serve(
         typer.Argument(metavar="PROFILE", help="Default: the profile applied last."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the profile's files.")] = False,
+    git: Annotated[
+        str | None,
+        typer.Option("--git", metavar="URL", help="Follow a repository instead of a file."),
+    ] = None,
+    ref: Annotated[str, typer.Option(help="A branch, a tag or a commit of it.")] = "main",
+    path: Annotated[str, typer.Option(help="The profile in it.")] = "profile.yaml",
+    interval: Annotated[str, typer.Option(help="How often it is looked at.")] = "30s",
+    require_signed: Annotated[
+        bool, typer.Option("--require-signed", help="Only commits whose signature git trusts.")
+    ] = False,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
-    """Run the server in the foreground, for containers and systemd."""
-    from lmrun.cli.commands.profiles import locate_profile
+    """Run the server in the foreground, for containers and systemd.
 
-    file = locate_profile(profile) if profile else None
+    With --git every new commit is applied; one that does not converge, or whose checks fail, is
+    taken back.
+    """
+    from lmrun.cli.commands import serving
+
+    repository = serving.Repository(git, ref, path, interval, require_signed)
+    beginning = serving.read_beginning(profile, repository, watch=watch, background=background)
     from lmrun import server
 
-    raise typer.Exit(server.serve(file, watch=watch, home=_home(), background=background))
+    raise typer.Exit(server.serve(beginning, _home()))
 
 
 @app.command()

@@ -90,6 +90,11 @@ class Home:
         return self.root / "prefix.key"
 
     @property
+    def git(self) -> Path:
+        """The repository that a server follows: its copy, its commits, what is known of them."""
+        return self.root / "git"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "server.lock"
 
