@@ -95,12 +95,35 @@ def test_one_instance_more_than_declared_is_drift_of_the_model(tmp_path: Path) -
     with serving(tmp_path, write(tmp_path, "report")) as server:
         ask(server, "/load", model="quick", context_length=256)
         (only,) = server.status.drift
-        assert (only.field, only.instance, only.desired) == (
+        assert (only.field, only.instance, only.desired, only.obstacle) == (
             "models.quick.instances",
             "quick:2",
             None,
+            None,
         )
-        assert only.observed == '{identifier: "quick:2", load: {context_length: 256}}'
+        entry = '{identifier: "quick:2", load: {context_length: 256}}'
+        assert only.observed == f"[{{identifier: quick}}, {entry}]"
+
+
+def test_adopt_declares_one_instance_more(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    text = profile.read_text()
+    with serving(tmp_path, profile) as server:
+        pids = {}
+        for generation, length in ((2, 256), (3, 512)):
+            ask(server, "/load", model="quick", context_length=length)
+            eventually(lambda number=generation: converged(server, number))  # type: ignore[misc]
+            pids = {it.identifier: it.pid for it in server.model("quick").instances}
+        entries = [
+            "{identifier: quick}",
+            '{identifier: "quick:2", load: {context_length: 256}}',
+            '{identifier: "quick:3", load: {context_length: 512}}',
+        ]
+        assert profile.read_text() == text + f"    instances: [{', '.join(entries)}]\n"
+        assert server.status.drift == ()
+        assert server.apply(profile).converged
+        assert pids == {it.identifier: it.pid for it in server.model("quick").instances}
+        assert {it.residency.origin for it in server.model("quick").instances} == {"declared"}
 
 
 def test_revert_undoes_it_at_once(tmp_path: Path) -> None:
@@ -143,21 +166,15 @@ def test_what_cannot_be_adopted_is_reported_and_stays(tmp_path: Path) -> None:
     text = profile.read_text().replace("load: {context_length: 1024}", reference)
     profile.write_text(text)
     with serving(tmp_path, profile) as server:
-        ask(server, "/load", model="quick", context_length=256)
         ask(server, "/unload", instance_id="quick")
         eventually(lambda: converged(server, 2))
         ask(server, "/load", model="quick", context_length=512)
-        found = eventually(
-            lambda: [it for it in server.status.drift if it.instance == "quick" and it.obstacle]
-        )
-        assert [it.field for it in found] == ["models.quick.load.context_length"]
-        assert found[0].obstacle is not None
-        assert "is a reference" in found[0].obstacle
         eventually(lambda: converged(server, 3))
         assert profile.read_text() == text + "    state: loaded\n"
-        other = next(it for it in server.status.drift if it.instance == "quick:2")
-        assert "declare it in `instances`" in str(other.obstacle)
-        assert {server.ready(name).context_length for name in ("quick", "quick:2")} == {512, 256}
+        (only,) = server.status.drift
+        assert (only.field, only.observed) == ("models.quick.load.context_length", "512")
+        eventually(lambda: "is a reference" in str(server.status.drift[0].obstacle))
+        assert server.ready("quick").context_length == 512
 
 
 def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:

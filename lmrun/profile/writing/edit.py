@@ -25,7 +25,8 @@ class EditRefused(Exception):
 
 
 def set_value(text: str, path: Path, value: Any) -> str:
-    """`text` with `value` at `path`, replaced where it is written, else added to its mapping.
+    """`text` with `value` at `path`, replaced where it is written, else added to its mapping; the
+    index behind a list's last one adds to the list.
 
     Nothing else of the text changes, and nothing else of what it means. `text` is one that the
     strict loader takes. Raises EditRefused.
@@ -67,6 +68,8 @@ def _with_value(data: Any, path: Path, value: Any) -> Any:
     first, rest = path[0], path[1:]
     if isinstance(first, str) and isinstance(data, dict):
         return {**data, first: _with_value(data.get(first, {}), rest, value)}
+    if isinstance(data, list) and first == len(data) and not rest:
+        return [*data, value]
     if isinstance(first, int) and isinstance(data, list) and 0 <= first < len(data):
         return [
             _with_value(item, rest, value) if index == first else item
@@ -98,12 +101,14 @@ def _candidates(text: str, path: Path, value: Any) -> Iterator[str]:
         for part in reversed(more):
             value = {part: value}
         yield from _insertions(text, place.span, str(first), value)
+    elif place.span.kind == "sequence":
+        yield _append(text, place.span, write_value(value))
 
 
 def _find(span: Span, path: Path) -> _Place:
     key: Key | None = None
     for depth, part in enumerate(path):
-        if isinstance(part, int) and span.kind == "sequence":
+        if isinstance(part, int) and span.kind == "sequence" and part < len(span.items):
             key, span = None, span.items[part]
         elif isinstance(part, str) and part in span.entries:
             key, span = span.entries[part]
@@ -146,11 +151,31 @@ def _insertions(text: str, mapping: Span, name: str, value: Any) -> Iterator[str
         yield f"{text[:last]}, {entry}{text[last:]}"
         yield f"{text[:first]}{entry}, {text[first:]}"
         return
-    newline = "\r\n" if "\r\n" in text else "\n"
-    indent = " " * (first - text.rfind("\n", 0, first) - 1)
+    newline, indent = _newline(text), _indent(text, first)
     end = _line_end(text, last)
     yield f"{text[:end]}{newline}{indent}{entry}{text[end:]}"
     yield f"{text[:first]}{entry}{newline}{indent}{text[first:]}"
+
+
+def _append(text: str, sequence: Span, written: str) -> str:
+    if not sequence.items:
+        inside = text.index("[", sequence.start) + 1
+        return text[:inside] + written + text[inside:]
+    last = sequence.items[-1].end
+    if not sequence.is_block:
+        return f"{text[:last]}, {written}{text[last:]}"
+    dash = text.rindex("-", 0, sequence.items[0].start)
+    end = _line_end(text, last)
+    return f"{text[:end]}{_newline(text)}{_indent(text, dash)}- {written}{text[end:]}"
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _indent(text: str, index: int) -> str:
+    """As many spaces as put something below what is at `index`."""
+    return " " * (index - text.rfind("\n", 0, index) - 1)
 
 
 def _line_end(text: str, index: int) -> int:

@@ -68,7 +68,8 @@ class Adoption:
             return
         drifts = self._reconciler.find_drift()
         obstacles = {_key(it): it.obstacle for it in drifts if it.obstacle is not None}
-        wanted = [it for it in drifts if it.obstacle is None]
+        # Of several for one field, as instances are, the next one's turn is the next time.
+        wanted = [*{it.path: it for it in drifts if it.obstacle is None}.values()]
         texts = {source.path: source.text for source in loaded.texts}
         written = write_back(loaded.root, texts, [(it.path, it.observed) for it in wanted])
         failed = await self._save(loaded, texts, written, wanted) if written.texts else {}

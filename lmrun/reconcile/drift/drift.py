@@ -5,16 +5,20 @@ Pure: desired and observed in, drift out. It knows neither files nor what is don
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lmrun.profile.effective import instance_configs
+from lmrun.profile.schema import ModelConfig, Profile
 from lmrun.profile.text.nodes import Path, format_path
-from lmrun.reconcile.desired import Desired, DesiredModel
 from lmrun.reconcile.drift.ownership import HandChange, HandChanges
 from lmrun.reconcile.plan import ObservedInstance
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
+
+_STATE = "`state` is that of all the model's `instances`"
+_IDENTIFIER = "the model has an `identifier`; one in `instances` instead leaves room for others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,51 +42,83 @@ class Drift:
 
 
 def find_drift(
-    desired: Desired | None, observed: Mapping[str, ObservedInstance], changes: HandChanges
+    profile: Profile | None, observed: Mapping[str, ObservedInstance], changes: HandChanges
 ) -> tuple[Drift, ...]:
     """The drift of every instance that was changed by hand, by identifier.
 
     `observed`: the instances there are; one that is loading counts as loaded.
     """
-    models = desired.models if desired is not None else ()
-    declared = {model.identifier: model for model in models}
+    declared = dict(_list_declared(profile))
     found: list[Drift] = []
-    for identifier in sorted(changes.identifiers):
-        change, instance = changes.find(identifier), observed.get(identifier)
-        model = declared.get(identifier)
-        assert change is not None, "it is one of them"
-        if model is not None:
-            found += _of_declared(model, instance, change)
-        elif instance is not None:
-            found.append(_of_another(instance.spec, change))
+    for identifier, change in changes.items():
+        instance, wanted = observed.get(identifier), declared.get(identifier)
+        if wanted is not None:
+            found += _of_declared(identifier, wanted, instance, change)
+        elif instance is not None and profile is not None:
+            model = profile.models.get(instance.spec.model_key)
+            found += [_of_another(instance.spec, model, change)] if model is not None else []
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """An instance that the profile declares, at `place`; `model` is its model's."""
+
+    config: ModelConfig
+    model: Path
+    place: Path
+
+
+def _list_declared(profile: Profile | None) -> Iterator[tuple[str, _Declared]]:
+    """By identifier."""
+    for key, model in profile.models.items() if profile is not None else ():
+        above: Path = ("models", key)
+        for number, config in enumerate(instance_configs(model)):
+            place: Path = (*above, "instances", number) if model.instances else above
+            yield config.identifier or key, _Declared(config, above, place)
+
+
 def _of_declared(
-    model: DesiredModel, instance: ObservedInstance | None, change: HandChange
+    identifier: str, wanted: _Declared, instance: ObservedInstance | None, change: HandChange
 ) -> Iterator[Drift]:
-    prefix: Path = ("models", model.key)
-    state = model.config.state
+    state = wanted.config.state
+    path, obstacle = (*wanted.model, "state"), None if wanted.place == wanted.model else _STATE
     if instance is None:
         if state == "loaded":
-            yield Drift((*prefix, "state"), model.identifier, change, state, "absent")
+            yield Drift(path, identifier, change, state, "absent", obstacle)
         return
     if state == "absent":
-        yield Drift((*prefix, "state"), model.identifier, change, state, "loaded")
-    for path, wanted, found in compare(model.config.load, instance.spec.load):
-        yield Drift((*prefix, "load", *path), model.identifier, change, wanted, found)
+        yield Drift(path, identifier, change, state, "loaded", obstacle)
+    for leaf, old, new in compare(wanted.config.load, instance.spec.load):
+        yield Drift((*wanted.place, "load", *leaf), identifier, change, old, new)
 
 
-def _of_another(spec: InstanceSpec, change: HandChange) -> Drift:
+def _of_another(spec: InstanceSpec, model: ModelConfig, change: HandChange) -> Drift:
     """One more instance of a model than is declared."""
-    return Drift(
-        ("models", spec.model_key, "instances"),
-        spec.identifier,
-        change,
-        None,
-        {"identifier": spec.identifier, "load": to_data(spec.load)},
-        "one more instance than the profile declares; declare it in `instances`",
-    )
+    entry: dict[str, Any] = {"identifier": spec.identifier}
+    load = _to_tree((path, new) for path, _, new in compare(model.load, spec.load))
+    entry |= {"load": load} if load else {}
+    path: Path = ("models", spec.model_key, "instances")
+    if model.instances:
+        place, value = (*path, len(model.instances)), entry
+        return Drift(place, spec.identifier, change, None, value, _not_loaded(model))
+    both = [{"identifier": model.identifier or spec.model_key}, entry]
+    obstacle = _IDENTIFIER if model.identifier else _not_loaded(model)
+    return Drift(path, spec.identifier, change, None, both, obstacle)
+
+
+def _not_loaded(model: ModelConfig) -> str | None:
+    return _STATE if model.state == "absent" else None
+
+
+def _to_tree(leaves: Iterable[tuple[Path, Any]]) -> dict[Any, Any]:
+    tree: dict[Any, Any] = {}
+    for path, value in leaves:
+        at = tree
+        for part in path[:-1]:
+            at = at.setdefault(part, {})
+        at[path[-1]] = value
+    return tree
 
 
 def compare(desired: Settings, observed: Settings) -> Iterator[tuple[Path, Any, Any]]:

@@ -47,8 +47,9 @@ class HandChanges:
     def identifiers(self) -> frozenset[str]:
         return frozenset(self._known)
 
-    def find(self, identifier: str) -> HandChange | None:
-        return self._known.get(identifier)
+    def items(self) -> tuple[tuple[str, HandChange], ...]:
+        """Each with its identifier, in their order."""
+        return tuple(sorted(self._known.items()))
 
     def note(self, identifier: str, owner: str) -> None:
         self._known[identifier] = HandChange(owner, self._now())

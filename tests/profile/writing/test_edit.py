@@ -47,7 +47,7 @@ def read(text: str) -> Any:
 def find(data: Any, path: tuple[str | int, ...]) -> Any:
     """What is there; None where nothing is."""
     for part in path:
-        if isinstance(data, dict) and part not in data:
+        if part not in (data if isinstance(data, dict) else range(len(data))):
             return None
         data = data[part]
     return data
@@ -56,6 +56,8 @@ def find(data: Any, path: tuple[str | int, ...]) -> Any:
 def replaced(data: Any, path: tuple[str | int, ...], value: Any) -> Any:
     if not path:
         return value
+    if isinstance(data, list) and path == (len(data),):
+        return [*data, value]
     if isinstance(data, list) and isinstance(path[0], int):
         return [replaced(it, path[1:], value) if n == path[0] else it for n, it in enumerate(data)]
     return {**data, path[0]: replaced(data.get(path[0], {}), path[1:], value)}
@@ -69,7 +71,11 @@ def edits(draw: st.DrawFn) -> tuple[dict[str, Any], str, list[str], tuple[str | 
     text = writer.document(data)
     mappings = [(), *(path for path in paths(data) if isinstance(find(data, path), dict))]
     new = st.tuples(st.sampled_from(mappings), st.lists(KEYS, min_size=1, max_size=2))
-    path = draw(st.one_of(st.sampled_from([*paths(data)]), new.map(lambda it: (*it[0], *it[1]))))
+    written = [*paths(data)]
+    lists = {path: find(data, path) for path in written if isinstance(find(data, path), list)}
+    ends = [(*path, len(items)) for path, items in lists.items()]
+    old = st.sampled_from([*written, *ends])
+    path = draw(st.one_of(old, new.map(lambda it: (*it[0], *it[1]))))
     return data, text, writer.comments, path, draw(VALUES)
 
 
@@ -167,6 +173,19 @@ def test_an_alias_gives_way_to_the_value_of_its_place_alone() -> None:
 
 def test_a_text_that_keeps_its_blank_lines_keeps_them() -> None:
     assert set_value("a: |+\n  t\n\n", ("b",), 1) == "b: 1\na: |+\n  t\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: []\nb: 1\n", "a: [{n: 1}]\nb: 1\n"),
+        ("a: [x, y] # c\n", "a: [x, y, {n: 1}] # c\n"),
+        ("a:\n- x # first\n\n# b\nb: 1\n", "a:\n- x # first\n- {n: 1}\n\n# b\nb: 1\n"),
+        ("a:\n  - k: 1\n    l: 2", "a:\n  - k: 1\n    l: 2\n  - {n: 1}"),
+    ],
+)
+def test_the_index_behind_the_last_adds_to_a_list(text: str, expected: str) -> None:
+    assert set_value(text, ("a", len(read(text)["a"])), {"n": 1}) == expected
 
 
 def test_what_is_no_mapping_takes_no_key() -> None:
