@@ -60,7 +60,8 @@ async def _in_time(check: Check, asking: Coroutine[Any, Any, Reply]) -> Reply:
 
 
 async def _ask_beside(question: Question, others: int, ask: Ask) -> Reply:
-    """The reply while `others` further requests keep the model busy, from before it begins."""
+    """The reply while `others` further requests keep the model busy, from before it begins; fewer,
+    where its queue does not hold so many."""
     is_busy = asyncio.Event()
     loads = [
         asyncio.create_task(_keep_busy(question.model, number, others, ask, is_busy.set))
@@ -68,11 +69,27 @@ async def _ask_beside(question: Question, others: int, ask: Ask) -> Reply:
     ]
     try:
         await _unless_one_fails(is_busy.wait(), loads)
-        return await _unless_one_fails(ask(question), loads)
+        return await _unless_one_fails(_ask_in_place_of(loads, question, ask), loads)
     finally:
         for load in loads:
             load.cancel()
         await asyncio.gather(*loads, return_exceptions=True)
+
+
+async def _ask_in_place_of(
+    loads: Sequence[asyncio.Task[None]], question: Question, ask: Ask
+) -> Reply:
+    """The reply; while the queue is full, one load after another leaves for it."""
+    leaving = iter(loads)
+    while True:
+        try:
+            return await ask(question)
+        except QueueFull:
+            load = next(leaving, None)
+            if load is None:
+                raise
+            load.cancel()
+            await asyncio.sleep(_RETRY_S)
 
 
 async def _keep_busy(
@@ -94,14 +111,17 @@ async def _keep_busy(
 async def _unless_one_fails(
     wanted: Coroutine[Any, Any, T], loads: Sequence[asyncio.Task[None]]
 ) -> T:
-    """What `wanted` gives. Raises what a load raises before that: they end in no other way."""
+    """What `wanted` gives. Raises what a load raises before that."""
     task = asyncio.ensure_future(wanted)
+    staying: set[asyncio.Future[Any]] = set(loads)
     try:
-        await asyncio.wait((task, *loads), return_when=asyncio.FIRST_COMPLETED)
-        for load in loads:
-            if load.done():
-                load.result()
-        return await task
+        while not task.done():
+            done, _ = await asyncio.wait({task, *staying}, return_when=asyncio.FIRST_COMPLETED)
+            for load in done & staying:
+                if not load.cancelled():
+                    load.result()
+            staying -= done
+        return task.result()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

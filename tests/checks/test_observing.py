@@ -16,8 +16,14 @@ CHECKED = "Capital of France?"
 class StandInModel:
     """Answers the check's question at once; other questions last until they are cancelled."""
 
-    def __init__(self, failure: LmrunError | None = None, load: LmrunError | None = None) -> None:
+    def __init__(
+        self,
+        failure: LmrunError | None = None,
+        load: LmrunError | None = None,
+        room: int = 100,
+    ) -> None:
         self._failure = failure
+        self._room = room
         self._load = load
         self.busy = 0
         self.beside: list[int] = []
@@ -25,6 +31,8 @@ class StandInModel:
     async def __call__(
         self, question: Question, on_first: Callable[[], None] = lambda: None
     ) -> Reply:
+        if self.busy == self._room:
+            raise QueueFull("full")
         if question.prompt.messages[0].content == CHECKED:
             await asyncio.sleep(0)
             self.beside.append(self.busy)
@@ -65,6 +73,14 @@ def test_a_model_whose_queue_is_full_is_busy_enough() -> None:
     ask = StandInModel(load=QueueFull("full"))
     observation = asyncio.run(observe(expecting(same_under_load=2), ask))
     assert observation.beside_others == reply()
+    assert ask.busy == 0
+
+
+def test_where_the_queue_does_not_hold_all_the_others_some_leave_for_the_check() -> None:
+    ask = StandInModel(room=2)
+    observation = asyncio.run(observe(expecting(same_under_load=5), ask))
+    assert observation.beside_others == reply()
+    assert ask.beside == [0, 1]
     assert ask.busy == 0
 
 
