@@ -71,15 +71,15 @@ def _find_unknown(kind: type[BaseModel], json: dict[str, Any]) -> Iterator[Path]
 def _locate(json: Any, location: Sequence[str | int]) -> Path | None:
     """Where in the JSON an error is. Its location also names the forms that values may have: such
     a part is passed over if the value itself says that it has this form."""
-    path: list[str | int] = []
-    value = json
-    for part in location:
-        if _has(value, part):
-            value = value[part]
-            path.append(part)
-        elif not (isinstance(value, dict) and part in _texts(value)):
-            return None
-    return tuple(path) if path and path[-1] == location[-1] else None
+    if not location:
+        return ()
+    part, *rest = location
+    if _has(json, part):
+        found = _locate(json[part], rest)
+        if found is not None:
+            return (part, *found)
+    is_form = bool(rest) and isinstance(json, dict) and part in _texts(json)
+    return _locate(json, rest) if is_form else None
 
 
 def _has(value: Any, part: str | int) -> bool:

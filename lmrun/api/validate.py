@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from json import dumps as to_json
 from typing import Any, TypeVar
@@ -17,9 +18,13 @@ MAX_SHOWN = 5
 MAX_SHOWN_CHARACTERS = 60
 
 _IN_JSON = {"tuple": "array", "dictionary": "object", " after validation": ""}
+_IN_PYTHON = re.compile(r" or (?:instance of \w+|object to extract fields from)")
 
 _COMPLETE = frozenset({SAYS_ALL, "too_long", "too_short"})
 """Types of validation errors after whose message `got an array` would say nothing more."""
+
+Location = tuple[str | int, ...]
+"""Of a value: the keys and indices that lead to it."""
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
@@ -35,7 +40,8 @@ def validate_request(kind: type[RequestT], json: Any) -> RequestT:
     try:
         return kind.model_validate({k: value for k, value in json.items() if value is not None})
     except ValidationError as error:
-        raise _translate(error.errors(include_url=False, include_context=False)) from None
+        details = [_name_tag(each) for each in error.errors(include_url=False)]
+        raise _translate(details, json) from None
 
 
 def field_names(kind: type[BaseModel]) -> frozenset[str]:
@@ -59,32 +65,77 @@ def _show_unknown(name: str, known: Iterable[str]) -> str:
     return f"`{name[:80]}`{hint}"
 
 
-def _translate(details: Sequence[ErrorDetails]) -> RequestError:
+def _name_tag(detail: ErrorDetails) -> ErrorDetails:
+    """An error about the key that tells an object's forms apart is one about that key's value."""
+    if detail["type"] not in ("union_tag_not_found", "union_tag_invalid"):
+        return detail
+    key = detail["ctx"]["discriminator"].strip("'")
+    location = (*detail["loc"], key)
+    if detail["type"] == "union_tag_not_found":
+        return {**detail, "type": "missing", "loc": location}
+    known = " or ".join(detail["ctx"]["expected_tags"].rsplit(", ", 1))
+    return {
+        "type": "literal_error",
+        "loc": location,
+        "msg": f"Input should be {known}",
+        "input": detail["input"][key],
+    }
+
+
+def _translate(details: Sequence[ErrorDetails], json: Any) -> RequestError:
     """One error for all that is wrong: what is unsupported counts only if nothing is invalid."""
     first = details[0]
-    text = "; ".join(_show(detail) for detail in details[:MAX_SHOWN])
+    shown = dict.fromkeys(_show(detail, _path(detail, json)) for detail in details)
     kind = UnsupportedParameter if first["type"] == UNSUPPORTED else InvalidParameter
-    return kind(f"{text}.", param=_path(first))
+    return kind(f"{'; '.join(list(shown)[:MAX_SHOWN])}.", param=_path(first, json))
 
 
-def _show(detail: ErrorDetails) -> str:
+def _show(detail: ErrorDetails, path: str) -> str:
     if detail["type"] == UNSUPPORTED:
-        return f"`{_path(detail)}`: {detail['msg']}"
+        return f"`{path}`: {detail['msg']}"
     if detail["type"] == "missing":
-        return f"`{_path(detail)}` is required"
+        return f"`{path}` is required"
     if detail["type"] == "extra_forbidden":
-        return f"`{_path(detail)}` is unknown"
+        return f"`{path}` is unknown"
     message = detail["msg"][:1].lower() + detail["msg"][1:]
-    for python, json in _IN_JSON.items():
-        message = message.replace(python, json)
+    for python, in_json in _IN_JSON.items():
+        message = message.replace(python, in_json)
+    message = _IN_PYTHON.sub("", message)
     got = "" if detail["type"] in _COMPLETE else f", got {_shorten(detail['input'])}"
-    return f"`{_path(detail)}`: {message}{got}"
+    return f"`{path}`: {message}{got}"
 
 
-def _path(detail: ErrorDetails) -> str:
-    """`messages[0].content`"""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
-    return "".join(parts).lstrip(".")[:120]
+def _path(detail: ErrorDetails, json: Any) -> str:
+    """`messages[0].content`, as far as the request has it, and what it lacks there."""
+    location, lacks_last = detail["loc"], detail["type"] == "missing"
+    ends = range(len(location), 0, -1)
+    found = (_locate(location[:end], json, lacks_last=lacks_last) for end in ends)
+    parts = next((path for path in found if path is not None), ())
+    shown = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return "".join(shown).lstrip(".")[:120]
+
+
+def _locate(location: Location, value: Any, *, lacks_last: bool) -> Location | None:
+    """The part of an error's location that is in `value`; None when its end is not. A location
+    also names the forms that a value was tried as, which nobody sent."""
+    if not location:
+        return ()
+    part, *rest = location
+    for key in (part, str(part)):
+        if _has(value, key):
+            found = _locate(tuple(rest), value[key], lacks_last=lacks_last)
+            if found is not None:
+                return (part, *found)
+    if not rest:
+        return (part,) if lacks_last and isinstance(value, dict) else None
+    is_form = isinstance(part, str)
+    return _locate(tuple(rest), value, lacks_last=lacks_last) if is_form else None
+
+
+def _has(value: Any, key: str | int) -> bool:
+    if isinstance(key, int):
+        return isinstance(value, list) and key < len(value)
+    return isinstance(value, dict) and key in value
 
 
 def _shorten(value: Any) -> str:

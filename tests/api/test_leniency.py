@@ -101,6 +101,13 @@ class Square(Settings):
     side: float
 
 
+class Label(Settings):
+    """Its form has the name of one of its fields."""
+
+    kind: Literal["label"]
+    label: str
+
+
 class Plain(Settings):
     left: int
 
@@ -111,7 +118,8 @@ class Other(Settings):
 
 class Shapes(Settings):
     shapes: Annotated[
-        tuple[Annotated[Circle | Square, Field(discriminator="kind")], ...], Field(strict=False)
+        tuple[Annotated[Circle | Square | Label, Field(discriminator="kind")], ...],
+        Field(strict=False),
     ] = ()
     either: Plain | Other | None = None
     renamed: int = Field(0, alias="another")
@@ -127,6 +135,11 @@ def test_what_a_value_says_it_is_decides_what_it_may_have() -> None:
     assert names == ["shapes[0].side"]
     assert kept == {"shapes": [{"kind": "circle", "radius": 1}, {"kind": "square", "side": 2}]}
     assert body["shapes"][0]["side"] == 2, "the client's own is not touched"
+
+
+def test_a_form_may_have_the_name_of_one_of_its_fields() -> None:
+    label = {"kind": "label", "label": "x"}
+    assert drop({"shapes": [{**label, "side": 2}]}) == ({"shapes": [label]}, ["shapes[0].side"])
 
 
 @pytest.mark.parametrize("value", [{"left": 1, "right": 2}, {"left": 1, "x": 2}])

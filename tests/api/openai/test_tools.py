@@ -105,6 +105,14 @@ def test_calls_in_parallel_can_be_ruled_out() -> None:
         ({"tools": [tool("a")], "tool_choice": named("b")}, InvalidParameter, "tool_choice"),
         ({"tools": [tool("a")], "tool_choice": "any"}, InvalidParameter, "tool_choice"),
         ({"tools": [tool("a")], "tool_choice": 1}, InvalidParameter, "tool_choice"),
+        ({"tool_choice": {}}, InvalidParameter, "tool_choice.type"),
+        ({"tool_choice": {"type": "function"}}, InvalidParameter, "tool_choice.function"),
+        ({"tool_choice": {"type": "custom", "custom": {}}}, UnsupportedParameter, "tool_choice"),
+        (
+            {"tool_choice": {"type": "allowed_tools"}},
+            InvalidParameter,
+            "tool_choice.allowed_tools",
+        ),
         ({"parallel_tool_calls": "yes"}, InvalidParameter, "parallel_tool_calls"),
     ],
 )

@@ -1,0 +1,81 @@
+"""Errors of requests name the parameter as the client sent it, whatever tried to read it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from lmrun.api.validate import validate_request
+from lmrun.errors import InvalidParameter
+from lmrun.settings.base import Settings
+
+
+class Circle(Settings):
+    kind: Literal["circle"]
+    radius: float
+
+
+class Square(Settings):
+    kind: Literal["square"]
+    side: float
+
+
+class Text(Settings):
+    """Its form has the name of its field."""
+
+    kind: Literal["text"]
+    text: str
+
+
+class Drawing(Settings):
+    shape: Annotated[Circle | Square | Text, Field(discriminator="kind")] | None = None
+    any_shape: Literal["none"] | Circle | Square | None = None
+    weights: dict[int, float] | None = None
+    sizes: tuple[int, ...] = Field((), strict=False)
+
+
+def refusal(**fields: Any) -> tuple[str | None, str]:
+    with pytest.raises(InvalidParameter) as caught:
+        validate_request(Drawing, fields)
+    return caught.value.param, str(caught.value)
+
+
+def test_the_form_that_a_value_was_taken_for_is_no_part_of_the_name() -> None:
+    assert refusal(shape={"kind": "circle"}) == (
+        "shape.radius",
+        "`shape.radius` is required.",
+    )
+    assert refusal(shape={"kind": "text"})[0] == "shape.text"
+    assert refusal(shape={"kind": "text", "text": 1})[0] == "shape.text"
+    assert refusal(shape={"kind": "text", "text": "x", "size": 1})[0] == "shape.size"
+    param, message = refusal(shape={"kind": "circle", "radius": "x"})
+    assert (param, message) == (
+        "shape.radius",
+        '`shape.radius`: input should be a valid number, got "x".',
+    )
+
+
+def test_of_several_forms_none_is_named_and_what_they_have_in_common_is_said_once() -> None:
+    param, message = refusal(any_shape={})
+    assert param == "any_shape"
+    assert message.count("`any_shape.kind` is required") == 1
+    assert not {"Circle", "Square", "literal"} & set(message.replace("`", ".").split("."))
+
+
+def test_a_value_that_says_no_known_form_hears_which_there_are() -> None:
+    assert refusal(shape={}) == ("shape.kind", "`shape.kind` is required.")
+    assert refusal(shape={"kind": "line"}) == (
+        "shape.kind",
+        "`shape.kind`: input should be 'circle', 'square' or 'text', got \"line\".",
+    )
+
+
+def test_what_should_have_been_an_object_is_told_so_in_json_s_words() -> None:
+    assert refusal(shape=5) == ("shape", "`shape`: input should be a valid object, got 5.")
+    assert "instance" not in refusal(any_shape=5)[1]
+
+
+def test_places_in_arrays_are_named() -> None:
+    assert refusal(sizes=[1, "x"])[0] == "sizes[1]"
