@@ -135,6 +135,14 @@ def test_a_body_must_be_declared_as_json(served: Served, route: Route, content_t
     assert (reply.status, reply.code) == (415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "TRACE", "get", "FROBNICATE"])
+def test_a_method_that_nothing_here_has_is_told_so_whatever_its_body(
+    served: Served, method: str
+) -> None:
+    reply = served.port.ask(method, "/v1/models", None)
+    assert (reply.status, reply.header("allow")) == (405, "GET, HEAD")
+
+
 @pytest.mark.parametrize(
     "content_type",
     [

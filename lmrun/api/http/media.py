@@ -6,19 +6,23 @@ Pure decisions on headers; it reads no body.
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 from lmrun.api.door import READING, Head
 from lmrun.api.errors import MediaTypeRefused
+from lmrun.api.routes import Method
 
+_METHODS = frozenset(get_args(Method))
 _PARAMETER = re.compile(r';\s*(?P<name>[^\s=;]+)\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>[^;]*))')
 
 
 def check_media_type(head: Head) -> None:
     """Raises MediaTypeRefused for a body that is not declared as plain JSON.
 
-    A page of another site cannot send that type without asking first.
+    A page of another site cannot send that type without asking first. A method that no route has
+    is refused by every path, with a body or without.
     """
-    if head.method in READING or head.method == "DELETE":
+    if head.method in READING or head.method == "DELETE" or head.method not in _METHODS:
         return
     _check_type(head)
     _check_coding(head)
