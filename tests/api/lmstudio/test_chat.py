@@ -106,8 +106,16 @@ def test_reasoning_is_a_section_and_an_item_of_its_own(served: Served) -> None:
         {"type": "reasoning", "content": "Let me see."},
         {"type": "message", "content": "Yes."},
     ]
+    assert result["stats"]["reasoning_output_tokens"] == 2
+
+
+def test_reasoning_has_no_more_tokens_than_were_generated(served: Served) -> None:
+    """Its text is tokenised again, and a model need not write the tokens that a tokeniser would."""
+    served.pool.said = (ReasoningDelta("Let me see."), MessageDelta("Yes."))
+    stats = chat(served).json["stats"]
     # The stand-in's tokens are bytes.
-    assert result["stats"]["reasoning_output_tokens"] == len("Let me see.")
+    assert stats["total_output_tokens"] < len("Let me see.")
+    assert stats["reasoning_output_tokens"] == stats["total_output_tokens"]
 
 
 def test_a_call_is_invalid_since_there_are_no_tools(served: Served) -> None:

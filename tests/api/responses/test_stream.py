@@ -93,6 +93,15 @@ def test_text_comes_in_the_order_of_the_reference(told: Told) -> None:
     assert (last.id, last.status, last.output_text) == (first.id, "completed", "Hello")
 
 
+def test_reasoning_has_no_more_tokens_than_were_generated(told: Told) -> None:
+    """Its text is tokenised again, and a model need not write the tokens that a tokeniser would."""
+    told.say(ReasoningDelta("Let me see."), MessageDelta("Yes."))
+    usage = told.stream("hi")[-1].response.usage
+    # The stand-in's tokens are bytes.
+    assert usage.output_tokens < len("Let me see.")
+    assert usage.output_tokens_details.reasoning_tokens == usage.output_tokens
+
+
 def test_reasoning_text_and_calls_follow_each_other(told: Told) -> None:
     told.say(*EVERYTHING, reason="toolCalls")
     events = told.stream("hi", tools=[ADD])

@@ -142,9 +142,11 @@ class Transcript:
 def make_stats(
     transcript: Transcript, timing: Timing, reasoning_tokens: int | None, load_s: float | None
 ) -> ChatStats:
-    """`reasoning_tokens`: None while they have not been counted. `load_s`: None when the model was
-    loaded already."""
+    """`reasoning_tokens`: of the reasoning's text, which may be more than the model wrote; None
+    while they have not been counted. `load_s`: None when the model was loaded already."""
     usage = transcript.end.usage if transcript.end is not None else None
+    if usage is not None and reasoning_tokens is not None:
+        reasoning_tokens = min(reasoning_tokens, usage.completion_tokens)
     return ChatStats(
         input_tokens=usage.prompt_tokens if usage else transcript.prompt_tokens,
         total_output_tokens=usage.completion_tokens if usage else None,

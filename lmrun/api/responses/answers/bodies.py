@@ -168,11 +168,12 @@ class InputTokens(msgspec.Struct, frozen=True):
 
 
 def to_usage(usage: ChatUsage, reasoning_tokens: int) -> Usage:
+    """`reasoning_tokens`: of the reasoning's text, which may be more than the model wrote."""
     return Usage(
         usage.prompt_tokens,
         InputTokensDetails(usage.cached_tokens),
         usage.completion_tokens,
-        OutputTokensDetails(reasoning_tokens),
+        OutputTokensDetails(min(reasoning_tokens, usage.completion_tokens)),
         usage.prompt_tokens + usage.completion_tokens,
     )
 
