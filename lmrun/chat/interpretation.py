@@ -88,7 +88,7 @@ def _speaks_of_calls(conversation: Conversation) -> bool:
 def _choose_variables(request: Request, language: Language) -> dict[str, Any]:
     for name in request.variables:
         if name not in language.variables:
-            raise _not_read("chat_template_kwargs", f"no variable {name!r}", language)
+            raise _not_read("chat_template_kwargs", f"no variable {name[:80]!r}", language)
     return {**request.variables, **_read_thinking(request.thinking, language)}
 
 

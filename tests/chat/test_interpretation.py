@@ -264,6 +264,10 @@ def test_further_variables_are_those_that_the_template_reads() -> None:
         assert "date_string" in str(error.hint)
 
 
+def test_a_variable_of_any_length_is_refused_in_a_few_words() -> None:
+    assert len(str(refusal(LLAMA, variables={"x" * 10_000: 1}))) < 500
+
+
 PATTERN = make_tool("f", ("a",), a={"type": "string", "pattern": "^b+$"})
 
 

@@ -66,7 +66,7 @@ def choose_adapters(prediction: PredictionConfig, loaded: Mapping[str, Adapter])
         unknown = [name for name in prediction.adapters if name not in loaded]
         if unknown:
             raise InvalidParameter(
-                f"adapters: this model has no adapter {unknown[0]!r}.",
+                f"adapters: this model has no adapter {unknown[0][:80]!r}.",
                 param="adapters",
                 hint=f"It was loaded with: {', '.join(loaded) or 'none'}.",
             )
