@@ -134,4 +134,15 @@ class MessagesRequest(PromptRequest):
 
 
 class CountRequest(PromptRequest):
-    """The body of /v1/messages/count_tokens."""
+    """The body of /v1/messages/count_tokens. What is wrong in it is told as for a message."""
+
+    output_config: OutputConfig | None = Field(
+        None,
+        description="`effort`, for templates that take a `reasoning_effort`. `format` decides on "
+        "the answer; a prompt does not tell of it.",
+    )
+    output_format: JsonFormat | None = Field(
+        None,
+        description="It decides on the answer; a prompt does not tell of it.",
+        json_schema_extra=NO_EFFECT,
+    )

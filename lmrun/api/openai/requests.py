@@ -31,6 +31,9 @@ MAX_GENERATIONS = 128
 
 _LATER = "Not supported yet."
 
+Label = Annotated[str, Field(max_length=512)]
+"""A client's own name of something."""
+
 
 class StreamOptions(Settings):
     """Details of a stream."""
@@ -57,7 +60,7 @@ class GenerationRequest(SamplingParameters):
     structured: StructuredOutput | None = Field(
         None, description="What the answer must look like: a schema, a regex, choices, a grammar."
     )
-    user: str | None = Field(
+    user: Label | None = Field(
         None,
         description="For a provider's abuse detection; here is no provider.",
         json_schema_extra=NO_EFFECT,
@@ -144,12 +147,12 @@ class ChatRequest(ConversationRequest, GenerationRequest):
     service_tier: Annotated[Any, only("auto", "default")] = Field(
         None, description="There is one tier, the default."
     )
-    safety_identifier: str | None = Field(
+    safety_identifier: Label | None = Field(
         None,
         description="For a provider's abuse detection; here is no provider.",
         json_schema_extra=NO_EFFECT,
     )
-    prompt_cache_key: str | None = Field(
+    prompt_cache_key: Label | None = Field(
         None,
         description="Hints which cache to use; there is one.",
         json_schema_extra=NO_EFFECT,
@@ -165,6 +168,11 @@ class TemplateRequest(ConversationRequest):
     """The body of /apply-template."""
 
     model: str = Field(min_length=1, max_length=512, description="An identifier of /v1/models.")
+    parallel_tool_calls: bool | None = Field(
+        None,
+        description="It decides on the answer; a prompt does not tell of it.",
+        json_schema_extra=NO_EFFECT,
+    )
     add_generation_prompt: Annotated[Any, only(True)] = Field(
         None, description="The prompt always ends where the assistant's answer begins."
     )

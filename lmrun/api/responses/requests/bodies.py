@@ -30,7 +30,11 @@ Includable = Literal[
 INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
 _LATER = "Not supported yet."
+_NOT_IN_PROMPTS = "It decides on the answer; a prompt does not tell of it."
 _NO_PROVIDER = "For a provider's abuse detection; here is no provider."
+
+Label = Annotated[str, Field(max_length=512)]
+"""A client's own name of something. It comes back with the response, and is stored with it."""
 
 Include = Annotated[tuple[Includable, ...], Field(max_length=16, strict=False)]
 
@@ -92,8 +96,17 @@ class PromptRequest(Settings):
 
 
 class InputTokensRequest(PromptRequest):
-    """The body of /v1/responses/input_tokens."""
+    """The body of /v1/responses/input_tokens. What is wrong in it is told as for a response."""
 
+    parallel_tool_calls: bool | None = Field(
+        None, json_schema_extra=NO_EFFECT, description=_NOT_IN_PROMPTS
+    )
+    text: TextConfig | None = Field(None, json_schema_extra=NO_EFFECT, description=_NOT_IN_PROMPTS)
+    truncation: Literal["auto", "disabled"] | None = Field(
+        None,
+        json_schema_extra=NO_EFFECT,
+        description="The whole prompt is counted, whether it fits into the context or not.",
+    )
     personality: Annotated[Any, only()] = Field(None, description=_LATER)
 
 
@@ -136,11 +149,11 @@ class ResponseRequest(PromptRequest):
         json_schema_extra=NO_EFFECT,
         description="Limits calls of tools that the server runs, of which there are none.",
     )
-    user: str | None = Field(None, json_schema_extra=NO_EFFECT, description=_NO_PROVIDER)
-    safety_identifier: str | None = Field(
+    user: Label | None = Field(None, json_schema_extra=NO_EFFECT, description=_NO_PROVIDER)
+    safety_identifier: Label | None = Field(
         None, json_schema_extra=NO_EFFECT, description=_NO_PROVIDER
     )
-    prompt_cache_key: str | None = Field(
+    prompt_cache_key: Label | None = Field(
         None, json_schema_extra=NO_EFFECT, description="Hints which cache to use; there is one."
     )
     prompt_cache_retention: Annotated[Any, only("in_memory")] = Field(
