@@ -134,7 +134,7 @@ class House:
             self.changes.ring,
             partial(require_locked, finder=self.catalog),
         )
-        self.adoption = Adoption(self.reconciler, self.intake, self.changes.ring)
+        self.adoption = Adoption(self.reconciler, self.intake, home.git, self.changes.ring)
         log = home.server_log if is_output(home.server_log) else None
         self.reporter = Reporter(
             home.root,

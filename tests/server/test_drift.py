@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import httpx
 
 from lmrun.reconcile.status import DriftStatus
 from lmrun.store.home import find_user
+from tests.support.git import Remote
 from tests.support.http import Port, Reply
 from tests.support.profiles import write_script
 from tests.support.server import Server, eventually, free_port, serving
@@ -134,7 +136,11 @@ def test_revert_undoes_it_at_once(tmp_path: Path) -> None:
         server.ready("quick", not_pid=pid)
         eventually(lambda: server.instance("other") is None)
         eventually(lambda: not server.status.drift)
-        assert server.condition("Converged").startswith("True")
+        done = server.control.load("quick", {"load.context_length": "256"}, None)
+        assert (done.is_new, done.drift_policy) == (True, "revert")
+        eventually(lambda: server.ready("quick").context_length == 1024)
+        eventually(lambda: not server.status.drift)
+        eventually(lambda: server.condition("Converged").startswith("True"))
 
 
 def test_adopt_writes_it_into_the_files_that_last_set_it(tmp_path: Path) -> None:
@@ -180,13 +186,52 @@ def test_what_cannot_be_adopted_is_reported_and_stays(tmp_path: Path) -> None:
 def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
     profile = write(tmp_path, "adopt")
     with serving(tmp_path, profile) as server:
-        profile.write_text(profile.read_text() + "# edited meanwhile\n")
-        text = profile.read_text()
+        text = profile.read_text() + "# edited meanwhile\n"
+        profile.write_text(text)
         ask(server, "/unload", instance_id="quick")
-        found = eventually(lambda: [it for it in server.status.drift if it.obstacle])
-        assert "has changed since it was applied; apply it first" in str(found[0].obstacle)
+        (found,) = eventually(lambda: [it for it in server.status.drift if it.obstacle])
+        assert "has changed since it was applied; apply it first" in str(found.obstacle)
         assert profile.read_text() == text
+        profile.unlink()
+        ask(server, "/load", model="other")
+        eventually(lambda: (tmp_path / "base.yaml").read_text() != BASE)
+        (found,) = eventually(lambda: [it for it in server.status.drift if it.obstacle])
+        assert str(found.obstacle) == f"{profile}: no such file"
         assert server.instance("quick") is None
+
+
+def test_what_is_adopted_is_no_news_to_who_watches_and_a_link_stays_one(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    profile.chmod(0o640)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(profile)
+    with serving(tmp_path, link, "--watch") as server:
+        ask(server, "/unload", instance_id="quick")
+        eventually(lambda: converged(server, 2))
+        assert link.is_symlink()
+        assert profile.read_text().endswith("    state: absent\n")
+        assert profile.stat().st_mode & 0o777 == 0o640
+        # Editors replace files, and links with them.
+        edited = tmp_path / "edited"
+        edited.write_text(profile.read_text().replace("state: absent", "state: loaded"))
+        edited.replace(link)
+        eventually(lambda: converged(server, 3))
+        assert server.control.history().generations[1].how == "adopt"
+        assert server.control.history().generations[1].author == "api"
+
+
+def test_a_profile_from_a_repository_is_not_written(tmp_path: Path) -> None:
+    remote, home = Remote(tmp_path), tmp_path / "home"
+    home.mkdir()
+    models = {"m": {"source": "file:./m.scripted.json"}}
+    text = json.dumps({"version": 1, "drift": "adopt", "server": {"port": 0}, "models": models})
+    remote.push({"profile.yaml": text, "m.scripted.json": '{"replies": [{"pieces": ["Hi"]}]}'})
+    arguments = ["--git", str(remote.bare), "--interval", "1s"]
+    with Server(home, *arguments, environment=remote.environment) as server:
+        server.ready("m")
+        server.control.unload("m")
+        (found,) = eventually(lambda: [it for it in server.status.drift if it.obstacle])
+        assert str(found.obstacle) == "the profile comes from a repository; commit the change there"
 
 
 def lmrun(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -32,13 +32,21 @@ LOOK_ANYWAY_S = 30.0
 
 
 class Adoption:
-    """Writes drift into the profile's files and has the profile accepted that they are then."""
+    """Writes drift into the profile's files and has the profile accepted that they are then.
+
+    `repository`: the folder of files that a git repository is the source of; those stay.
+    """
 
     def __init__(
-        self, reconciler: Reconciler, intake: Intake, on_change: Callable[[], None]
+        self,
+        reconciler: Reconciler,
+        intake: Intake,
+        repository: Path,
+        on_change: Callable[[], None],
     ) -> None:
         self._reconciler = reconciler
         self._intake = intake
+        self._repository = repository
         self._on_change = on_change
         self._wake = asyncio.Event()
         self._obstacles: dict[tuple[str, str], str] = {}
@@ -91,7 +99,7 @@ class Adoption:
             await self._intake.read_texts(loaded.root, {**texts, **written.texts}, {})
             if self._reconciler.loaded is not loaded:
                 return {}
-            failed = await asyncio.to_thread(_write_files, texts, written.texts)
+            failed = await asyncio.to_thread(self._write_files, texts, written.texts)
             done = {file: text for file, text in written.texts.items() if file not in failed}
             adopted = [it for it in wanted if written.files.get(it.path) in done]
             if adopted:
@@ -102,6 +110,18 @@ class Adoption:
             if isinstance(error, ProfileInvalid):
                 reason = f"the profile would not be valid: {reason}"
             return dict.fromkeys(written.texts, reason)
+
+    def _write_files(
+        self, known: Mapping[Path, str], texts: Mapping[Path, str]
+    ) -> dict[Path | None, str]:
+        """Each file that still is what is known of it; why each of the others was not written."""
+        failed: dict[Path | None, str] = {}
+        for file, text in texts.items():
+            if file.is_relative_to(self._repository):
+                failed[file] = "the profile comes from a repository; commit the change there"
+            elif (reason := _write_file(file, known[file], text)) is not None:
+                failed[file] = reason
+        return failed
 
     async def _accept(
         self, loaded: LoadedProfile, texts: Mapping[Path, str], adopted: Sequence[Drift]
@@ -129,22 +149,18 @@ def _key(drift: Drift) -> tuple[str, str]:
     return drift.identifier, drift.field
 
 
-def _write_files(known: Mapping[Path, str], texts: Mapping[Path, str]) -> dict[Path | None, str]:
-    """Each file that still is what is known of it; why each of the others was not written."""
-    failed: dict[Path | None, str] = {}
-    for file, text in texts.items():
-        try:
-            if read_text(file) != known[file]:
-                failed[file] = f"{file} has changed since it was applied; apply it first"
-            elif not os.access(file, os.W_OK):
-                failed[file] = f"{file} may not be written"
-            else:
-                # A link stays one.
-                target = file.resolve()
-                mode = stat.S_IMODE(target.stat().st_mode)
-                write_atomic(target, text.encode(), mode=mode)
-        except (OSError, Unreadable) as error:
-            failed[file] = f"{file}: {explain(error)}"
-        except StoreError as error:
-            failed[file] = str(error)
-    return failed
+def _write_file(file: Path, known: str, text: str) -> str | None:
+    """Replace what is `known` of the file by `text`; why it was not, None when it was."""
+    try:
+        if read_text(file) != known:
+            return f"{file} has changed since it was applied; apply it first"
+        if not os.access(file, os.W_OK):
+            return f"{file} may not be written"
+        # A link stays one.
+        target = file.resolve()
+        write_atomic(target, text.encode(), mode=stat.S_IMODE(target.stat().st_mode))
+    except (OSError, Unreadable) as error:
+        return f"{file}: {explain(error)}"
+    except StoreError as error:
+        return str(error)
+    return None
