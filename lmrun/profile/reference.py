@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.profile.schema import PLANNED, Profile
+from lmrun.profile.shape import look_up_effect
 
 REFERENCE_PATH = Path(__file__).parents[2] / "docs" / "profile.md"
 
@@ -23,6 +24,16 @@ _INTRODUCTION = """\
 Generated from the types; `make schemas` writes it again. A field that is not listed is an error,
 and so is a value of another type. A value may also be a reference: `${env:NAME}`,
 `${env:NAME:-default}` or `${file:path}` (relative to the profile).
+
+The column *change* says what a changed value does to what runs:
+
+| change | |
+|---|---|
+| nothing | It counts from the next time that it is looked at. |
+| Update | It counts from the next request on. Nothing is reloaded, no stream is touched. |
+| Reload | The instance is replaced by a new one; its streams finish first (see `rollout`). |
+| Listen | The HTTP port is opened anew, before the former one is closed. No model is touched. |
+| Load or Unload | An instance comes or goes. |
 """
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -65,18 +76,28 @@ def _members(choice: Schema) -> list[Schema]:
 
 def _section(path: str, schema: Schema) -> str:
     lines = [f"## `{path}`" if path else "## The file", "", _first_paragraph(schema), ""]
-    lines += ["| field | value | default | |", "|---|---|---|---|"]
+    lines += ["| field | value | default | change | |", "|---|---|---|---|---|"]
     required = schema.get("required", [])
-    lines += [_row(name, part, name in required) for name, part in schema["properties"].items()]
+    lines += [
+        _row(name, part, name in required, _effect(f"{path}.{name}"))
+        for name, part in schema["properties"].items()
+    ]
     return "\n".join([*lines, ""])
+
+
+def _effect(path: str) -> str:
+    """What a change costs; a section whose fields say it has no word of its own."""
+    parts = path.removeprefix(".").replace("[]", ".<item>").split(".")
+    return look_up_effect(*parts) or "see below"
 
 
 def _first_paragraph(schema: Schema) -> str:
     return str(schema.get("description", "")).partition("\n\n")[0].replace("\n", " ")
 
 
-def _row(name: str, field: Schema, is_required: bool) -> str:
-    cells = [f"`{name}`", _value(field), _default(field, is_required), _first_paragraph(field)]
+def _row(name: str, field: Schema, is_required: bool, effect: str) -> str:
+    cells = [f"`{name}`", _value(field), _default(field, is_required), effect]
+    cells.append(_first_paragraph(field))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

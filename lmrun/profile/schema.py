@@ -121,9 +121,9 @@ class ApiKey(Settings):
     )
     scopes: Annotated[tuple[KeyScope, ...], Field(min_length=1, strict=False)] = Field(
         ("inference",),
-        description="What the key may do: `inference`: use models and list them; `models`: load and "
-        "unload them, see the server's state; `tools`: run tools; `admin`: everything, the prompts "
-        "of others included.",
+        description="What the key may do: `inference`: use models and list them; `models`: load "
+        "and unload them, see the server's state; `tools`: run tools; `admin`: everything, the "
+        "prompts of others included.",
     )
     priority: Priority = Field(
         "normal",
@@ -237,7 +237,9 @@ class ModelConfig(Settings):
     identifier: Annotated[Identifier | None, OnChange("Load or Unload")] = Field(
         None, description="The name clients use for the instance. Default: the model key."
     )
-    instances: Annotated[tuple[InstanceConfig, ...], Field(max_length=16, strict=False)] = Field(
+    instances: Annotated[
+        tuple[InstanceConfig, ...], Field(max_length=16, strict=False), OnChange("Load or Unload")
+    ] = Field(
         (),
         description="Several instances instead of one. Requests to the model key go to the least "
         "busy one.",

@@ -45,11 +45,17 @@ def profile_shape() -> Shape:
 def find_effect(*path: str | int) -> Effect:
     """What a change at `path` costs. What lies below a value that is compared as a whole costs
     what that does."""
+    effect = look_up_effect(*path)
+    assert effect is not None, f"{path} has no OnChange"
+    return effect
+
+
+def look_up_effect(*path: str | int) -> Effect | None:
+    """The same; None for a section whose fields say it."""
     shape, effect = profile_shape(), None
     for part in path:
         shape = shape.child(part)
         effect = shape.effect or effect
-    assert effect is not None, f"{path} has no OnChange"
     return effect
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from lmrun.cli.commands.plans import render_plan
 from lmrun.cli.terminal import _ANSI
-from lmrun.reconcile.outcome import Action, FieldChange, Plan
+from lmrun.reconcile.outcome import Action, FieldChange, MemoryPrice, Plan
 
 LOAD = Action(
     "Load",
@@ -54,7 +55,7 @@ def test_an_empty_plan_says_that_there_is_nothing_to_do() -> None:
         (
             Action("Reload", "m", "m", (FieldChange("load.threads", None, "2"),), streams=1),
             [
-                "-/+ reload  m · ends 1 running generation",
+                "-/+ reload  m · 1 running request finishes first",
                 "              load.threads: 2",
                 "",
                 "Plan: 1 to reload.",
@@ -63,9 +64,27 @@ def test_an_empty_plan_says_that_there_is_nothing_to_do() -> None:
         (
             Action("Unload", "m", "m", (), memory_bytes=-5_000_000, streams=2),
             [
-                "  - unload  m · -5 MB memory · ends 2 running generations",
+                "  - unload  m · -5 MB memory · ends 2 running requests",
                 "",
                 "Plan: 1 to unload.",
+            ],
+        ),
+        (
+            Action(
+                "Reload",
+                "m",
+                "m",
+                (),
+                streams=3,
+                clients=("ci", "web"),
+                seconds=2.54,
+                rollout="recreate",
+            ),
+            [
+                "-/+ reload  m · about 2.5 s · requests wait meanwhile · "
+                "3 running requests of ci, web finish first",
+                "",
+                "Plan: 1 to reload. Time: about 2.5 s.",
             ],
         ),
         (
@@ -90,6 +109,33 @@ def test_the_last_line_counts_by_kind() -> None:
     update = Action("Update", "x", "x", (FieldChange("preset", "a", None),))
 
     assert show(LOAD, LOAD, update)[-1] == "Plan: 2 to load, 1 to update. Download: 196 MB."
+
+
+def test_the_times_of_loads_are_added_up_and_what_is_not_known_is_said() -> None:
+    known, unknown = (replace(LOAD, seconds=seconds) for seconds in (12.4, None))
+
+    assert show(known, known)[-1].endswith("Time: about 25 s.")
+    assert show(known, unknown)[-1].endswith(
+        "Time: about 12 s, and more for what was never loaded here."
+    )
+
+
+@pytest.mark.parametrize(
+    ("memory", "line"),
+    [
+        (MemoryPrice(0, 120_000_000, 120_000_000), "Memory: 0 B → 120 MB."),
+        (
+            MemoryPrice(100_000_000, 90_000_000, 190_000_000, 2_000_000_000),
+            "Memory: 100 MB → 90 MB, 190 MB on the way; 2 GB are free.",
+        ),
+    ],
+)
+def test_the_memory_of_all_is_told_before_after_and_on_the_way(
+    memory: MemoryPrice, line: str
+) -> None:
+    shown = _ANSI.sub("", render_plan(Plan(2, (LOAD,), memory))).splitlines()
+
+    assert shown[-1] == line
 
 
 def test_a_value_in_a_profile_cannot_steer_the_terminal() -> None:

@@ -22,6 +22,7 @@ from lmrun.cli.commands.profiles import (
     read_environment,
     shorten_path,
 )
+from lmrun.cli.commands.saved_plans import read_saved_plan
 from lmrun.cli.failures import count
 from lmrun.cli.terminal import Terminal, paint
 from lmrun.errors import LmrunError, ProfileInvalid, ServerUnreachable
@@ -71,19 +72,29 @@ class Ending:
 
 
 def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> None:
-    """Make the profile true and say so. Raises LmrunError when it did not become true."""
-    file = locate_profile(wish.path)
+    """Make the profile true and say so; of a saved plan, do just what it says.
+
+    Raises LmrunError when it did not become true, or when a saved plan does not hold any more.
+    """
+    saved = read_saved_plan(wish.path)
+    file = locate_profile(wish.path if saved is None else Path(saved.profile))
     control = Control(home.control_socket)
     if not control.is_listening():
         control = _start(file, terminal, home, environment)
     values = read_environment(file, environment)
-    plan = control.plan(file, values)
+    plan = control.plan(file, values) if saved is None else saved.plan
     if not wish.as_json:
         terminal.show(render_plan(plan))
-    asked = require_consent(plan, replaced_profile(control, file, plan), wish.is_agreed, terminal)
-    base_generation = plan.base_generation if asked else None
+    # Whoever saved a plan has seen it, and the server does nothing else.
+    is_agreed = wish.is_agreed or saved is not None
+    asked = require_consent(plan, replaced_profile(control, file, plan), is_agreed, terminal)
     events = control.apply(
-        file, values, watch=wish.watch, locked=wish.locked, base_generation=base_generation
+        file,
+        values,
+        watch=wish.watch,
+        locked=wish.locked,
+        base_generation=plan.base_generation if asked else None,
+        plan=saved.plan if saved is not None else None,
     )
     try:
         with closing(events):

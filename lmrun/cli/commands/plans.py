@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from lmrun.cli.client import Control
 from lmrun.cli.commands.profiles import locate_profile, read_environment
+from lmrun.cli.commands.saved_plans import save_plan
 from lmrun.cli.failures import count
 from lmrun.cli.terminal import Style, Terminal, paint, printable, show_bytes
-from lmrun.reconcile.outcome import Action, ActionKind, FieldChange, Plan
+from lmrun.reconcile.outcome import Action, ActionKind, FieldChange, MemoryPrice, Plan
 from lmrun.store.home import Home
 
 CHANGES = 2
@@ -28,25 +30,31 @@ _LOOKS: dict[ActionKind, tuple[str, Style]] = {
 }
 
 
-def plan(
-    path: Path,
-    *,
-    as_json: bool,
-    detailed_exitcode: bool,
-    terminal: Terminal,
-    home: Home,
-    environment: Mapping[str, str],
-) -> int:
+@dataclass(frozen=True, slots=True)
+class PlanWish:
+    """What the command line asked for. `out`: a file that keeps the plan for `lmrun apply`."""
+
+    path: Path
+    as_json: bool = False
+    detailed_exitcode: bool = False
+    out: Path | None = None
+
+
+def plan(wish: PlanWish, *, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> int:
     """Show what an apply would do and return the exit code. Changes nothing, starts nothing."""
-    file = locate_profile(path)
+    file = locate_profile(wish.path)
     made, is_running = _make_plan(file, home, environment)
-    if as_json:
+    if wish.out is not None:
+        save_plan(made, file, wish.out)
+    if wish.as_json:
         terminal.show(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
     else:
         terminal.show(render_plan(made))
         if not is_running:
             terminal.tell(paint("No server is running: compared with nothing loaded.", "dim"))
-    return CHANGES if detailed_exitcode and not made.is_empty else 0
+    if wish.out is not None:
+        terminal.tell(f"Saved; `lmrun apply {wish.out}` does just this.")
+    return CHANGES if wish.detailed_exitcode and not made.is_empty else 0
 
 
 def _make_plan(file: Path, home: Home, environment: Mapping[str, str]) -> tuple[Plan, bool]:
@@ -92,9 +100,26 @@ def _render_costs(action: Action) -> list[str]:
     if action.memory_bytes:
         sign = "+" if action.memory_bytes > 0 else "-"
         costs.append(f"{sign}{show_bytes(abs(action.memory_bytes))} memory")
-    if action.streams:
-        costs.append(f"ends {count(action.streams, 'running generation')}")
-    return costs
+    if action.seconds:
+        costs.append(_show_seconds(action.seconds))
+    if action.rollout == "recreate":
+        costs.append("requests wait meanwhile")
+    return costs + _render_hit(action)
+
+
+def _render_hit(action: Action) -> list[str]:
+    """Who uses the instance now, and what becomes of that."""
+    if not action.streams:
+        return []
+    requests = count(action.streams, "running request")
+    whose = f" of {', '.join(action.clients)}" if action.clients else ""
+    if action.kind == "Unload":
+        return [f"ends {requests}{whose}"]
+    return [f"{requests}{whose} {'finishes' if action.streams == 1 else 'finish'} first"]
+
+
+def _show_seconds(seconds: float) -> str:
+    return f"about {seconds:.1f} s" if seconds < 10 else f"about {seconds:.0f} s"
 
 
 def _render_change(change: FieldChange) -> str:
@@ -109,4 +134,26 @@ def _render_totals(made: Plan) -> str:
     parts = [f"{kinds[kind]} to {kind.lower()}" for kind in _LOOKS if kinds[kind]]
     fetched = sum(action.fetch_bytes or 0 for action in made.actions)
     download = f" Download: {show_bytes(fetched)}." if fetched else ""
-    return f"{paint('Plan:', 'strong')} {', '.join(parts)}.{download}"
+    totals = f"{paint('Plan:', 'strong')} {', '.join(parts)}.{download}{_render_time(made)}"
+    return "\n".join([totals, *_render_memory(made.memory)])
+
+
+def _render_time(made: Plan) -> str:
+    """The sum of what was measured: loads go one after another."""
+    known = sum(action.seconds or 0.0 for action in made.actions)
+    if not known:
+        return ""
+    more = ", and more for what was never loaded here"
+    has_more = any(action.seconds is None for action in made.actions)
+    return f" Time: {_show_seconds(known)}{more if has_more else ''}."
+
+
+def _render_memory(memory: MemoryPrice) -> list[str]:
+    if memory.before_bytes == memory.after_bytes == memory.peak_bytes:
+        return []
+    line = f"Memory: {show_bytes(memory.before_bytes)} → {show_bytes(memory.after_bytes)}"
+    if memory.peak_bytes > max(memory.before_bytes, memory.after_bytes):
+        line += f", {show_bytes(memory.peak_bytes)} on the way"
+    if memory.free_bytes is not None:
+        line += f"; {show_bytes(max(0, memory.free_bytes))} are free"
+    return [f"{line}."]
