@@ -142,6 +142,7 @@ class House:
             self.intake,
             self.pool,
             self.pool.residents,
+            self.pool.rollouts,
             self.on_demand,
             self.listener,
             log,

@@ -7,8 +7,8 @@ import msgspec
 from lmrun.cli.commands.statuses import render_status, render_usage
 from lmrun.cli.terminal import _ANSI
 from lmrun.engines.base import EngineUsage
-from lmrun.reconcile.status import DriftStatus, MemoryStatus, ProfileStatus, Status
-from tests.support.control import condition, instance, model, status
+from lmrun.reconcile.status import DriftStatus, GitStatus, MemoryStatus, ProfileStatus, Status
+from tests.support.control import SINCE, condition, instance, model, status
 
 
 def show(found: Status) -> list[str]:
@@ -144,3 +144,18 @@ def test_what_was_changed_by_hand_is_shown_field_by_field() -> None:
     ]
     assert lines[start + 3] == "    ! not adopted: it is a reference"
     assert lines[start + 4].split()[:5] == ["models.n.state", "n", "api:ci", "loaded", "absent"]
+
+
+def test_a_followed_repository_is_shown_with_its_commit_and_what_is_behind() -> None:
+    git = GitStatus("https://h/p.git", "main", "p.yaml", "a" * 40, "a" * 40, "a" * 40, SINCE, False)
+    behind = msgspec.structs.replace(git, head="b" * 40, is_behind=True)
+    fresh = GitStatus("https://h/p.git", "main", "p.yaml")
+    shown = [
+        next(line for line in show(status(git=it)) if line.startswith("git"))
+        for it in (git, behind, fresh)
+    ]
+    assert shown == [
+        f"git         https://h/p.git main p.yaml: commit {'a' * 12}",
+        f"git         https://h/p.git main p.yaml: commit {'a' * 12}, behind {'b' * 12}",
+        "git         https://h/p.git main p.yaml: no commit yet",
+    ]

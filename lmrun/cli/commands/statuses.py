@@ -10,7 +10,7 @@ from lmrun.cli.client import Control
 from lmrun.cli.commands.profiles import shorten_path
 from lmrun.cli.failures import EXPECTED
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable, show_bytes
-from lmrun.reconcile.status import Condition, InstanceStatus, ModelStatus, Status
+from lmrun.reconcile.status import Condition, GitStatus, InstanceStatus, ModelStatus, Status
 from lmrun.store.home import Home
 
 NOT_RUNNING: dict[str, object] = {"server": None, "profile": None, "conditions": [], "models": []}
@@ -18,6 +18,8 @@ NOT_RUNNING: dict[str, object] = {"server": None, "profile": None, "conditions":
 _COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAITING", "RESTARTS")
 _DRIFT_COLUMNS = ("FIELD", "INSTANCE", "OWNER", "DESIRED", "OBSERVED", "SINCE")
 _LONGEST_VALUE = 60
+_COMMIT = 12
+"""Of a commit's id, as many digits as people need."""
 _STATE_STYLES: dict[str, Style] = {"ready": "good", "failed": "bad"}
 
 
@@ -116,9 +118,18 @@ def _render_head(found: Status) -> str:
         files = ", ".join(shorten_path(file) for file in profile.files)
         lines.append(("profile", f"{printable(files)}{watching}"))
         lines.append(("generation", _render_generation(profile.generation, found)))
+    if found.git is not None:
+        lines.append(("git", _render_git(found.git)))
     if server.log is not None:
         lines.append(("log", shorten_path(server.log)))
     return "\n".join(align(lines))
+
+
+def _render_git(git: GitStatus) -> str:
+    runs = f"commit {git.commit[:_COMMIT]}" if git.commit else "no commit yet"
+    is_behind = git.is_behind and git.head is not None
+    behind = f", {paint('behind', 'change')} {(git.head or '')[:_COMMIT]}" if is_behind else ""
+    return f"{printable(f'{git.url} {git.ref} {git.path}')}: {runs}{behind}"
 
 
 def _render_generation(generation: int, found: Status) -> str:

@@ -40,6 +40,8 @@ _HARDENING = (
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=30",
     "protocol.allow=never",
+    "protocol.ext.allow=never",
+    "protocol.fd.allow=never",
 )
 _PROTOCOLS = ("https", "ssh", "file")
 _UNPROTECTED = ("http", "git")
@@ -102,19 +104,32 @@ async def _run(
     except TimeoutError:
         return None, b"", b""
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await _forget(process)
 
 
 async def _talk(process: asyncio.subprocess.Process, stdin: bytes) -> tuple[bytes, bytes]:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    out, err, _ = await asyncio.gather(
-        _read(process.stdout), _read(process.stderr), _feed(process.stdin, stdin)
-    )
-    return out, err
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            out = tasks.create_task(_read(process.stdout))
+            err = tasks.create_task(_read(process.stderr))
+            tasks.create_task(_feed(process.stdin, stdin))
+    except* _TooMuch:
+        raise GitFailed(f"git printed more than {MAX_OUTPUT_BYTES} bytes.") from None
+    return out.result(), err.result()
+
+
+async def _forget(process: asyncio.subprocess.Process) -> None:
+    """Read what a process that was ended has left in its pipes, and let go of it."""
+    for stream in (process.stdout, process.stderr):
+        while stream is not None and await stream.read(2**16):
+            pass
+    await process.wait()
 
 
 async def _feed(stream: asyncio.StreamWriter, content: bytes) -> None:
@@ -124,14 +139,17 @@ async def _feed(stream: asyncio.StreamWriter, content: bytes) -> None:
     stream.close()
 
 
+class _TooMuch(Exception):
+    """More output than anybody needs."""
+
+
 async def _read(stream: asyncio.StreamReader) -> bytes:
-    """All of it. Raises GitFailed for more than anybody needs."""
     chunks: list[bytes] = []
     size = 0
     while chunk := await stream.read(2**16):
         size += len(chunk)
         if size > MAX_OUTPUT_BYTES:
-            raise GitFailed(f"git printed more than {MAX_OUTPUT_BYTES} bytes.")
+            raise _TooMuch
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -75,6 +75,18 @@ def available(book: ConditionBook, model: DesiredModel) -> Condition:
     return book.note(model.key, "Available", "True", "Found", str(model.spec.path))
 
 
+def up_to_date(
+    book: ConditionBook, model: DesiredModel, *, is_changing: bool, failure: LmrunError | None
+) -> Condition:
+    """`UpToDate`: what answers is the version that the profile declares. An older one goes on
+    answering when the new one does not work."""
+    if failure is not None:
+        return book.note(model.key, "UpToDate", "False", reason_of(failure), str(failure))
+    if is_changing:
+        return book.note(model.key, "UpToDate", "False", "RollingOut")
+    return book.note(model.key, "UpToDate", "True", "UpToDate")
+
+
 def ready(
     book: ConditionBook,
     model: DesiredModel,

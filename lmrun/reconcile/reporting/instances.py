@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.reporting.memory import judge_memory
-from lmrun.reconcile.status import InstanceStatus, MemoryStatus, QueuedStatus, ResidencyStatus
+from lmrun.reconcile.status import (
+    InstanceStatus,
+    MemoryStatus,
+    QueuedStatus,
+    ResidencyStatus,
+    RolloutStatus,
+)
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.pool import fixed_fields
 from lmrun.runtime.process.memory import read_memory
 from lmrun.runtime.residency.residents import Residents
+from lmrun.runtime.rollouts import Rollouts
 
 
 def instance_status(
-    instance: Instance, model: DesiredModel, residents: Residents
+    instance: Instance, model: DesiredModel, residents: Residents, rollouts: Rollouts
 ) -> InstanceStatus:
     """`model`: what the profile says of it."""
     return InstanceStatus(
@@ -30,11 +37,21 @@ def instance_status(
         memory=_memory_status(instance, model),
         usage=instance.usage,
         residency=_residency_status(instance, residents),
+        rollout=_rollout_status(instance.spec.identifier, rollouts),
         queue=tuple(
             QueuedStatus(place, it.priority, round(instance.turns.waited_s(it), 1))
             for place, it in enumerate(instance.turns.line, start=1)
         ),
     )
+
+
+def _rollout_status(identifier: str, rollouts: Rollouts) -> RolloutStatus | None:
+    arriving, retiring = rollouts.arriving(identifier), rollouts.retiring(identifier)
+    if arriving is not None:
+        return RolloutStatus("arriving", arriving.pid, arriving.progress)
+    if retiring is not None:
+        return RolloutStatus("retiring", retiring.pid, in_flight=retiring.in_flight)
+    return None
 
 
 def _memory_status(instance: Instance, model: DesiredModel) -> MemoryStatus:

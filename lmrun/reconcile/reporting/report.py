@@ -33,6 +33,7 @@ from lmrun.reconcile.status import (
     Status,
 )
 from lmrun.runtime.residency.residents import Residents
+from lmrun.runtime.rollouts import Rollouts
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Reporter:
     intake: Intake
     pool: InstancePool
     residents: Residents
+    rollouts: Rollouts
     on_demand: OnDemand
     listener: Listener
     log: Path | None = None
@@ -140,12 +142,15 @@ class Reporter:
         by_name = {model.identifier: model for model in declared}
         first = declared[0]
         shown = {
-            name: instance_status(instance, by_name.get(name, first), self.residents)
+            name: instance_status(instance, by_name.get(name, first), self.residents, self.rollouts)
             for name, instance in self.pool.instances.items()
             if name in by_name or instance.spec.model_key == first.key
         }
         # The conditions are those of the worst one.
-        worst = min(declared, key=lambda it: _is_ready(shown.get(it.identifier)))
+        worst = min(
+            declared,
+            key=lambda it: (_is_ready(shown.get(it.identifier)), self._failure(it) is None),
+        )
         return self._model_status(worst, shown, [first.key, *by_name])
 
     def _model_status(
@@ -159,10 +164,16 @@ class Reporter:
             conditions=(
                 conditions.available(self._book, model),
                 conditions.ready(self._book, model, instance, self._failure(model)),
+                *((self._up_to_date(model),) if _is_ready(instance) else ()),
             ),
             instances=tuple(shown.values()),
             waiting=self.residents.waiting_for(*set(names)),
         )
+
+    def _up_to_date(self, model: DesiredModel) -> Condition:
+        is_changing = self.reconciler.running_task(model.identifier) is not None
+        failure = self._failure(model)
+        return conditions.up_to_date(self._book, model, is_changing=is_changing, failure=failure)
 
     def _failure(self, model: DesiredModel) -> LmrunError | None:
         failure = self.reconciler.failures.get(model.identifier)
