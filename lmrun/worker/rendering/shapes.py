@@ -77,6 +77,18 @@ def _to_arguments(text: str, form: Form) -> Any:
     if form.arguments == "text":
         return text
     try:
-        return json.loads(text or "{}")
+        value = json.loads(text or "{}")
     except ValueError:
         return text
+    return _mend(value) if "\\u" in text else value
+
+
+def _mend(value: Any) -> Any:
+    """The same with U+FFFD for half surrogate pairs, which a model may write as escapes and no
+    prompt can hold."""
+    as_json = json.dumps(value, ensure_ascii=False)
+    try:
+        as_json.encode()
+    except UnicodeEncodeError:
+        return json.loads(as_json.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value
