@@ -87,10 +87,10 @@ exactness: $(VENV)/.installed-dev
 storm: $(VENV)/.installed-dev
 	LMRUN_STORMS=300 $(BIN)/python -m pytest -s tests/engines/llama_cpp/scheduling/test_storm.py
 
-fuzz-fuzz-api: $(VENV)/.installed-dev
-	LMRUN_FUZZ_API=200 $(BIN)/python -m pytest -s -o timeout=1200 tests/api/fuzz
+fuzz-api: $(VENV)/.installed-dev
+	LMRUN_FUZZ_API=200 $(BIN)/python -m pytest -s -o timeout=2400 tests/api/fuzz
 
-schemas: $(VENV)/.installed-dev
+fuzz-schemas: $(VENV)/.installed-dev
 	LMRUN_FUZZ_SCHEMAS=600 $(BIN)/python -m pytest -s -o timeout=1200 \
 	  tests/engines/llama_cpp/constraints/test_random_schemas.py
 
