@@ -70,7 +70,7 @@ def test_what_a_client_changes_is_reported_field_by_field_and_stays(tmp_path: Pa
         ask(server, "/unload", instance_id="quick")
         (only,) = server.status.drift
         assert only == DriftStatus(
-            "models.quick.state", "quick", "api", only.since, "loaded", "absent"
+            "models.quick.state", "quick", "api", only.since, "loaded", "on_demand"
         )
         ask(server, "/load", model="quick", context_length=256, flash_attention=False)
         ask(server, "/load", model="other")
@@ -149,7 +149,7 @@ def test_adopt_writes_it_into_the_files_that_last_set_it(tmp_path: Path) -> None
     with serving(tmp_path, profile) as server:
         ask(server, "/unload", instance_id="quick")
         eventually(lambda: converged(server, 2))
-        assert profile.read_text() == text + "    state: absent\n"
+        assert profile.read_text() == text + "    state: on_demand\n"
         ask(server, "/load", model="quick", context_length=256)
         pid = server.ready("quick").pid
         eventually(lambda: converged(server, 3))
@@ -195,8 +195,8 @@ def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> No
         profile.unlink()
         ask(server, "/load", model="other")
         eventually(lambda: (tmp_path / "base.yaml").read_text() != BASE)
-        (found,) = eventually(lambda: [it for it in server.status.drift if it.obstacle])
-        assert str(found.obstacle) == f"{profile}: no such file"
+        gone = f"{profile}: no such file"
+        eventually(lambda: [it for it in server.status.drift if it.obstacle == gone])
         assert server.instance("quick") is None
 
 
@@ -209,11 +209,11 @@ def test_what_is_adopted_is_no_news_to_who_watches_and_a_link_stays_one(tmp_path
         ask(server, "/unload", instance_id="quick")
         eventually(lambda: converged(server, 2))
         assert link.is_symlink()
-        assert profile.read_text().endswith("    state: absent\n")
+        assert profile.read_text().endswith("    state: on_demand\n")
         assert profile.stat().st_mode & 0o777 == 0o640
         # Editors replace files, and links with them.
         edited = tmp_path / "edited"
-        edited.write_text(profile.read_text().replace("state: absent", "state: loaded"))
+        edited.write_text(profile.read_text().replace("state: on_demand", "state: loaded"))
         edited.replace(link)
         eventually(lambda: converged(server, 3))
         assert server.control.history().generations[1].how == "adopt"

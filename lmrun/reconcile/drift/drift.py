@@ -18,6 +18,7 @@ from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
 
 _STATE = "`state` is that of all the model's `instances`"
+_TTL = "it was loaded with a TTL: it is not meant to stay"
 _IDENTIFIER = "the model has an `identifier`; one in `instances` instead leaves room for others"
 
 
@@ -48,13 +49,17 @@ def find_drift(
 
     `observed`: the instances there are; one that is loading counts as loaded.
     """
-    declared = dict(_list_declared(profile))
+    if profile is None:
+        return ()
+    declared = dict(_list_declared(profile)) if changes.identifiers else {}
     found: list[Drift] = []
     for identifier, change in changes.items():
         instance, wanted = observed.get(identifier), declared.get(identifier)
         if wanted is not None:
-            found += _of_declared(identifier, wanted, instance, change)
-        elif instance is not None and profile is not None:
+            unloaded = "on_demand" if profile.server.jit.enabled else "absent"
+            found += _in_state(identifier, wanted, instance, change, unloaded)
+            found += _in_settings(identifier, wanted, instance, change)
+        elif instance is not None:
             model = profile.models.get(instance.spec.model_key)
             found += [_of_another(instance.spec, model, change)] if model is not None else []
     return tuple(found)
@@ -69,28 +74,40 @@ class _Declared:
     place: Path
 
 
-def _list_declared(profile: Profile | None) -> Iterator[tuple[str, _Declared]]:
+def _list_declared(profile: Profile) -> Iterator[tuple[str, _Declared]]:
     """By identifier."""
-    for key, model in profile.models.items() if profile is not None else ():
+    for key, model in profile.models.items():
         above: Path = ("models", key)
         for number, config in enumerate(instance_configs(model)):
             place: Path = (*above, "instances", number) if model.instances else above
             yield config.identifier or key, _Declared(config, above, place)
 
 
-def _of_declared(
-    identifier: str, wanted: _Declared, instance: ObservedInstance | None, change: HandChange
+def _in_state(
+    identifier: str,
+    wanted: _Declared,
+    instance: ObservedInstance | None,
+    change: HandChange,
+    unloaded: str,
 ) -> Iterator[Drift]:
+    """`unloaded`: the state of what is not loaded, but declared."""
     state = wanted.config.state
     path, obstacle = (*wanted.model, "state"), None if wanted.place == wanted.model else _STATE
     if instance is None:
         if state == "loaded":
-            yield Drift(path, identifier, change, state, "absent", obstacle)
-        return
-    if state == "absent":
+            yield Drift(path, identifier, change, state, unloaded, obstacle)
+    elif state == "absent" or (state == "on_demand" and instance.spec.residency.origin == "hand"):
+        if instance.spec.residency.asked_ttl_s is not None:
+            obstacle = _TTL
         yield Drift(path, identifier, change, state, "loaded", obstacle)
-    for leaf, old, new in compare(wanted.config.load, instance.spec.load):
-        yield Drift((*wanted.place, "load", *leaf), identifier, change, old, new)
+
+
+def _in_settings(
+    identifier: str, wanted: _Declared, instance: ObservedInstance | None, change: HandChange
+) -> Iterator[Drift]:
+    if instance is not None:
+        for leaf, old, new in compare(wanted.config.load, instance.spec.load):
+            yield Drift((*wanted.place, "load", *leaf), identifier, change, old, new)
 
 
 def _of_another(spec: InstanceSpec, model: ModelConfig, change: HandChange) -> Drift:

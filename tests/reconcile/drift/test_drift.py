@@ -11,20 +11,24 @@ from lmrun.profile.schema import Profile
 from lmrun.reconcile.drift.drift import Drift, find_drift
 from lmrun.reconcile.drift.ownership import HandChange, HandChanges, api_owner, cli_owner
 from lmrun.reconcile.plan import ObservedInstance
+from lmrun.runtime.residency.residency import DECLARED, Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 
 SINCE = "2026-11-25T10:00:00+00:00"
 
 
-def profile(**model: Any) -> Profile:
-    return Profile.model_validate({"version": 1, "models": {"m": {"source": "file:m", **model}}})
+def profile(*, jit: dict[str, Any] | None = None, **model: Any) -> Profile:
+    models = {"m": {"source": "file:m", **model}}
+    return Profile.model_validate({"version": 1, "server": {"jit": jit or {}}, "models": models})
 
 
-def running(identifier: str = "m", **settings: str) -> ObservedInstance:
+def running(
+    identifier: str = "m", *, residency: Residency = DECLARED, **settings: str
+) -> ObservedInstance:
     load = parse_chosen({f"load.{name}": value for name, value in settings.items()})
     spec = InstanceSpec(identifier, "m", "scripted", Path("/m"), 1, 1, LoadConfig().overlay(load))
-    return ObservedInstance(spec, "ready")
+    return ObservedInstance(replace(spec, residency=residency), "ready")
 
 
 def drift(
@@ -49,14 +53,27 @@ def test_what_is_as_the_profile_has_it_does_not_drift() -> None:
     assert drift(profile(load={"seed": 1}), running(seed="1")) == ()
     assert drift(profile(state="absent")) == ()
     assert drift(profile(state="on_demand")) == ()
-    assert drift(profile(state="on_demand"), running()) == ()
+    requested = running(residency=Residency("jit"))
+    assert drift(profile(state="on_demand"), requested) == ()
     assert drift(None, running()) == ()
 
 
 def test_an_unloaded_model_that_should_be_loaded_drifts_in_its_state() -> None:
     (found,) = drift(profile())
     change = HandChange("cli:ada", SINCE)
-    assert found == Drift(("models", "m", "state"), "m", change, "loaded", "absent")
+    assert found == Drift(("models", "m", "state"), "m", change, "loaded", "on_demand")
+    without_jit = profile(jit={"enabled": False})
+    assert show(drift(without_jit)) == {"models.m.state": ("loaded", "absent")}
+
+
+def test_what_is_loaded_by_hand_stays_other_than_what_a_request_has_loaded() -> None:
+    hand = running(residency=Residency("hand"))
+    assert show(drift(profile(state="on_demand"), hand)) == {
+        "models.m.state": ("on_demand", "loaded")
+    }
+    for_now = running(residency=Residency("hand", asked_ttl_s=60))
+    (found,) = drift(profile(state="on_demand"), for_now)
+    assert found.obstacle == "it was loaded with a TTL: it is not meant to stay"
 
 
 def test_a_loaded_model_that_should_be_absent_drifts_in_its_state_and_settings() -> None:
