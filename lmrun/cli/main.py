@@ -15,9 +15,16 @@ import typer
 
 from lmrun import __version__
 from lmrun.cli import failures
+from lmrun.cli.options import (
+    AsJson,
+    ProfilePath,
+    answer_in_json,
+    locate_home,
+    open_terminal,
+    reporting,
+)
 from lmrun.cli.streams import prepare_streams
-from lmrun.cli.terminal import Terminal
-from lmrun.store.home import Home, find_home
+from lmrun.cli.upkeep import add_upkeep
 
 _EPILOG = "Everything lmrun keeps lies in LMRUN_HOME (default: ~/.lmrun)."
 
@@ -31,9 +38,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_reporting = failures.Reporting()
-
-ProfilePath = Annotated[Path, typer.Argument(metavar="PROFILE", help="The profile, a YAML file.")]
 
 
 def main() -> int:
@@ -44,36 +48,18 @@ def main() -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` make and return the exit code."""
-    _reporting.reset()
-    return failures.run(lambda: app(arguments, prog_name="lmrun"), os.environ, _reporting)
-
-
-def _terminal() -> Terminal:
-    return Terminal.detect(os.environ)
-
-
-def _home() -> Home:
-    return find_home(os.environ)
+    reporting.reset()
+    return failures.run(lambda: app(arguments, prog_name="lmrun"), os.environ, reporting)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        _terminal().show(f"lmrun {__version__}")
+        open_terminal().show(f"lmrun {__version__}")
         raise typer.Exit
 
 
 def _show_tracebacks(wanted: bool) -> None:
-    _reporting.with_traceback = wanted
-
-
-def _answer_in_json(wanted: bool) -> bool:
-    _reporting.as_json = wanted
-    return wanted
-
-
-AsJson = Annotated[
-    bool, typer.Option("--json", callback=_answer_in_json, help="Print JSON, also of a failure.")
-]
+    reporting.with_traceback = wanted
 
 
 @app.callback()
@@ -98,7 +84,9 @@ def validate(profile: ProfilePath, as_json: AsJson = False) -> None:
     from lmrun.cli.commands import profiles
 
     raise typer.Exit(
-        profiles.validate(profile, as_json=as_json, terminal=_terminal(), environment=os.environ)
+        profiles.validate(
+            profile, as_json=as_json, terminal=open_terminal(), environment=os.environ
+        )
     )
 
 
@@ -121,7 +109,9 @@ def plan(
     from lmrun.cli.commands import plans
 
     wish = plans.PlanWish(profile, as_json, detailed_exitcode, out)
-    raise typer.Exit(plans.plan(wish, terminal=_terminal(), home=_home(), environment=os.environ))
+    raise typer.Exit(
+        plans.plan(wish, terminal=open_terminal(), home=locate_home(), environment=os.environ)
+    )
 
 
 @app.command()
@@ -140,43 +130,14 @@ def apply(
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
+        typer.Option("--json", callback=answer_in_json, help="Print events as JSON lines."),
     ] = False,
 ) -> None:
     """Make a profile true; start a background server if none runs."""
     from lmrun.cli.commands import convergence
 
     wish = convergence.Wish(profile, is_agreed=yes, watch=watch, locked=locked, as_json=as_json)
-    convergence.apply(wish, terminal=_terminal(), home=_home(), environment=os.environ)
-
-
-@app.command()
-def history(as_json: AsJson = False) -> None:
-    """List what was applied: who, when, the plan and what came of it. Needs no server."""
-    from lmrun.cli.commands import generations
-
-    generations.history(as_json=as_json, terminal=_terminal(), home=_home())
-
-
-@app.command()
-def rollback(
-    generation: Annotated[
-        int | None,
-        typer.Argument(
-            metavar="N", min=1, help="Default: the last that converged before the current one."
-        ),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to unload models.")] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
-    ] = False,
-) -> None:
-    """Apply an earlier generation again, with its variables as they are now."""
-    from lmrun.cli.commands import generations
-
-    wish = generations.Return(generation, is_agreed=yes, as_json=as_json)
-    generations.rollback(wish, terminal=_terminal(), home=_home(), environment=os.environ)
+    convergence.apply(wish, terminal=open_terminal(), home=locate_home(), environment=os.environ)
 
 
 @app.command()
@@ -204,40 +165,13 @@ def check(
 
     wish = checks.Wish(tuple(names or ()), profile, junit, update=update, as_json=as_json)
     try:
-        code = checks.check(wish, checks.Surroundings(_terminal(), _home(), os.environ))
+        code = checks.check(wish, checks.Surroundings(open_terminal(), locate_home(), os.environ))
     except checks.UnknownCheck as unknown:
         raise typer.BadParameter(str(unknown), param_hint="NAME") from unknown
     raise typer.Exit(code)
 
 
-@app.command()
-def lock(profile: ProfilePath) -> None:
-    """Write PROFILE.lock: hashes of all files, versions of all packages. Needs no server."""
-    from lmrun.cli.commands import locks
-
-    locks.lock(profile, terminal=_terminal(), home=_home(), environment=os.environ)
-
-
-@app.command()
-def verify(
-    profile: Annotated[
-        Path | None,
-        typer.Argument(metavar="PROFILE", help="Default: the profile applied last."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Hash everything again and name what differs from PROFILE.lock. Needs no server."""
-    from lmrun.cli.commands import locks
-
-    raise typer.Exit(
-        locks.verify(
-            profile,
-            as_json=as_json,
-            terminal=_terminal(),
-            home=_home(),
-            environment=os.environ,
-        )
-    )
+add_upkeep(app)
 
 
 @app.command()
@@ -245,7 +179,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the server, its models and what is wrong with them."""
     from lmrun.cli.commands import statuses
 
-    raise typer.Exit(statuses.status(as_json=as_json, terminal=_terminal(), home=_home()))
+    raise typer.Exit(statuses.status(as_json=as_json, terminal=open_terminal(), home=locate_home()))
 
 
 @app.command()
@@ -275,7 +209,7 @@ def load(
         wish = hands.LoadWish(model, hands.parse_settings(settings or ()), identifier)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--set") from error
-    hands.load(wish, as_json=as_json, terminal=_terminal(), home=_home())
+    hands.load(wish, as_json=as_json, terminal=open_terminal(), home=locate_home())
 
 
 @app.command()
@@ -286,7 +220,7 @@ def unload(
     """Unload an instance by hand. Its streams end."""
     from lmrun.cli.commands import hands
 
-    hands.unload(identifier, as_json=as_json, terminal=_terminal(), home=_home())
+    hands.unload(identifier, as_json=as_json, terminal=open_terminal(), home=locate_home())
 
 
 @app.command()
@@ -300,7 +234,7 @@ def logs(
     ] = 10,
     as_json: Annotated[
         bool,
-        typer.Option("--json", callback=_answer_in_json, help="Print events as JSON lines."),
+        typer.Option("--json", callback=answer_in_json, help="Print events as JSON lines."),
     ] = False,
 ) -> None:
     """Follow the server's log and the prompts of its models, until interrupted.
@@ -310,7 +244,7 @@ def logs(
     from lmrun.cli.commands import logs as following
 
     sources = following.choose_sources(prompts=prompts, server=server)
-    following.logs(sources, last, as_json=as_json, terminal=_terminal(), home=_home())
+    following.logs(sources, last, as_json=as_json, terminal=open_terminal(), home=locate_home())
 
 
 @app.command()
@@ -318,7 +252,7 @@ def models(as_json: AsJson = False) -> None:
     """List the model files of this machine. Needs no server."""
     from lmrun.cli.commands import models as listing
 
-    listing.models(as_json=as_json, terminal=_terminal(), home=_home())
+    listing.models(as_json=as_json, terminal=open_terminal(), home=locate_home())
 
 
 @app.command()
@@ -351,7 +285,7 @@ def serve(
     beginning = serving.read_beginning(profile, repository, watch=watch, background=background)
     from lmrun import server
 
-    raise typer.Exit(server.serve(beginning, _home()))
+    raise typer.Exit(server.serve(beginning, locate_home()))
 
 
 @app.command()
@@ -384,7 +318,7 @@ def chat(
     if not text:
         raise typer.BadParameter("say something, or pipe it in", param_hint="PROMPT")
     question = prompts.Question(text, model, system, temperature, max_tokens, seed)
-    prompts.chat(question, api_key=api_key, terminal=_terminal(), home=_home())
+    prompts.chat(question, api_key=api_key, terminal=open_terminal(), home=locate_home())
 
 
 @app.command()
@@ -392,4 +326,4 @@ def down() -> None:
     """Unload everything and stop the background server."""
     from lmrun.cli.commands import convergence
 
-    convergence.down(terminal=_terminal(), home=_home())
+    convergence.down(terminal=open_terminal(), home=locate_home())

@@ -13,7 +13,14 @@ from lmrun.cli.terminal import Style, Terminal, align, paint, printable, show_by
 from lmrun.reconcile.status import Condition, GitStatus, InstanceStatus, ModelStatus, Status
 from lmrun.store.home import Home
 
-NOT_RUNNING: dict[str, object] = {"server": None, "profile": None, "conditions": [], "models": []}
+NOT_RUNNING: dict[str, object] = {
+    "server": None,
+    "profile": None,
+    "conditions": [],
+    "models": [],
+    "drift": [],
+    "git": None,
+}
 
 _COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAITING", "RESTARTS")
 _DRIFT_COLUMNS = ("FIELD", "INSTANCE", "OWNER", "DESIRED", "OBSERVED", "SINCE")
@@ -86,7 +93,7 @@ def _or_unset(value: str | None) -> str:
 def render_usage(instance: InstanceStatus) -> str:
     """What an instance holds and has done, on one line; empty while that is not known."""
     usage, memory = instance.usage, instance.memory
-    parts = []
+    parts = [] if instance.rollout is None else [_render_rollout(instance.rollout)]
     if memory.measured_anonymous_bytes is not None:
         taken = memory.measured_anonymous_bytes + (memory.measured_mapped_bytes or 0)
         parts.append(f"{show_bytes(taken)} of memory{_render_error(memory.error)}")
@@ -102,6 +109,13 @@ def render_usage(instance: InstanceStatus) -> str:
     if usage is not None and usage.drafted_tokens:
         parts.append(f"{usage.accepted_tokens} of {usage.drafted_tokens} guesses accepted")
     return f"{instance.identifier}: {'; '.join(parts)}" if parts else ""
+
+
+def _render_rollout(rollout: RolloutStatus) -> str:
+    if rollout.phase == "retiring":
+        return f"{count(rollout.in_flight, 'request')} of the version before still running"
+    progress = "" if rollout.progress is None else f", {rollout.progress:.0%} loaded"
+    return f"a new version comes{progress}"
 
 
 def _render_error(error: float | None) -> str:
