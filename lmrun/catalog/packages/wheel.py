@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lmrun.catalog.packages.record import RecordedFile, describe_absence, parse_record
@@ -47,6 +48,16 @@ class WheelMember:
     @property
     def size(self) -> int:
         return self.info.file_size
+
+    @property
+    def modified_ns(self) -> int:
+        """When it was last changed, as the archive says, in nanoseconds since 1970. An archive
+        has no time zone: UTC is as good as any, and the same everywhere."""
+        try:
+            said = datetime(*self.info.date_time, tzinfo=UTC)
+        except ValueError:
+            return 0
+        return int(said.timestamp()) * 10**9
 
     def chunks(self) -> Iterator[bytes]:
         """The content, at most a megabyte at a time. Raises FetchFailed when it is wrong."""
