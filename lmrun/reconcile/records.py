@@ -28,9 +28,10 @@ class OutcomeRecord(msgspec.Struct, frozen=True):
 
 
 class GenerationRecord(msgspec.Struct, frozen=True):
-    """A generation as history has it. `author`: a user of this machine; `how`: `apply`, `watch`,
-    `serve`, `git <commit>` or `rollback to <number>`; both are empty where an older version wrote
-    it. `created`: ISO 8601 in UTC. `is_current`: it is what should be."""
+    """A generation as history has it. `author`: a user of this machine, or who changed by hand what
+    was adopted; `how`: `apply`, `watch`, `serve`, `git <commit>`, `rollback to <number>` or
+    `adopt`; both are empty where an older version wrote it. `created`: ISO 8601 in UTC.
+    `is_current`: it is what should be."""
 
     number: int
     created: str

@@ -15,6 +15,7 @@ from lmrun.reconcile.status import DriftStatus
 from lmrun.store.home import find_user
 from tests.support.git import Remote
 from tests.support.http import Port, Reply
+from tests.support.profiles import ask as complete
 from tests.support.profiles import write_script
 from tests.support.server import Server, eventually, free_port, serving
 
@@ -91,6 +92,16 @@ def test_what_was_undone_by_hand_is_nobodys(tmp_path: Path) -> None:
         assert drift(server) == {"models.other.state": ("absent", "loaded")}
         ask(server, "/unload", instance_id="other")
         eventually(lambda: not server.status.drift)
+
+
+def test_what_a_request_loads_again_is_as_the_profile_has_it(tmp_path: Path) -> None:
+    with serving(tmp_path, write(tmp_path, "report")) as server:
+        ask(server, "/unload", instance_id="quick")
+        assert drift(server) == {"models.quick.state": ("loaded", "on_demand")}
+        assert complete(server.address, "Hi", model="quick") == "Hello world"
+        eventually(lambda: not server.status.drift)
+        eventually(lambda: server.ready("quick").residency.origin == "declared")
+        assert server.condition("Converged") == "True/Converged: "
 
 
 def test_one_instance_more_than_declared_is_drift_of_the_model(tmp_path: Path) -> None:
