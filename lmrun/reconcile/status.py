@@ -58,10 +58,22 @@ class QueuedStatus(msgspec.Struct, frozen=True):
     waited_s: float
 
 
+class RolloutStatus(msgspec.Struct, frozen=True):
+    """The other version of an instance that is being replaced. `arriving`: it will take the place
+    of this one, and is loaded (`progress`: 0.0 to 1.0) or tried out; `retiring`: this one has taken
+    its place, and `in_flight` requests that it began go on."""
+
+    phase: Literal["arriving", "retiring"]
+    pid: int | None
+    progress: float | None = None
+    in_flight: int = 0
+
+
 class InstanceStatus(msgspec.Struct, frozen=True):
     """A loaded (or loading, or failed) instance. `progress`: 0.0 to 1.0 while loading. `usage`:
     what its engine held at most a second ago, None until it has said so. `active`, `waiting`:
-    generations that are computed and that are not; of these, `queue` are not in the engine yet."""
+    generations that are computed and that are not; of these, `queue` are not in the engine yet.
+    `rollout`: its other version, while it is being replaced."""
 
     identifier: str
     state: InstanceState
@@ -78,11 +90,12 @@ class InstanceStatus(msgspec.Struct, frozen=True):
     usage: EngineUsage | None = None
     residency: ResidencyStatus = ResidencyStatus()
     queue: tuple[QueuedStatus, ...] = ()
+    rollout: RolloutStatus | None = None
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
-    """A declared model, its conditions (`Available`, `Ready`) and its instances. `waiting`:
-    requests that wait until one is loaded."""
+    """A declared model, its conditions (`Available`, `UpToDate`, `Ready`) and its instances.
+    `waiting`: requests that wait until one is loaded."""
 
     key: str
     source: str

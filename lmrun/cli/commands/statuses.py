@@ -8,9 +8,16 @@ import msgspec
 
 from lmrun.cli.client import Control
 from lmrun.cli.commands.profiles import shorten_path
-from lmrun.cli.failures import EXPECTED
+from lmrun.cli.failures import EXPECTED, count
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable, show_bytes
-from lmrun.reconcile.status import Condition, GitStatus, InstanceStatus, ModelStatus, Status
+from lmrun.reconcile.status import (
+    Condition,
+    GitStatus,
+    InstanceStatus,
+    ModelStatus,
+    RolloutStatus,
+    Status,
+)
 from lmrun.store.home import Home
 
 NOT_RUNNING: dict[str, object] = {

@@ -143,7 +143,7 @@ class Reporter:
         first = declared[0]
         shown = {
             name: instance_status(instance, by_name.get(name, first), self.residents, self.rollouts)
-            for name, instance in self.pool.instances.items()
+            for name, instance in sorted(self.pool.instances.items())
             if name in by_name or instance.spec.model_key == first.key
         }
         # The conditions are those of the worst one.
@@ -163,8 +163,8 @@ class Reporter:
             state=model.config.state,
             conditions=(
                 conditions.available(self._book, model),
-                conditions.ready(self._book, model, instance, self._failure(model)),
                 *((self._up_to_date(model),) if _is_ready(instance) else ()),
+                conditions.ready(self._book, model, instance, self._failure(model)),
             ),
             instances=tuple(shown.values()),
             waiting=self.residents.waiting_for(*set(names)),
