@@ -107,10 +107,11 @@ class Reconciler:
 
     def find_drift(self) -> tuple[Drift, ...]:
         """What clients have changed by hand and nobody is changing right now."""
-        observed = {it.spec.identifier: it for it in self._planner.observe(self._running).instances}
-        profile = self.loaded.profile if self.loaded is not None else None
-        found = find_drift(profile, observed, self.by_hand)
-        return tuple(drift for drift in found if drift.identifier not in self._running)
+        changes = self.by_hand.without(self._running.keys())
+        if self.loaded is None or not changes:
+            return ()
+        observed = self._planner.observe(self._running).instances
+        return find_drift(self.loaded.profile, observed, changes)
 
     def explain_absence(self, name: str) -> ModelNotReady | None:
         """Why the declared model `name` has no instance; None when nobody declared it."""
@@ -177,8 +178,10 @@ class Reconciler:
         `keep_drift`: what clients have changed by hand and the profile does not say stays theirs.
         """
         desired, plan = await self._planner.plan(loaded, lambda: self.generation)
-        generation = self._journal.accept(loaded, plan, origin)
-        return self._adopt(loaded, desired, generation, keep_drift=keep_drift)
+        generation = self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
+        if not keep_drift:
+            self.by_hand.forget_all()
+        return generation
 
     async def resume(self, loaded: LoadedProfile, generation: int) -> None:
         """Make `loaded`, which is the stored `generation`, the desired state. Raises StoreError."""
@@ -198,8 +201,9 @@ class Reconciler:
         if expected is not None:
             require_unmoved(expected, plan)
         with self._followers.subscribe() as events:
-            generation = self._journal.accept(loaded, plan, origin)
-            yield Planned(plan, self._adopt(loaded, desired, generation))
+            generation = self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
+            self.by_hand.forget_all()
+            yield Planned(plan, generation)
             for running in self._running.values():
                 yield ActionStarted(running.action.kind, running.action.target)
             while True:
@@ -238,19 +242,10 @@ class Reconciler:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _adopt(
-        self,
-        loaded: LoadedProfile,
-        desired: Desired,
-        generation: int,
-        *,
-        keep_drift: bool = False,
-    ) -> int:
+    def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int) -> int:
         self._journal.set_resting(False)
         self.loaded, self.desired, self.generation = loaded, desired, generation
         self.failures.clear()
-        if not keep_drift:
-            self.by_hand.forget_all()
         self._failed_before = frozenset(
             name for name, it in self._pool.instances.items() if it.state == "failed"
         )
@@ -340,9 +335,8 @@ class Reconciler:
 
     def _forget_what_is_settled(self) -> None:
         """What was changed by hand and is as the profile has it is nobody's."""
-        if self.by_hand.identifiers:
-            drifting = {drift.identifier for drift in self.find_drift()}
-            self.by_hand.keep_only(drifting | self._running.keys())
+        drifting = {drift.identifier for drift in self.find_drift()}
+        self.by_hand.keep_only(drifting | self._running.keys())
 
     async def _perform(self, slot: str, action: Action) -> None:
         started_s = time.monotonic()

@@ -12,7 +12,7 @@ from typing import Any
 from lmrun.profile.effective import instance_configs
 from lmrun.profile.schema import ModelConfig, Profile
 from lmrun.profile.text.nodes import Path, format_path
-from lmrun.reconcile.drift.ownership import HandChange, HandChanges
+from lmrun.reconcile.drift.ownership import HandChange
 from lmrun.reconcile.plan import ObservedInstance
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.base import Settings
@@ -43,18 +43,17 @@ class Drift:
 
 
 def find_drift(
-    profile: Profile | None, observed: Mapping[str, ObservedInstance], changes: HandChanges
+    profile: Profile, observed: Iterable[ObservedInstance], changes: Mapping[str, HandChange]
 ) -> tuple[Drift, ...]:
     """The drift of every instance that was changed by hand, by identifier.
 
     `observed`: the instances there are; one that is loading counts as loaded.
     """
-    if profile is None:
-        return ()
-    declared = dict(_list_declared(profile)) if changes.identifiers else {}
+    instances = {it.spec.identifier: it for it in observed}
+    declared = dict(_list_declared(profile))
     found: list[Drift] = []
-    for identifier, change in changes.items():
-        instance, wanted = observed.get(identifier), declared.get(identifier)
+    for identifier, change in sorted(changes.items()):
+        instance, wanted = instances.get(identifier), declared.get(identifier)
         if wanted is not None:
             unloaded = "on_demand" if profile.server.jit.enabled else "absent"
             found += _in_state(identifier, wanted, instance, change, unloaded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,9 +47,9 @@ class HandChanges:
     def identifiers(self) -> frozenset[str]:
         return frozenset(self._known)
 
-    def items(self) -> tuple[tuple[str, HandChange], ...]:
-        """Each with its identifier, in their order."""
-        return tuple(sorted(self._known.items()))
+    def without(self, identifiers: Set[str]) -> Mapping[str, HandChange]:
+        """All but those of these instances."""
+        return {name: it for name, it in self._known.items() if name not in identifiers}
 
     def note(self, identifier: str, owner: str) -> None:
         self._known[identifier] = HandChange(owner, self._now())

@@ -16,6 +16,7 @@ from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 
 SINCE = "2026-11-25T10:00:00+00:00"
+CHANGE = HandChange("cli:ada", SINCE)
 
 
 def profile(*, jit: dict[str, Any] | None = None, **model: Any) -> Profile:
@@ -32,12 +33,9 @@ def running(
 
 
 def drift(
-    declared: Profile | None, *instances: ObservedInstance, changed: tuple[str, ...] = ("m",)
+    declared: Profile, *instances: ObservedInstance, changed: tuple[str, ...] = ("m",)
 ) -> tuple[Drift, ...]:
-    changes = HandChanges(lambda: SINCE)
-    for identifier in changed:
-        changes.note(identifier, "cli:ada")
-    return find_drift(declared, {it.spec.identifier: it for it in instances}, changes)
+    return find_drift(declared, instances, dict.fromkeys(changed, CHANGE))
 
 
 def show(found: tuple[Drift, ...]) -> dict[str, tuple[Any, Any]]:
@@ -55,13 +53,11 @@ def test_what_is_as_the_profile_has_it_does_not_drift() -> None:
     assert drift(profile(state="on_demand")) == ()
     requested = running(residency=Residency("jit"))
     assert drift(profile(state="on_demand"), requested) == ()
-    assert drift(None, running()) == ()
 
 
 def test_an_unloaded_model_that_should_be_loaded_drifts_in_its_state() -> None:
     (found,) = drift(profile())
-    change = HandChange("cli:ada", SINCE)
-    assert found == Drift(("models", "m", "state"), "m", change, "loaded", "on_demand")
+    assert found == Drift(("models", "m", "state"), "m", CHANGE, "loaded", "on_demand")
     without_jit = profile(jit={"enabled": False})
     assert show(drift(without_jit)) == {"models.m.state": ("loaded", "absent")}
 
@@ -148,6 +144,9 @@ def test_the_last_who_changes_an_instance_owns_it() -> None:
     changes = HandChanges(lambda: SINCE)
     changes.note("m", "api")
     changes.note("m", "cli:ada")
-    assert changes.items() == (("m", HandChange("cli:ada", SINCE)),)
-    changes.forget("m")
-    assert "m" not in changes
+    changes.note("n", "api:ci")
+    assert changes.without({"n"}) == {"m": HandChange("cli:ada", SINCE)}
+    changes.keep_only({"n"})
+    assert changes.identifiers == {"n"}
+    changes.forget("n")
+    assert "n" not in changes
