@@ -52,6 +52,7 @@ from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
 from lmrun.reconcile.running import SERVER_SLOT
+from lmrun.reconcile.service_manager import ServiceManager
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
@@ -309,14 +310,17 @@ def serve(beginning: Beginning, home: Home) -> int:
     Without a profile, what was last applied is restored. Raises StoreError when another server
     has this home, and ProfileInvalid when the profile cannot be applied and never could.
     """
+    manager = ServiceManager.take(os.environ)
     output = install_output()
     _allow_connections()
     home.ensure()
     with ServerLock(home.lock_file):
-        return asyncio.run(_serve(beginning, output, home))
+        return asyncio.run(_serve(beginning, output, home, manager))
 
 
-async def _serve(beginning: Beginning, output: LogOutput, home: Home) -> int:
+async def _serve(
+    beginning: Beginning, output: LogOutput, home: Home, manager: ServiceManager
+) -> int:
     async with AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(home, os.environ))
         output.config = house.log_config
@@ -330,9 +334,23 @@ async def _serve(beginning: Beginning, output: LogOutput, home: Home) -> int:
             await stack.enter_async_context(_background(follower.run()))
         elif house.reconciler.loaded is None and not beginning.background:
             log.info("no profile is applied; `lmrun apply PROFILE` applies one")
+        await stack.enter_async_context(_background(_report_to(manager, house)))
         await house.stopping.wait()
         log.info("stopping")
+        manager.tell(STOPPING="1")
     return 0
+
+
+async def _report_to(manager: ServiceManager, house: House) -> None:
+    """Say that the server is there, and then that it is still alive."""
+
+    def describe() -> str:
+        converged = next(it for it in house.status().conditions if it.type == "Converged")
+        return f"generation {house.reconciler.generation}: {converged.reason} {converged.message}"
+
+    manager.tell(READY="1", STATUS=describe())
+    reconciler = house.reconciler
+    await manager.keep_alive(reconciler.wake, lambda: reconciler.has_looked, describe)
 
 
 async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:

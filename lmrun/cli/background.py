@@ -77,9 +77,14 @@ def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _somebody_holds(home: Home) -> bool:
+def find_server(home: Home) -> int | None:
+    """The pid of the server that has this home; None when none runs."""
     holder = FileLock(home.lock_file).holder()
-    return holder is not None and _is_alive(holder)
+    return holder if holder is not None and _is_alive(holder) else None
+
+
+def _somebody_holds(home: Home) -> bool:
+    return find_server(home) is not None
 
 
 def _is_alive(pid: int) -> bool:

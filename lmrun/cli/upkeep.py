@@ -13,11 +13,19 @@ import typer
 
 from lmrun.cli.options import AsJson, ProfilePath, answer_in_json, locate_home, open_terminal
 
+service = typer.Typer(
+    name="service",
+    help="A server that comes with the login, with what was applied last.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
 
 def add_upkeep(app: typer.Typer) -> None:
     """Let `app` have these commands."""
     for command in (history, rollback, lock, verify):
         app.command()(command)
+    app.add_typer(service)
 
 
 def history(as_json: AsJson = False) -> None:
@@ -73,3 +81,38 @@ def verify(
             environment=os.environ,
         )
     )
+
+
+@service.command()
+def install(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the file; change nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Agree to restart a server that runs.")
+    ] = False,
+) -> None:
+    """Write a systemd user unit or a launchd agent, enable it and start it."""
+    from lmrun.cli.commands import service as services
+
+    place = services.Place(open_terminal(), locate_home(), os.environ)
+    manager = services.choose_manager(place)
+    services.install(manager, place, dry_run=dry_run, is_agreed=yes)
+
+
+@service.command()
+def uninstall() -> None:
+    """Stop the service and remove its file."""
+    from lmrun.cli.commands import service as services
+
+    place = services.Place(open_terminal(), locate_home(), os.environ)
+    services.uninstall(services.choose_manager(place), place)
+
+
+@service.command("status")
+def service_status(as_json: AsJson = False) -> None:
+    """Show whether the service is installed and runs."""
+    from lmrun.cli.commands import service as services
+
+    place = services.Place(open_terminal(), locate_home(), os.environ)
+    raise typer.Exit(services.status(services.choose_manager(place), place, as_json=as_json))

@@ -90,6 +90,11 @@ class Reconciler:
         self._wake.set()
 
     @property
+    def has_looked(self) -> bool:
+        """Whether it has looked since it was woken last."""
+        return not self._wake.is_set()
+
+    @property
     def is_progressing(self) -> bool:
         """Whether something is being done for the profile; what requests load is their affair."""
         return any(not it.is_for_request for it in self._running.values())
@@ -300,7 +305,8 @@ class Reconciler:
     def _start_if_due(self, slot: str, action: Action) -> None:
         now_s = time.monotonic()
         instance = self._pool.instances.get(slot)
-        if instance is not None and instance.state == "failed" and slot not in self.failures:
+        has_failed = instance is not None and instance.state == "failed" and action.kind != "Unload"
+        if instance is not None and has_failed and slot not in self.failures:
             # It gave up by itself (a crash loop): that counts as a failed try, unless the person
             # who applies has just asked for another.
             if slot not in self._failed_before:
