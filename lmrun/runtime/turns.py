@@ -100,7 +100,7 @@ class Turns:
             if called.done() and not called.cancelled():
                 # Called just before it left: the turn goes to the next one.
                 self._taken -= 1
-            else:
+            elif me in self._line:
                 self._line.remove(me)
             self._call()
             raise
@@ -110,5 +110,6 @@ class Turns:
         while self._line and self._taken < self._places():
             first = min(self._line)
             self._line.remove(first)
-            self._taken += 1
-            first.called.set_result(None)
+            if not first.called.done():  # else it is about to leave: its task was cancelled
+                self._taken += 1
+                first.called.set_result(None)

@@ -136,3 +136,25 @@ def test_a_request_has_its_class_in_all_tasks_that_it_starts() -> None:
 def test_the_lower_of_two_classes_goes_later() -> None:
     assert lower("high", "normal") == lower("normal", "high") == "normal"
     assert lower("low", "high") == "low"
+
+
+def test_all_that_leave_together_leave_no_turn_taken() -> None:
+    """As when one of a request's choices fails: its other ones end at once, running or waiting."""
+
+    async def body() -> None:
+        turns = Turns(lambda: 2)
+        for _ in range(3):
+            tasks = [asyncio.create_task(_hold(turns)) for _ in range(8)]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.timeout(5), turns.turn("normal"), turns.turn("normal"):
+            assert turns.waiting == 0
+
+    asyncio.run(body())
+
+
+async def _hold(turns: Turns) -> None:
+    async with turns.turn("normal"):
+        await asyncio.Event().wait()
