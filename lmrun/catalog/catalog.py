@@ -35,6 +35,7 @@ from lmrun.catalog.packages.fetch import (
     stored_path,
 )
 from lmrun.catalog.packages.installed import find_installed
+from lmrun.catalog.scripted import read_scripted_bytes
 from lmrun.errors import FetchFailed, ModelInvalid, SourceMissing
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.sources import FileSource, PackageSource, Source
@@ -132,10 +133,12 @@ class Catalog:
     ) -> Estimate:
         """Bytes of RAM for a load; `strict`: with the context of strict determinism.
 
-        Raises ModelInvalid for a bad GGUF file. A file that is no GGUF counts with its size.
+        Raises ModelInvalid for a bad GGUF file. A file that is no GGUF counts with its size; a
+        script with what it says that it holds, too.
         """
         if files.model.suffix.lower() != ".gguf":
-            return Estimate(weights=_size(files.model))
+            held = read_scripted_bytes(files.model)
+            return Estimate(weights=_size(files.model), compute=held, worker=WORKER_BYTES)
         header, sizes, found = _estimate_file(files.model, load)
         attached = [*files.adapters, *([files.mmproj] if files.mmproj else [])]
         draft = 0

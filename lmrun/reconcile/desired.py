@@ -118,11 +118,8 @@ def _attachment_folders(loaded: LoadedProfile, key: str, number: int) -> dict[st
 
 def find_residency(config: ModelConfig, jit: JitConfig) -> Residency:
     """Why the profile has this model in memory, when it is there."""
-    return DECLARED if config.state == "loaded" else jit_residency(config, jit)
-
-
-def jit_residency(config: ModelConfig, jit: JitConfig) -> Residency:
-    """What a model gets that a request loads."""
+    if config.state == "loaded":
+        return DECLARED
     return Residency("jit", ttl_s=config.ttl or jit.ttl, is_pinned=config.pinned)
 
 

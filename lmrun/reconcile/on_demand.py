@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from lmrun.errors import LmrunError, MemoryFull, ModelNotReady
 from lmrun.reconcile.backoff import Failure, add_failure
-from lmrun.reconcile.desired import DesiredModel, jit_residency
+from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.runtime.spec import InstanceSpec
 
@@ -68,13 +68,7 @@ class OnDemand:
         return desired is not None and desired.server.jit.enabled
 
     def _start(self, model: DesiredModel, ttl_s: float | None) -> asyncio.Task[None]:
-        desired = self._reconciler.desired
-        assert desired is not None, "it declares the model"
-        residency = model.residency
-        if model.identifier in self._reconciler.left_alone:
-            # Unloaded by hand: it is not the profile that keeps it now.
-            residency = jit_residency(model.config, desired.server.jit)
-        residency = replace(residency, asked_ttl_s=ttl_s)
+        residency = replace(model.residency, asked_ttl_s=ttl_s)
         spec = replace(model.spec, residency=residency) if model.spec is not None else None
         wanted = replace(model, spec=spec, residency=residency)
         task = self._reconciler.start_for_request(wanted)

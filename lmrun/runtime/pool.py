@@ -239,19 +239,21 @@ class Pool:
         if best is None:
             return None
         most = best.instance.spec.load.max_parallel_predictions + self._queue_limit()
-        if best.instance.in_flight >= most:
-            raise _queue_full(name, best.instance.in_flight)
+        spec = best.instance.spec
+        waiting = self.residents.waiting_for(*{spec.identifier, spec.model_key})
+        if best.instance.in_flight + waiting >= most:
+            raise _queue_full(name, best.instance.in_flight + waiting)
         return best
 
     def _find(self, name: str) -> Supervisor | None:
-        """The instance called `name`, or the least busy one of that model."""
-        if name in self._supervisors:
-            return self._supervisors[name]
-        return min(
-            (it for it in self._supervisors.values() if it.instance.spec.model_key == name),
-            key=_busyness,
-            default=None,
-        )
+        """The instance called `name`, or the least busy one of that model.
+
+        None for one that a request had loaded and that failed: another request may try again.
+        """
+        called = self._supervisors.get(name)
+        of_model = [it for it in self._supervisors.values() if it.instance.spec.model_key == name]
+        candidates = of_model if called is None else [called]
+        return min((it for it in candidates if not _is_lost(it)), key=_busyness, default=None)
 
     def _forget_if_gone(self, supervisor: Supervisor) -> None:
         identifier = supervisor.instance.spec.identifier
@@ -307,6 +309,11 @@ def _queue_full(name: str, count: int) -> QueueFull:
         f"{count} requests for {name!r} are in work or waiting already.",
         hint="The limit is the profile's server.limits.queue.",
     )
+
+
+def _is_lost(supervisor: Supervisor) -> bool:
+    instance = supervisor.instance
+    return instance.state == "failed" and instance.spec.residency.origin == "jit"
 
 
 def _busyness(supervisor: Supervisor) -> tuple[int, int]:

@@ -105,7 +105,12 @@ def test_weights_of_a_split_model_are_those_of_all_parts(catalog: Catalog, tmp_p
 def test_other_files_count_with_their_size_and_broken_ones_are_an_error(
     catalog: Catalog, tmp_path: Path
 ) -> None:
-    assert estimate(catalog, put(tmp_path / "m.scripted.json", b"{}")) == Estimate(weights=2)
+    script = put(tmp_path / "m.scripted.json", b"{}")
+    assert estimate(catalog, script) == Estimate(weights=2, worker=WORKER_BYTES)
+    holding = put(tmp_path / "h.scripted.json", b'{"load": {"memory_bytes": 5}}')
+    assert estimate(catalog, holding).compute == 5
+    wrong = put(tmp_path / "w.scripted.json", b'{"load": 5}')
+    assert estimate(catalog, wrong).compute == 0
     with pytest.raises(ModelInvalid):
         estimate(catalog, put(tmp_path / "m.gguf", b"GGUF"))
 

@@ -56,6 +56,7 @@ class Residents:
         self._served: set[str] = set()
         self._expected: dict[str, Claim] = {}
         self._wanted: Counter[str] = Counter()
+        self._unwanted = asyncio.Event()
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._ahead: Newcomer | None = None
@@ -97,6 +98,8 @@ class Residents:
             yield
         finally:
             self._wanted[name] -= 1
+            self._unwanted.set()
+            self._unwanted = asyncio.Event()
 
     def note_use(self, identifier: str) -> None:
         """It was used until now."""
@@ -227,6 +230,7 @@ class Residents:
         supervisor = self._supervisors.get(identifier)
         if supervisor is None:
             return
+        await self._until_arrived(supervisor)
         supervisor.hold()
         await supervisor.until_unused(None)
         if self._supervisors.get(identifier) is not supervisor:
@@ -234,6 +238,13 @@ class Residents:
         # Nothing is awaited between the end of the last lease and this.
         supervisor.supersede()
         await self._unload(identifier)
+
+    async def _until_arrived(self, supervisor: Supervisor) -> None:
+        """Wait until it is loaded and whoever it was loaded for has got it."""
+        names = _names(supervisor)
+        await supervisor.until_settled()
+        while self.waiting_for(*names):
+            await self._unwanted.wait()
 
     def _settle(self, newcomer: Newcomer) -> None:
         self._claims[newcomer.identifier] = newcomer.claim
@@ -244,8 +255,11 @@ class Residents:
         limit = self._rules().limit_bytes
         if limit is None:
             return True
-        others = [it for name, it in self.claims.items() if name != newcomer.identifier]
-        return sum_claims([newcomer.claim, ahead.claim, *others]) <= limit
+        others = {name: it for name, it in self.claims.items() if name != newcomer.identifier}
+        staying = [it for name, it in others.items() if name not in self._leaving]
+        now = sum_claims([newcomer.claim, *others.values()])
+        then = sum_claims([newcomer.claim, ahead.claim, *staying])
+        return max(now, then) <= limit
 
     def _decide(self, newcomer: Newcomer) -> Decision:
         rules = self._rules()
@@ -271,8 +285,8 @@ class Residents:
 
     def _is_busy(self, supervisor: Supervisor) -> bool:
         instance = supervisor.instance
-        names = {instance.spec.identifier, instance.spec.model_key}
-        return instance.in_flight > 0 or self.waiting_for(*names) > 0 or instance.state == "loading"
+        is_wanted = self.waiting_for(*_names(supervisor)) > 0
+        return instance.in_flight > 0 or is_wanted or instance.state == "loading"
 
     def _require_room(self, newcomer: Newcomer, decision: Decision) -> None:
         limit = self._rules().limit_bytes
@@ -297,6 +311,12 @@ _HINT = (
     "`load.context_length`, `load.max_parallel_predictions` and `load.prefix_cache.ram` decide how "
     "much it needs, `server.memory.limit` how much there is."
 )
+
+
+def _names(supervisor: Supervisor) -> set[str]:
+    """What requests may call it."""
+    spec = supervisor.instance.spec
+    return {spec.identifier, spec.model_key}
 
 
 def _beside(identifier: str) -> str:
