@@ -82,7 +82,9 @@ def test_events_of_an_apply_arrive_in_order(server: FakeServer) -> None:
         "file": "/p.yaml",
         "environment": {"A": "1"},
         "watch": True,
+        "locked": False,
         "base_generation": None,
+        "plan": None,
     }
     assert server.bodies("/lmrun/v1/apply") == [asked]
 

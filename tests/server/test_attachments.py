@@ -56,9 +56,9 @@ def test_files_reach_the_worker_and_what_it_holds_reaches_status(tmp_path: Path)
 
         write_tiny_lora(tmp_path / "tuned.gguf", architecture="qwen2")
         server.apply(profile_of(tmp_path))
-        ready = server.model("a").conditions[-1]
-        assert (ready.type, ready.reason) == ("Ready", "SettingRefused")
-        assert "load.adapters" in ready.message and "qwen2" in ready.message
+        current = next(it for it in server.model("a").conditions if it.type == "UpToDate")
+        assert (current.status, current.reason) == ("False", "RolledBack")
+        assert "load.adapters" in current.message and "qwen2" in current.message
 
 
 def test_a_model_whose_prefixes_have_nowhere_to_stay_loads_all_the_same(tmp_path: Path) -> None:

@@ -34,9 +34,10 @@ def test_a_changed_template_reloads_the_model_and_a_broken_one_is_told_with_its_
         broken = profile_of(tmp_path, jinja="{{ bos_token }}\n{% if %}")
         (outcome,) = server.outcomes(broken)
         assert outcome.error is not None and "line 2: " in outcome.error
-        ready = server.model("a").conditions[-1]
-        assert (ready.type, ready.reason) == ("Ready", "SettingRefused")
-        assert "line 2: " in ready.message and "prompt_template" in ready.message
+        current = next(it for it in server.model("a").conditions if it.type == "UpToDate")
+        assert (current.status, current.reason) == ("False", "RolledBack")
+        assert "line 2: " in current.message and "prompt_template" in current.message
+        assert ask(server.address, "hello") == "well "
 
         (tmp_path / "greet.jinja").write_text("greeting:{{ messages[-1].content }}\n")
         server.apply(profile_of(tmp_path, jinja="${file:./greet.jinja}"))
