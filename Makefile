@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test test-node check bench soak exactness storm fuzz-schemas fuzz-api schemas
+.PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -15,6 +15,7 @@ help:
 	@echo 'make check    formatting, lint, types, layers, generated files'
 	@echo 'make bench    measure against bare llama.cpp and its servers (SCENARIOS=…)'
 	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'
+	@echo 'make memory   ten minutes of models that come and go; the limit must hold'
 	@echo 'make exactness  200 strict requests in every situation, on the real model'
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
@@ -80,6 +81,9 @@ bench: $(VENV)/.installed-dev
 # Longer runs of what `make test` does with smaller counts.
 soak: $(VENV)/.installed-dev
 	LMRUN_SOAK_MINUTES=10 $(BIN)/python -m pytest -s tests/runtime/test_soak.py
+
+memory: $(VENV)/.installed-dev
+	LMRUN_MEMORY_MINUTES=10 $(BIN)/python -m pytest -s tests/runtime/residency/test_random_load.py
 
 exactness: $(VENV)/.installed-dev
 	LMRUN_EXACT_REQUESTS=200 $(BIN)/python -m pytest tests/engines/llama_cpp/scheduling/test_strict.py

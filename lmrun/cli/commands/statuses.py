@@ -8,6 +8,12 @@ import msgspec
 
 from lmrun.cli.client import Control
 from lmrun.cli.commands.profiles import shorten_path
+from lmrun.cli.commands.residencies import (
+    ON_DEMAND,
+    describe_queue,
+    describe_residency,
+    render_memory,
+)
 from lmrun.cli.failures import EXPECTED, count
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable, show_bytes
 from lmrun.reconcile.status import (
@@ -101,6 +107,7 @@ def render_usage(instance: InstanceStatus) -> str:
     """What an instance holds and has done, on one line; empty while that is not known."""
     usage, memory = instance.usage, instance.memory
     parts = [] if instance.rollout is None else [_render_rollout(instance.rollout)]
+    parts += [*describe_queue(instance), *describe_residency(instance.residency)]
     if memory.measured_anonymous_bytes is not None:
         taken = memory.measured_anonymous_bytes + (memory.measured_mapped_bytes or 0)
         parts.append(f"{show_bytes(taken)} of memory{_render_error(memory.error)}")
@@ -139,6 +146,8 @@ def _render_head(found: Status) -> str:
         files = ", ".join(shorten_path(file) for file in profile.files)
         lines.append(("profile", f"{printable(files)}{watching}"))
         lines.append(("generation", _render_generation(profile.generation, found)))
+    if server.memory is not None:
+        lines.append(("memory", render_memory(server.memory)))
     if found.git is not None:
         lines.append(("git", _render_git(found.git)))
     if server.log is not None:
@@ -174,8 +183,9 @@ def _rows(model: ModelStatus) -> Iterator[tuple[str, ...]]:
             str(instance.restarts),
         )
     if not model.instances:
-        state = "absent" if model.state == "absent" else "not loaded"
-        yield ("-", model.key, paint(state, "dim"), reason, "-", "-", "-", "-")
+        state = {"absent": "absent", "on_demand": "on demand"}.get(model.state, "not loaded")
+        waiting = str(model.waiting or "-")
+        yield ("-", model.key, paint(state, "dim"), reason, "-", "-", waiting, "-")
 
 
 def _render_state(instance: InstanceStatus) -> str:
@@ -194,13 +204,15 @@ def _reason(model: ModelStatus) -> str:
 
 
 def _troubles(found: Status) -> Iterator[tuple[str, Condition]]:
-    """Every condition that is not True, except that an absent model is not ready."""
+    """Every condition that is not True, except that a model need not be ready."""
     for condition in found.conditions:
         if condition.status != "True":
             yield "", condition
     for model in found.models:
         for condition in model.conditions:
-            is_meant = model.state == "absent" and condition.type == "Ready"
+            is_meant = condition.type == "Ready" and (
+                model.state == "absent" or condition.reason == ON_DEMAND
+            )
             if condition.status != "True" and not is_meant:
                 yield model.key, condition
 
