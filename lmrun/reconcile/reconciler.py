@@ -89,7 +89,6 @@ class Reconciler:
         """Something may have changed: look again."""
         self._wake.set()
 
-    @property
     def has_looked(self) -> bool:
         """Whether it has looked since it was woken last."""
         return not self._wake.is_set()
