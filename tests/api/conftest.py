@@ -49,7 +49,7 @@ def served(_served: Served) -> Served:
     pool.pieces = ("Hello", " world")
     pool.said = ()
     pool.stop_at = pool.fail_at = None
-    for log in (pool.prompts, pool.predictions, pool.reached):
+    for log in (pool.prompts, pool.predictions, pool.reached, pool.ttls_s, pool.priorities):
         log.clear()
     return _served
 

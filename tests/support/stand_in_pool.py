@@ -20,6 +20,7 @@ from lmrun.runtime.answers.texts import Rendered, Tokens
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.spec import InstanceSpec
+from lmrun.runtime.turns import Priority, current_priority
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
 
@@ -131,6 +132,7 @@ class StandInPool:
         self.open_generators = 0
         self.reached: list[Phase] = []
         self.ttls_s: list[float | None] = []
+        self.priorities: list[Priority] = []
 
     @property
     def offered(self) -> tuple[InstanceSpec, ...]:
@@ -148,6 +150,7 @@ class StandInPool:
         self, name: str, *, ttl_s: float | None = None
     ) -> AsyncIterator[StandInLease]:
         self.ttls_s.append(ttl_s)
+        self.priorities.append(current_priority())
         if name not in self.instances:
             raise ModelNotFound(f"There is no model {name!r}.", param="model")
         self.open_leases += 1
