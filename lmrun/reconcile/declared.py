@@ -6,6 +6,7 @@ What becomes of what a client loads or unloads is up to the profile's `drift`. I
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from lmrun.runtime.residency.residency import Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.sources import PackageSource
+
+log = logging.getLogger("lmrun.reconcile")
 
 
 class FileReader(Protocol):
@@ -145,6 +148,7 @@ class DeclaredModels:
                 hint=f"Loaded: {loaded}.",
             )
         action = Action("Unload", identifier, instance.spec.model_key, ())
+        log.info("Unload %s: by hand, by %s", identifier, owner)
         await asyncio.shield(self._reconciler.start_by_hand(action, None, owner))
 
     @property
@@ -242,6 +246,7 @@ class DeclaredModels:
         """Begin to load `spec`; its identifier."""
         name = spec.identifier
         action = Action(kind, name, spec.model_key, ())
+        log.info("%s %s: by hand, by %s", kind, name, owner)
         task = self._reconciler.start_by_hand(action, replace(model, spec=spec), owner)
         self._loads[name] = spec, task
         task.add_done_callback(lambda _: self._loads.pop(name))

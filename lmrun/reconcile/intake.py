@@ -57,6 +57,8 @@ class Intake:
         self._start_watching = asyncio.Event()
         self.problem: LmrunError | None = None
         self.is_watching = False
+        self.editing = asyncio.Lock()
+        """Held while the server writes the profile's files, which is no news then."""
 
     @property
     def generation(self) -> int:
@@ -178,9 +180,10 @@ class Intake:
         """Apply every valid change of the watched profile, until cancelled."""
         await self._start_watching.wait()
         async for _ in watch_files(self._files):
-            loaded = self._reconciler.loaded
-            if loaded is not None and self.is_watching:
-                await self._look_again(loaded)
+            async with self.editing:
+                loaded = self._reconciler.loaded
+                if loaded is not None and self.is_watching:
+                    await self._look_again(loaded)
 
     async def _apply(
         self,

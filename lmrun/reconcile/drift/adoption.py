@@ -63,7 +63,8 @@ class Adoption:
         """Adopt what there is to adopt, until cancelled."""
         while True:
             self._wake.clear()
-            await self.adopt()
+            async with self._intake.editing:
+                await self.adopt()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_ANYWAY_S):
                     await self._wake.wait()
