@@ -194,6 +194,20 @@ def test_what_cannot_be_adopted_is_reported_and_stays(tmp_path: Path) -> None:
         assert server.ready("quick").context_length == 512
 
 
+def test_what_would_make_the_profile_invalid_is_not_adopted(tmp_path: Path) -> None:
+    profile = write(tmp_path, "adopt")
+    prewarmed = "    prewarm: [p]\npresets:\n  p: {system_prompt: Be brief.}\n"
+    profile.write_text(profile.read_text() + prewarmed)
+    text = profile.read_text()
+    with serving(tmp_path, profile) as server:
+        server.control.load("quick", {"load.prefix_cache.ram": "0B"}, None)
+        (found,) = eventually(lambda: [it for it in server.status.drift if it.obstacle])
+        assert (found.desired, found.observed) == ("1GiB", "0B")
+        assert str(found.obstacle).startswith("the profile would not be valid: ")
+        assert "models.quick.prewarm" in str(found.obstacle)
+        assert profile.read_text() == text
+
+
 def test_a_file_that_was_edited_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
     profile = write(tmp_path, "adopt")
     with serving(tmp_path, profile) as server:
@@ -296,6 +310,9 @@ def test_the_command_line_says_what_is_wrong_with_a_setting(tmp_path: Path) -> N
             done = lmrun(tmp_path, "load", "quick", "--set", setting)
             assert done.returncode == 1
             assert message in done.stderr
+        # Settings of every kind are for the socket only.
+        port = Port(int(server.address.rpartition(":")[2]))
+        assert port.ask("POST", "/lmrun/v1/load", {"model": "quick"}).status == 404
         unknown = lmrun(tmp_path, "unload", "nobody")
         assert unknown.returncode == 1
         assert "There is no instance 'nobody'" in unknown.stderr

@@ -49,7 +49,11 @@ def load(wish: LoadWish, *, as_json: bool, terminal: Terminal, home: Home) -> No
     control = _connect(home)
     if not as_json:
         terminal.tell(paint(f"Loading {printable(wish.identifier or wish.model)}.", "dim"))
-    done = control.load(wish.model, wish.settings, wish.identifier)
+    try:
+        done = control.load(wish.model, wish.settings, wish.identifier)
+    except KeyboardInterrupt:
+        terminal.tell("\nDetached. The server goes on; `lmrun status` shows how far it is.")
+        raise
     if as_json:
         terminal.show(_encode(done))
     elif done.is_new:

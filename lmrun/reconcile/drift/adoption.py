@@ -10,7 +10,6 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from lmrun.errors import LmrunError, ProfileInvalid, StoreError
@@ -49,6 +48,7 @@ class Adoption:
         self._repository = repository
         self._on_change = on_change
         self._wake = asyncio.Event()
+        self._tried: tuple[LoadedProfile, tuple[Drift, ...]] | None = None
         self._obstacles: dict[tuple[str, str], str] = {}
 
     def wake(self) -> None:
@@ -65,28 +65,46 @@ class Adoption:
             self._wake.clear()
             async with self._intake.editing:
                 await self.adopt()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(LOOK_ANYWAY_S):
                     await self._wake.wait()
+            except TimeoutError:
+                self._tried = None
 
     async def adopt(self) -> None:
-        """Write back all drift that can be; `find_obstacle` then tells why the rest cannot."""
+        """Write back all drift that can be; `find_obstacle` then tells why the rest cannot.
+
+        What was tried already is not tried again before something else has changed.
+        """
         loaded = self._reconciler.loaded
         if loaded is None or self._reconciler.drift_policy != "adopt":
             self._note({})
             return
         drifts = self._reconciler.find_drift()
+        if self._tried is not None and self._tried[0] is loaded and self._tried[1] == drifts:
+            return
+        self._tried = loaded, drifts
+        self._note(await self._write_back(loaded, drifts))
+
+    async def _write_back(
+        self, loaded: LoadedProfile, drifts: Sequence[Drift]
+    ) -> dict[tuple[str, str], str]:
+        """Adopt; what is in the way of the rest."""
         obstacles = {_key(it): it.obstacle for it in drifts if it.obstacle is not None}
         # Of several for one field, as instances are, the next one's turn is the next time.
         wanted = [*{it.path: it for it in drifts if it.obstacle is None}.values()]
+        if not wanted:
+            return obstacles
         texts = {source.path: source.text for source in loaded.texts}
-        written = write_back(loaded.root, texts, [(it.path, it.observed) for it in wanted])
+        fields = [(it.path, it.observed) for it in wanted]
+        # A large profile takes its time to be read again, and streams go on meanwhile.
+        written = await asyncio.to_thread(write_back, loaded.root, texts, fields)
         failed = await self._save(loaded, texts, written, wanted) if written.texts else {}
         for it in wanted:
             reason = written.refused.get(it.path) or failed.get(written.files.get(it.path))
             if reason is not None:
                 obstacles[_key(it)] = reason
-        self._note(obstacles)
+        return obstacles
 
     async def _save(
         self,
