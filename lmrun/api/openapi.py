@@ -220,7 +220,17 @@ def _make_schemas(routes: Sequence[Route]) -> tuple[dict[str, Any], dict[Any, di
     taken = components.keys() & definitions.get("$defs", {}).keys()
     definitions = _rename(definitions.get("$defs", {}), taken)
     references |= {model: _rename(schema, taken) for (model, _), schema in by_key.items()}
+    for model in models:
+        _allow_null(definitions[references[model]["$ref"].rpartition("/")[2]])
     return {**components, **definitions}, cast("dict[Any, Any]", references)
+
+
+def _allow_null(body: dict[str, Any]) -> None:
+    """At the top of a body, null means that a parameter is left out."""
+    for name, field in body.get("properties", {}).items():
+        allows_null = {"type": "null"} in field.get("anyOf", ()) or None in field.get("enum", ())
+        if name not in body.get("required", ()) and not allows_null:
+            body["properties"][name] = {"anyOf": [field, {"type": "null"}]}
 
 
 def _rename(schema: dict[str, Any], taken: AbstractSet[str]) -> dict[str, Any]:
