@@ -350,7 +350,7 @@ async def _report_to(manager: ServiceManager, house: House) -> None:
 
     manager.tell(READY="1", STATUS=describe())
     reconciler = house.reconciler
-    await manager.keep_alive(reconciler.wake, reconciler.has_looked, describe)
+    await manager.keep_alive(reconciler.wake, lambda: reconciler.has_looked, describe)
 
 
 async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:

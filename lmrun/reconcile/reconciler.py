@@ -70,7 +70,7 @@ class Reconciler:
         self._executor = executor
         self._pool = pool
         self._listener = listener
-        self._journal = journal
+        self.journal = journal
         self._on_change = on_change
         self._followers = Followers()
         self._wake = asyncio.Event()
@@ -89,6 +89,7 @@ class Reconciler:
         """Something may have changed: look again."""
         self._wake.set()
 
+    @property
     def has_looked(self) -> bool:
         """Whether it has looked since it was woken last."""
         return not self._wake.is_set()
@@ -182,13 +183,13 @@ class Reconciler:
         `keep_drift`: what clients have changed by hand and the profile does not say stays theirs.
         """
         desired, plan = await self._planner.plan(loaded, lambda: self.generation)
-        generation = self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
+        generation = self._adopt(loaded, desired, self.journal.accept(loaded, plan, origin))
         if not keep_drift:
             self.by_hand.forget_all()
         return generation
 
     async def resume(self, loaded: LoadedProfile, generation: int) -> None:
-        """Make `loaded`, which is the stored `generation`, the desired state. Raises StoreError."""
+        """Make `loaded`, which is the stored `generation`, the desired state."""
         desired = await asyncio.to_thread(read_desired, loaded, self._finder)
         self._adopt(loaded, desired, generation)
 
@@ -205,7 +206,7 @@ class Reconciler:
         if expected is not None:
             require_unmoved(expected, plan)
         with self._followers.subscribe() as events:
-            generation = self._adopt(loaded, desired, self._journal.accept(loaded, plan, origin))
+            generation = self._adopt(loaded, desired, self.journal.accept(loaded, plan, origin))
             self.by_hand.forget_all()
             yield Planned(plan, generation)
             for running in self._running.values():
@@ -218,7 +219,7 @@ class Reconciler:
 
     async def release(self) -> None:
         """Want nothing any more; return when nothing is loaded. Raises StoreError."""
-        self._journal.set_resting(True)
+        self.journal.rest()
         self.loaded, self.desired = None, None
         self.failures.clear()
         self.by_hand.forget_all()
@@ -247,7 +248,6 @@ class Reconciler:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _adopt(self, loaded: LoadedProfile, desired: Desired, generation: int) -> int:
-        self._journal.set_resting(False)
         self.loaded, self.desired, self.generation = loaded, desired, generation
         self.failures.clear()
         self._failed_before = frozenset(
@@ -374,7 +374,7 @@ class Reconciler:
             log.error("%s %s: %s", action.kind, action.target, error)
         message, hint = (error.message, error.hint) if error else (None, None)
         outcome = Outcome(action.kind, action.target, seconds, message, hint)
-        self._journal.note(self.generation, outcome)
+        self.journal.note(self.generation, outcome)
         self._followers.tell(ActionEnded(outcome))
 
     def _settle(self) -> None:
@@ -384,12 +384,12 @@ class Reconciler:
         }
         if self.is_progressing or states & {"loading", "unloading"}:
             return
-        self._journal.write()
+        self.journal.write()
         converged = self.desired is not None and self.plan_now().is_empty
         if converged and self.observed_generation != self.generation:
             self.observed_generation = self.generation
             self._on_change()
-            self._journal.mark(self.generation, "converged")
+            self.journal.mark(self.generation, "converged")
         self._followers.tell(ApplyEnded(converged, self.generation, self._listener.address))
 
     def _seconds_to_next_look(self) -> float:
