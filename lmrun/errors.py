@@ -34,6 +34,7 @@ LmrunError
 │   └── ModelTooLarge           nor if nothing else were there
 ├── AddressRefused          the listener may not or cannot bind
 ├── StoreError              LMRUN_HOME cannot be read or written
+│   └── DiskFull                it has no room for what was to be written
 └── ServerUnreachable       no server answers on the control socket
 """
 
@@ -271,6 +272,12 @@ class AddressRefused(LmrunError):
 
 class StoreError(LmrunError):
     code = "store_error"
+
+
+class DiskFull(StoreError):
+    """Nothing was written, and what was there before is still there."""
+
+    code = "disk_full"
 
 
 class ServerUnreachable(LmrunError):

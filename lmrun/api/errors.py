@@ -160,6 +160,7 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.ModelTooLarge: Row(507, None),
     errors.AddressRefused: Row(500, None),
     errors.StoreError: Row(500, None),
+    errors.DiskFull: Row(507, None),
     errors.ServerUnreachable: Row(502, None),
     BodyInvalid: Row(400),
     BodyStalled: Row(408),

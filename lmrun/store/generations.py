@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from lmrun.errors import GenerationUnknown, StoreError
+from lmrun.errors import GenerationUnknown
 from lmrun.store.database import Database, Layout
 
 GenerationState = Literal["accepted", "converged", "failed"]
@@ -122,9 +122,13 @@ class Generations:
         origin: Origin = Origin("", ""),
         plan: str = "[]",
     ) -> Generation:
-        """Number a new profile. The newest one again gets no new number and stays as it is."""
+        """Number a new profile. The newest one again gets no new number and stays as it is.
+
+        Nothing rests any more, from the same moment on.
+        """
         wanted = tuple((path, text) for path, text in texts)
         with self._database.transaction() as connection:
+            connection.execute("DELETE FROM flags WHERE name = 'resting'")
             newest = _read(connection, "")
             if newest is not None and (newest.root, newest.texts) == (root, wanted):
                 return newest
@@ -142,13 +146,13 @@ class Generations:
         return Generation(number or 0, created, root, wanted, "accepted", origin, plan)
 
     def mark(self, number: int, state: GenerationState) -> None:
-        """Write down what became of a generation. An unknown number is a StoreError."""
+        """Write down what became of a generation. Raises GenerationUnknown, too."""
         with self._database.transaction() as connection:
             changed = connection.execute(
                 "UPDATE generations SET state = ? WHERE number = ?", (state, number)
             ).rowcount
         if changed != 1:
-            raise StoreError(f"{self._database}: there is no generation {number}.")
+            raise GenerationUnknown(f"There is no generation {number}.")
 
     def note(self, number: int, outcomes: Iterable[PastOutcome]) -> None:
         """Keep how actions of a generation have ended; one that was done before has one try more.
@@ -198,15 +202,19 @@ class Generations:
         with self._database.transaction() as connection:
             return _read(connection, "")
 
-    def set_resting(self, resting: bool) -> None:
-        """True after `lmrun down`: a start then restores nothing."""
+    def rest(self) -> None:
+        """After `lmrun down`: a start restores nothing, until something is accepted."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO flags VALUES ('resting', ?)", (resting,))
+            connection.execute("INSERT OR REPLACE INTO flags VALUES ('resting', 1)")
 
     def is_resting(self) -> bool:
         with self._database.transaction() as connection:
             row = connection.execute("SELECT value FROM flags WHERE name = 'resting'").fetchone()
         return bool(row and row[0])
+
+    def try_disk(self) -> None:
+        """Whether there is room for what is written next. Raises DiskFull where there is none."""
+        self._database.try_disk()
 
     def close(self) -> None:
         self._database.close()

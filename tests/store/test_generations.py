@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lmrun.errors import GenerationUnknown, StoreError
+from lmrun.errors import DiskFull, GenerationUnknown, StoreError
 from lmrun.store.generations import (
     KEPT_GENERATIONS,
     Generation,
@@ -168,7 +169,7 @@ def test_a_database_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_an_unknown_generation_cannot_be_marked(generations: Generations) -> None:
-    with pytest.raises(StoreError, match="no generation 7"):
+    with pytest.raises(GenerationUnknown, match="no generation 7"):
         generations.mark(7, "failed")
 
 
@@ -183,14 +184,22 @@ def test_old_generations_are_dropped_but_never_the_last_good_one(generations: Ge
     assert kept == KEPT_GENERATIONS + 1
 
 
-def test_resting_outlives_the_process(tmp_path: Path) -> None:
-    for resting in (True, False):
-        before = Generations(tmp_path / "lmrun.db")
-        before.set_resting(resting)
-        before.close()
-        after = Generations(tmp_path / "lmrun.db")
-        assert after.is_resting() is resting
-        after.close()
+@contextmanager
+def opened(folder: Path) -> Iterator[Generations]:
+    generations = Generations(folder / "lmrun.db")
+    yield generations
+    generations.close()
+
+
+def test_resting_outlives_the_process_and_ends_with_what_is_accepted(tmp_path: Path) -> None:
+    with opened(tmp_path) as before:
+        before.add(ROOT, [(ROOT, "a")])
+        before.rest()
+    with opened(tmp_path) as after:
+        assert after.is_resting()
+        assert after.add(ROOT, [(ROOT, "a")]).number == 1
+    with opened(tmp_path) as again:
+        assert not again.is_resting()
 
 
 def test_what_was_written_survives_a_kill_in_the_middle_of_a_transaction(tmp_path: Path) -> None:
@@ -245,7 +254,7 @@ def test_a_full_disk_is_named_and_what_was_there_stays(generations: Generations)
     generations.add(ROOT, [(ROOT, "a")])
     (pages,) = generations._database._connection.execute("PRAGMA page_count").fetchone()
     generations._database._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StoreError, match="disk is full"):
+    with pytest.raises(DiskFull, match="disk is full"):
         generations.add(ROOT, [(ROOT, "b" * 100_000)])
     newest = generations.newest()
     assert newest is not None

