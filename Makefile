@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api schemas
+.PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -20,6 +20,7 @@ help:
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
 	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
+	@echo 'make rollouts  100 reloads under load, 200 applies beside a stream, 1,000 of the same'
 	@echo 'make schemas  write schemas/, docs/profile.md and docs/api.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
@@ -97,6 +98,11 @@ fuzz-api: $(VENV)/.installed-dev
 fuzz-schemas: $(VENV)/.installed-dev
 	LMRUN_FUZZ_SCHEMAS=600 $(BIN)/python -m pytest -s -o timeout=1200 \
 	  tests/engines/llama_cpp/constraints/test_random_schemas.py
+
+rollouts: $(VENV)/.installed-dev
+	LMRUN_ROLLOUTS=100 LMRUN_RELOADS=100 LMRUN_APPLIES=200 LMRUN_REAPPLIES=1000 \
+	  $(BIN)/python -m pytest -s tests/runtime/test_rollouts.py tests/server/test_rollouts.py \
+	  tests/reconcile/test_scale.py
 
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas

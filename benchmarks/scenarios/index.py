@@ -10,6 +10,7 @@ from benchmarks.scenarios import (
     long_prompt,
     prefix,
     prompt_lookup,
+    reconcile,
     streams,
 )
 from benchmarks.scenarios.base import Scenario
@@ -34,5 +35,6 @@ SCENARIOS: dict[str, Scenario] = {
         house.TWO_MODELS,
         house.FIRST_TOKEN,
         crowd.CROWD,
+        reconcile.RECONCILE,
     )
 }

@@ -8,25 +8,21 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun.catalog.description import ModelFile, describe_file
 from lmrun.catalog.entries import CatalogEntry, make_entries
+from lmrun.catalog.facts import FactBook, read_size
 from lmrun.catalog.folders import find_files, find_publisher
-from lmrun.catalog.gguf import find_parts
-from lmrun.catalog.gguf_header import GgufHeader, describe, read_header
-from lmrun.catalog.gguf_reader import open_window, parse_container
+from lmrun.catalog.gguf_header import read_header
 from lmrun.catalog.index import CatalogIndex, IndexedFile
 from lmrun.catalog.memory import (
     WORKER_BYTES,
     Estimate,
     LoadFiles,
-    Sizes,
     estimate_model,
     estimate_strict,
-    read_sizes,
 )
 from lmrun.catalog.packages.fetch import (
     fetch_into_store,
@@ -61,6 +57,7 @@ class Catalog:
         self._environment = os.environ if environment is None else environment
         self._index = CatalogIndex(home.catalog_index)
         self._described: dict[LocatedModel, ModelFile] = {}
+        self._facts = FactBook()
 
     def locate(self, source: Source) -> LocatedModel | None:
         """Where the source's file lies; None for a package's file that must be fetched first.
@@ -139,18 +136,19 @@ class Catalog:
         """
         if files.model.suffix.lower() != ".gguf":
             held = read_scripted_bytes(files.model)
-            return Estimate(weights=_size(files.model), compute=held, worker=WORKER_BYTES)
-        header, sizes, found = _estimate_file(files.model, load)
+            return Estimate(weights=read_size(files.model), compute=held, worker=WORKER_BYTES)
+        facts = self._facts.read(files.model, load.num_experts)
+        found = estimate_model(facts.header, facts.sizes, facts.weights, load)
         attached = [*files.adapters, *([files.mmproj] if files.mmproj else [])]
         draft = 0
         if files.draft_model is not None:
-            guesser = _estimate_file(files.draft_model, load)[2]
-            draft = guesser.at_load
+            guesser = self._facts.read(files.draft_model, load.num_experts)
+            draft = estimate_model(guesser.header, guesser.sizes, guesser.weights, load).at_load
         return replace(
             found,
-            attached=sum(_size(path) for path in attached),
+            attached=sum(map(read_size, attached)),
             draft=draft,
-            strict=estimate_strict(header, sizes, load) if strict else 0,
+            strict=estimate_strict(facts.header, facts.sizes, load) if strict else 0,
             worker=WORKER_BYTES,
         )
 
@@ -235,26 +233,3 @@ def _index_file(path: Path, found: os.stat_result) -> IndexedFile:
         header.chat_template is not None,
         None,
     )
-
-
-def _estimate_file(path: Path, load: LoadConfig) -> tuple[GgufHeader, Sizes, Estimate]:
-    with open_window(path) as window:
-        raw = parse_container(window)
-        header = describe(raw)
-    parts = find_parts(path, header)
-    tensors = [*raw.tensors]
-    for part in parts[1:]:
-        with suppress(ModelInvalid), open_window(part) as window:
-            # A part that is missing or broken is said so by whoever loads it.
-            tensors += parse_container(window).tensors
-    sizes = read_sizes(raw, tensors, load.num_experts or header.expert_used_count)
-    weights = sum(_size(part) for part in parts)
-    return header, sizes, estimate_model(header, sizes, weights, load)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        # Gone since it was located: whoever loads it will say so.
-        return 0
