@@ -6,6 +6,7 @@ It knows no file of a profile: `lmrun.store.generations` keeps those.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -26,6 +27,8 @@ from lmrun.store.generations import (
 )
 
 log = logging.getLogger("lmrun.reconcile")
+
+_RETRY_S = 5.0
 
 
 def read_history(generations: Generations) -> History:
@@ -87,6 +90,11 @@ class Journal:
         self._unwritten: dict[int, dict[tuple[str, str], PastOutcome]] = {}
         self._unmarked: dict[int, GenerationState] = {}
         self.problem: LmrunError | None = None
+
+    @property
+    def retry_s(self) -> float:
+        """When to call `write` again, at the latest."""
+        return math.inf if self.problem is None else _RETRY_S
 
     def accept(self, loaded: LoadedProfile, plan: Plan, origin: Origin) -> int:
         """The number of a profile that is accepted now. Raises StoreError."""

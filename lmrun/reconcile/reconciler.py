@@ -19,12 +19,7 @@ from lmrun.profile.schema import DriftPolicy
 from lmrun.reconcile.absence import explain_absence
 from lmrun.reconcile.actions import Executor, InstancePool, Listener
 from lmrun.reconcile.backoff import Failure, add_failure
-from lmrun.reconcile.desired import (
-    Desired,
-    DesiredModel,
-    ModelFinder,
-    read_desired,
-)
+from lmrun.reconcile.desired import Desired, DesiredModel, ModelFinder, read_desired
 from lmrun.reconcile.drift.drift import Drift, find_drift
 from lmrun.reconcile.drift.ownership import HandChanges
 from lmrun.reconcile.followers import Followers
@@ -183,6 +178,8 @@ class Reconciler:
         `keep_drift`: what clients have changed by hand and the profile does not say stays theirs.
         """
         desired, plan = await self._planner.plan(loaded, lambda: self.generation)
+        # Also when nothing is accepted: a disk that was full is then tried again by and by.
+        self.wake()
         generation = self._adopt(loaded, desired, self.journal.accept(loaded, plan, origin))
         if not keep_drift:
             self.by_hand.forget_all()
@@ -205,6 +202,7 @@ class Reconciler:
         desired, plan = await self._planner.plan(loaded, lambda: self.generation)
         if expected is not None:
             require_unmoved(expected, plan)
+        self.wake()
         with self._followers.subscribe() as events:
             generation = self._adopt(loaded, desired, self.journal.accept(loaded, plan, origin))
             self.by_hand.forget_all()
@@ -397,4 +395,4 @@ class Reconciler:
         waits = [
             it.retry_at_s - now_s for slot, it in self.failures.items() if slot not in self._running
         ]
-        return max(0.0, min([RESYNC_S, *waits]))
+        return max(0.0, min([RESYNC_S, self.journal.retry_s, *waits]))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -50,19 +50,21 @@ def free_port() -> int:
 
 
 class Server:
-    """`lmrun serve` in a process of its own, on the home it is given."""
+    """`lmrun serve` in a process of its own, on the home it is given. `program`: what runs lmrun,
+    up to its own arguments."""
 
     def __init__(
         self,
         home: Path,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-P", "-m", "lmrun"),
     ) -> None:
         self.home = Home(home)
         self.control = Control(self.home.control_socket)
         self._log = open(home / "test-server.log", "ab")  # noqa: SIM115  closed in `end`
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lmrun", "serve", *arguments],
+            [*program, "serve", *arguments],
             env={**os.environ, "LMRUN_HOME": str(home), **(environment or {})},
             cwd=home,
             stdin=subprocess.DEVNULL,
