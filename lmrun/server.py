@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -23,6 +22,7 @@ from lmrun.api.control.changes import Changes
 from lmrun.api.control.checks import check_routes
 from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
+from lmrun.api.http.connection import allow_connections
 from lmrun.api.http.record import current_record
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
@@ -73,7 +73,6 @@ log = logging.getLogger("lmrun.server")
 DRAIN_S = 30.0
 LONGEST_STOP_S = 60.0
 EXIT_FAILURE = 1
-WANTED_FILES = 8192
 
 
 class House:
@@ -90,20 +89,7 @@ class House:
         self.estimates = Estimates(self.catalog, self.measurements)
         self._total_bytes = read_total_bytes()
         self.telemetry = Telemetry(lambda: self.pool.instances, self.log_config)
-        self.pool = Pool(
-            cores=read_budget(),
-            queue_limit=self._queue_limit,
-            on_change=self._on_change,
-            explain_absence=self._explain_absence,
-            find_file=self._find_file,
-            prefixes=PrefixStore(home),
-            observer=self.telemetry,
-            rules=self._rules,
-            estimate=self.estimates.claim,
-            load_for=self._load_for,
-            offer=self._offer,
-            name_client=_name_client,
-        )
+        self.pool = self._make_pool(PrefixStore(home))
         self.keeper = Keeper(self.pool.residents, lambda: self.pool.instances, self.estimates)
         self.ask = PoolAsker(self.pool, make_fingerprint)
         self.extra_routes = (
@@ -136,8 +122,28 @@ class House:
             partial(require_locked, finder=self.catalog),
         )
         self.adoption = Adoption(self.reconciler, self.intake, home.git, self.changes.ring)
+        self.reporter = self._make_reporter(home)
+        self.stopping = asyncio.Event()
+
+    def _make_pool(self, prefixes: PrefixStore) -> Pool:
+        return Pool(
+            cores=read_budget(),
+            queue_limit=self._queue_limit,
+            on_change=self._on_change,
+            explain_absence=self._explain_absence,
+            find_file=self._find_file,
+            prefixes=prefixes,
+            observer=self.telemetry,
+            rules=self._rules,
+            estimate=self.estimates.claim,
+            load_for=self._load_for,
+            offer=self._offer,
+            name_client=_name_client,
+        )
+
+    def _make_reporter(self, home: Home) -> Reporter:
         log = home.server_log if is_output(home.server_log) else None
-        self.reporter = Reporter(
+        return Reporter(
             home.root,
             self.reconciler,
             self.intake,
@@ -149,7 +155,6 @@ class House:
             log,
             self.adoption.find_obstacle,
         )
-        self.stopping = asyncio.Event()
 
     @property
     def drift_policy(self) -> DriftPolicy:
@@ -312,7 +317,7 @@ def serve(beginning: Beginning, home: Home) -> int:
     """
     manager = ServiceManager.take(os.environ)
     output = install_output()
-    _allow_connections()
+    allow_connections()
     home.ensure()
     with ServerLock(home.lock_file):
         return asyncio.run(_serve(beginning, output, home, manager))
@@ -389,11 +394,3 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-
-
-def _allow_connections() -> None:
-    """Each one is an open file, of which many systems grant 1024 until a process asks for more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import resource
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,15 @@ HEAD_TIMEOUT_S = 10.0
 WRITE_STALL_S = 60.0
 MOST_REFUSED = 64
 """Connections beyond the limit that are told so; further ones are closed without a word."""
+_WANTED_FILES = 8192
+
+
+def allow_connections() -> None:
+    """Each one is an open file, of which many systems grant 1024 until a process asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(_WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
