@@ -38,6 +38,9 @@ class InstancePool(Protocol):
     async def make_room(self, spec: InstanceSpec) -> None:
         """Keep memory for `spec`; may wait until others have left. Raises MemoryFull."""
 
+    def give_room_back(self, identifier: str) -> None:
+        """Keep no more memory for what is not loaded."""
+
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Load, in place of an instance of that identifier; requests wait meanwhile."""
 
@@ -117,8 +120,11 @@ class Executor:
     async def _load(self, spec: InstanceSpec, report: Report) -> None:
         # Before the turn: whoever waits for memory keeps nobody else from loading.
         await self._pool.make_room(spec)
-        async with self._load_turn:
-            await self._pool.load(spec, _load_reporter(spec.identifier, report))
+        try:
+            async with self._load_turn:
+                await self._pool.load(spec, _load_reporter(spec.identifier, report))
+        finally:
+            self._pool.give_room_back(spec.identifier)
 
     async def _roll_out(
         self, spec: InstanceSpec, model: DesiredModel, loaded: LoadedProfile, report: Report

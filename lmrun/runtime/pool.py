@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lmrun.engines.base import CacheStore
 from lmrun.errors import LmrunError, ModelNotFound, QueueFull, StoreError
+from lmrun.failpoints import reach
 from lmrun.runtime.cores import Demand, grant
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.lease import Lease
@@ -114,6 +115,11 @@ class Pool:
         left. Raises ModelTooLarge and MemoryFull."""
         await self.residents.make_room(spec)
 
+    def give_room_back(self, identifier: str) -> None:
+        """What room was made for, unless it has been loaded, does not come."""
+        if identifier not in self._supervisors:
+            self.residents.give_back(identifier)
+
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         """Load an instance; `on_progress` receives 0.0 to 1.0.
 
@@ -122,6 +128,7 @@ class Pool:
         Raises ModelNotReady when it is unloaded meanwhile, and what `make_room` raises.
         """
         await self.residents.make_room(spec)
+        reach("load.room_made")
         supervisor = self._supervisors.get(spec.identifier)
         if supervisor is None:
             supervisor = self._supervisors[spec.identifier] = Supervisor(spec, self._surroundings)

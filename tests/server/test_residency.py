@@ -128,7 +128,8 @@ def test_all_who_wait_for_a_load_hear_why_it_failed(house: House) -> None:
     assert ready_condition(server, "broken").reason == "LoadFailed"
 
 
-def test_the_line_for_a_load_has_an_end(house: House) -> None:
+def test_the_line_for_a_load_has_an_end(house: House, folder: Path) -> None:
+    write_script(folder / "slow.scripted.json", HELLO, load={"seconds": 3.0})
     server = house.start(
         {"slow": model("slow", load={"max_parallel_predictions": 1})}, limits={"queue": 1}
     )

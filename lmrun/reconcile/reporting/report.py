@@ -168,13 +168,22 @@ class Reporter:
                 conditions.ready(self._book, model, instance, self._failure(model)),
             ),
             instances=tuple(shown.values()),
-            waiting=self.residents.waiting_for(*set(names)),
+            waiting=self._count_waiting(set(names)),
         )
 
     def _up_to_date(self, model: DesiredModel) -> Condition:
         is_changing = self.reconciler.running_task(model.identifier) is not None
         failure = self._failure(model)
         return conditions.up_to_date(self._book, model, is_changing=is_changing, failure=failure)
+
+    def _count_waiting(self, names: set[str]) -> int:
+        """Requests that wait for a load which has begun, or is about to."""
+        loading = (
+            it.in_flight
+            for name, it in self.pool.instances.items()
+            if it.state != "ready" and names & {name, it.spec.model_key}
+        )
+        return self.residents.waiting_for(*names) + sum(loading)
 
     def _failure(self, model: DesiredModel) -> LmrunError | None:
         failure = self.reconciler.failures.get(model.identifier)

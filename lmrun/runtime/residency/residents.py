@@ -189,6 +189,10 @@ class Residents:
         task = self._leaving.get(identifier)
         if task is None:
             task = asyncio.create_task(self._see_out(identifier), name=f"evict {identifier}")
+            supervisor = self._supervisors.get(identifier)
+            if supervisor is not None and not self._is_busy(supervisor):
+                # At once: nobody can come in before the task begins.
+                supervisor.hold()
             self._leaving[identifier] = task
             task.add_done_callback(lambda _: self._leaving.pop(identifier, None))
         await asyncio.shield(task)
@@ -230,8 +234,9 @@ class Residents:
         supervisor = self._supervisors.get(identifier)
         if supervisor is None:
             return
-        await self._until_arrived(supervisor)
-        supervisor.hold()
+        if not supervisor.is_held:
+            await self._until_arrived(supervisor)
+            supervisor.hold()
         await supervisor.until_unused(None)
         if self._supervisors.get(identifier) is not supervisor:
             return

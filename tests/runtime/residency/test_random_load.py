@@ -52,12 +52,20 @@ class RealStage(Stage):
 
 
 def find_children() -> set[int]:
-    """Processes that this one has started, whatever state they are in."""
+    """Workers that this process has started, whatever state they are in."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
         with suppress(OSError):
             found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
+    return {pid for pid in found if is_worker(pid)}
+
+
+def is_worker(pid: int) -> bool:
+    """Not so between fork and exec, when a process still shows its parent's memory."""
+    try:
+        return b"lmrun.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def measure(pids: set[int]) -> int:

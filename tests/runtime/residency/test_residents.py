@@ -331,3 +331,20 @@ def test_two_that_need_each_other_s_room_take_turns(tmp_path: Path) -> None:
             assert [text_of(events) for events in answers] == ["Hello"] * 10
 
     run(body())
+
+
+def test_room_that_nobody_came_for_is_given_back(tmp_path: Path) -> None:
+    async def body() -> None:
+        stage = Stage(tmp_path, limit=10)
+        stage.add("given up", 8)
+        stage.add("m", 8)
+        async with opened(stage) as pool:
+            await pool.make_room(stage.specs["given up"])
+            assert pool.residents.claimed_bytes == 8
+            pool.give_room_back("given up")
+            assert pool.residents.claimed_bytes == 0
+            await stage.load("m")
+            pool.give_room_back("m")
+            assert pool.residents.claimed_bytes == 8
+
+    run(body())
