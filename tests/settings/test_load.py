@@ -65,3 +65,14 @@ def test_an_adapter_is_called_by_its_file_unless_it_is_named() -> None:
 def test_what_cannot_be_honoured_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         LoadConfig.model_validate(values)
+
+
+def test_chosen_settings_go_over_others_down_to_those_of_their_parts() -> None:
+    below = LoadConfig.model_validate(
+        {"context_length": 64, "prefix_cache": {"ram": "1MiB", "persist": True}}
+    )
+    above = LoadConfig.model_validate({"prefix_cache": {"ram": "2MiB"}, "threads": 1})
+    merged = below.overlay(above)
+    assert (merged.context_length, merged.threads) == (64, 1)
+    assert (merged.prefix_cache.ram, merged.prefix_cache.persist) == (2 * 2**20, True)
+    assert below.overlay(LoadConfig()) == below

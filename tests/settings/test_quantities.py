@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lmrun.settings.quantities import format_size, parse_duration, parse_size
+from lmrun.settings.quantities import (
+    format_limit,
+    format_size,
+    parse_duration,
+    parse_limit,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,18 @@ def test_what_is_no_size_is_refused_with_examples(value: object) -> None:
 def test_a_size_is_written_exactly_and_can_be_read_again(size: int, text: str) -> None:
     assert format_size(size) == text
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("80%", 0.8), ("100%", 1.0), ("12.5%", 0.125), ("4GiB", 4 * 2**30)]
+)
+def test_a_limit_is_a_share_or_a_size(text: str, limit: float | int) -> None:
+    assert parse_limit(text) == limit
+    assert type(parse_limit(text)) is type(limit)
+    assert format_limit(limit) == text
+
+
+@pytest.mark.parametrize("value", ["0%", "101%", "80", 80, 0.8, "-5%", "%", None, "80 %"])
+def test_other_limits_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="share"):
+        parse_limit(value)
