@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import GRAMMAR_BEGIN
-from lmrun.chat.formats.grammars import write_json
+from lmrun.chat.formats.writing.grammars import write_json
 from lmrun.chat.language import Language
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice

@@ -10,7 +10,7 @@ import pytest
 
 from lmrun.chat.formats.base import ToolFormat
 from lmrun.chat.formats.default import Default
-from lmrun.chat.formats.hermes import Hermes
+from lmrun.chat.formats.objects.hermes import Hermes
 from lmrun.chat.messages import Conversation, Message, ToolCall
 from lmrun.chat.request import ToolChoice
 from lmrun.engines.base import LoadedModel, SequenceSpec, TokenProduced

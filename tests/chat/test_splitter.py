@@ -18,8 +18,8 @@ from lmrun.chat.events import (
     ToolCallStart,
     Usage,
 )
-from lmrun.chat.formats.hermes import Hermes
-from lmrun.chat.formats.mistral import Mistral
+from lmrun.chat.formats.objects.hermes import Hermes
+from lmrun.chat.formats.objects.mistral import Mistral
 from lmrun.chat.reasoning import FORMATS, ReasoningParser
 from lmrun.chat.splitter import Splitter
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lmrun.chat.formats import apertus, command_r, granite, harmony, solar
+from lmrun.chat.formats import harmony
 from lmrun.chat.formats.base import ToolFormat
 from lmrun.chat.formats.function_gemma import GEMMA_4
+from lmrun.chat.formats.objects import apertus, command_r, granite, solar
 from lmrun.settings.structured import ThoughtMarks
 
 _MARKS = (command_r.THINKING, apertus.INNER, solar.THINK) + (

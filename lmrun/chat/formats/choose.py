@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import re
 
-from lmrun.chat.formats.apertus import Apertus
 from lmrun.chat.formats.base import ToolFormat
-from lmrun.chat.formats.command_r import CommandR, FencedCommandR
-from lmrun.chat.formats.deepseek import DeepSeek
 from lmrun.chat.formats.default import Default
-from lmrun.chat.formats.firefunction import FireFunction
 from lmrun.chat.formats.function_gemma import FUNCTION_GEMMA, GEMMA_4
-from lmrun.chat.formats.functionary import FunctionaryRecipients, FunctionaryTags
-from lmrun.chat.formats.gemma import Gemma
-from lmrun.chat.formats.glm import GLM, HUNYUAN
-from lmrun.chat.formats.granite import Granite
 from lmrun.chat.formats.harmony import Harmony
-from lmrun.chat.formats.hermes import Hermes
-from lmrun.chat.formats.invocations import (
+from lmrun.chat.formats.objects.apertus import Apertus
+from lmrun.chat.formats.objects.command_r import CommandR, FencedCommandR
+from lmrun.chat.formats.objects.deepseek import DeepSeek
+from lmrun.chat.formats.objects.firefunction import FireFunction
+from lmrun.chat.formats.objects.functionary import FunctionaryRecipients, FunctionaryTags
+from lmrun.chat.formats.objects.granite import Granite
+from lmrun.chat.formats.objects.hermes import Hermes
+from lmrun.chat.formats.objects.kimi import KimiK2
+from lmrun.chat.formats.objects.llama import Llama
+from lmrun.chat.formats.objects.mistral import Mistral
+from lmrun.chat.formats.objects.objects_between_tags import (
+    APRIEL,
+    GIGACHAT,
+    MINIMAX_M1,
+    NEMOTRON,
+)
+from lmrun.chat.formats.objects.phi import Phi
+from lmrun.chat.formats.objects.solar import SolarOpen
+from lmrun.chat.formats.python_calls.gemma import Gemma
+from lmrun.chat.formats.python_calls.lfm2 import Lfm2
+from lmrun.chat.formats.tagged.glm import GLM, HUNYUAN
+from lmrun.chat.formats.tagged.invocations import (
     DEEPSEEK_V3_2,
     DEEPSEEK_V4,
     MINICPM5,
     MINIMAX_M2,
     SEED_OSS,
 )
-from lmrun.chat.formats.kimi import KimiK2
-from lmrun.chat.formats.lfm2 import Lfm2
-from lmrun.chat.formats.llama import Llama
-from lmrun.chat.formats.mistral import Mistral
-from lmrun.chat.formats.objects_between_tags import (
-    APRIEL,
-    GIGACHAT,
-    MINIMAX_M1,
-    NEMOTRON,
-)
-from lmrun.chat.formats.phi import Phi
-from lmrun.chat.formats.qwen_coder import QwenCoder
-from lmrun.chat.formats.solar import SolarOpen
+from lmrun.chat.formats.tagged.qwen_coder import QwenCoder
 from lmrun.chat.template_source import reads_tools
 
 FORMATS: tuple[ToolFormat, ...] = (

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote, write_arguments, write_choice
 from lmrun.chat.formats.reading.braces import give_braces
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
+from lmrun.chat.formats.writing.grammars import make_output, quote, write_arguments, write_choice
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput, ThoughtMarks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lmrun.chat.formats.llama import Llama
-from lmrun.chat.formats.mistral import Mistral, shorten_id
+from lmrun.chat.formats.objects.llama import Llama
+from lmrun.chat.formats.objects.mistral import Mistral, shorten_id
 from lmrun.chat.messages import Conversation, Message, ToolCall
 from lmrun.worker.rendering.templates import make_renderer
 from tests.support.published_templates import published_templates

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 
 from lmrun.chat.formats.base import CallArguments
-from lmrun.chat.formats.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
+from lmrun.chat.formats.reading.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.objects import read_string, read_value
 from lmrun.chat.formats.reading.values import escape, is_json, quote
 

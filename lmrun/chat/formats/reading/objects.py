@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lmrun.chat.formats.base import CallArguments
-from lmrun.chat.formats.json_text import JsonScanner
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
+from lmrun.chat.formats.reading.json_text import JsonScanner
 from lmrun.chat.formats.reading.values import is_json, mend
 
 

@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from lmrun.chat.formats.base import CallArguments
-from lmrun.chat.formats.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
+from lmrun.chat.formats.reading.json_text import MAX_DEPTH
 from lmrun.chat.formats.reading.objects import Members, read_call_object
 from lmrun.chat.formats.reading.values import is_json, list_arguments, mend, quote
 from lmrun.chat.messages import Tool

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmrun.chat.formats.base import CallArguments
-from lmrun.chat.formats.json_text import JsonScanner
 from lmrun.chat.formats.reading.feed import Feed, Malformed, Steps
+from lmrun.chat.formats.reading.json_text import JsonScanner
 from lmrun.chat.formats.reading.values import (
     escape,
     find_schema,

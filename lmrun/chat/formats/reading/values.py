@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lmrun.chat.formats.json_text import JsonScanner
+from lmrun.chat.formats.reading.json_text import JsonScanner
 from lmrun.chat.messages import Tool
 
 _PYTHON = {"True": "true", "False": "false", "None": "null"}

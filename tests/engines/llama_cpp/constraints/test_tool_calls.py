@@ -10,10 +10,10 @@ import pytest
 
 from lmrun.chat.formats.base import ToolFormat
 from lmrun.chat.formats.default import Default
-from lmrun.chat.formats.hermes import Hermes
-from lmrun.chat.formats.llama import Llama
-from lmrun.chat.formats.mistral import Mistral
-from lmrun.chat.formats.qwen_coder import QwenCoder
+from lmrun.chat.formats.objects.hermes import Hermes
+from lmrun.chat.formats.objects.llama import Llama
+from lmrun.chat.formats.objects.mistral import Mistral
+from lmrun.chat.formats.tagged.qwen_coder import QwenCoder
 from lmrun.chat.messages import Tool, ToolCall
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput, ThoughtMarks, open_thought

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote, write_arguments, write_choice
-from lmrun.chat.formats.prompting import prompt_with_tools
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, Malformed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.objects import give_object
+from lmrun.chat.formats.writing.grammars import make_output, quote, write_arguments, write_choice
+from lmrun.chat.formats.writing.prompting import prompt_with_tools
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.chat.template_source import reads_tools

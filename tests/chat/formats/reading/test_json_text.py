@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.chat.formats.json_text import MAX_DEPTH, JsonScanner
+from lmrun.chat.formats.reading.json_text import MAX_DEPTH, JsonScanner
 
 VALUES = st.recursive(
     st.none()

@@ -14,11 +14,11 @@ from functools import partial
 import msgspec
 
 from lmrun.chat.formats.base import CallArguments, Parser
-from lmrun.chat.formats.grammars import enforce_objects
 from lmrun.chat.formats.reading.feed import Ended, Feed, Malformed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.objects import Members, read_call_objects
 from lmrun.chat.formats.reading.python import read_python_call
 from lmrun.chat.formats.reading.values import escape, list_arguments
+from lmrun.chat.formats.writing.grammars import enforce_objects
 from lmrun.chat.messages import Conversation, Message, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

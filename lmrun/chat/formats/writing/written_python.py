@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lmrun.chat.formats.grammars import quote, write_choice, write_json
+from lmrun.chat.formats.writing.grammars import quote, write_choice, write_json
 from lmrun.chat.messages import Tool
 from lmrun.errors import InvalidParameter
 

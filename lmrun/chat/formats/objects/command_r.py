@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote, write_arguments, write_choice
-from lmrun.chat.formats.marked import write_call_objects
+from lmrun.chat.formats.objects.marked import write_call_objects
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import Members, read_call_objects
+from lmrun.chat.formats.writing.grammars import make_output, quote, write_arguments, write_choice
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

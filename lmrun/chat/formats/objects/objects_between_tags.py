@@ -5,7 +5,7 @@ Sources: the chat templates that these models are published with.
 
 from __future__ import annotations
 
-from lmrun.chat.formats.marked import MarkedObjects
+from lmrun.chat.formats.objects.marked import MarkedObjects
 
 NEMOTRON = MarkedObjects(
     name="nemotron",

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.marked import MarkedObjects
-from lmrun.chat.formats.prompting import prompt_with_tools, to_function, write_calls
+from lmrun.chat.formats.objects.marked import MarkedObjects
+from lmrun.chat.formats.writing.prompting import prompt_with_tools, to_function, write_calls
 from lmrun.chat.messages import Conversation, Tool, ToolCall
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote, write_choice
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, Malformed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.tagged import Tags, read_tagged_call
-from lmrun.chat.formats.written_values import Tags as WrittenTags
-from lmrun.chat.formats.written_values import write_parameters
+from lmrun.chat.formats.writing.grammars import make_output, quote, write_choice
+from lmrun.chat.formats.writing.written_values import Tags as WrittenTags
+from lmrun.chat.formats.writing.written_values import write_parameters
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

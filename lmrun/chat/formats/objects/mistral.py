@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import msgspec
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import (
+from lmrun.chat.formats.reading.feed import Feed, Malformed, ScriptParser, Steps, read_calls
+from lmrun.chat.formats.reading.objects import give_object, read_call_objects
+from lmrun.chat.formats.writing.grammars import (
     ARGUMENTS,
     enforce_objects,
     make_output,
@@ -22,8 +24,6 @@ from lmrun.chat.formats.grammars import (
     write_arguments,
     write_choice,
 )
-from lmrun.chat.formats.reading.feed import Feed, Malformed, ScriptParser, Steps, read_calls
-from lmrun.chat.formats.reading.objects import give_object, read_call_objects
 from lmrun.chat.messages import Conversation, Message, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import enforce_objects
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.objects import read_call_objects
+from lmrun.chat.formats.writing.grammars import enforce_objects
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import Members, read_call_objects
 from lmrun.chat.formats.reading.python import read_call_list, read_python_call
-from lmrun.chat.formats.written_python import write_python_calls
+from lmrun.chat.formats.writing.grammars import make_output, quote
+from lmrun.chat.formats.writing.written_python import write_python_calls
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps, read_calls
 from lmrun.chat.formats.reading.python import read_call_list
-from lmrun.chat.formats.written_python import write_python_calls
+from lmrun.chat.formats.writing.grammars import make_output
+from lmrun.chat.formats.writing.written_python import write_python_calls
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

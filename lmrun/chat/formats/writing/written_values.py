@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.chat.formats.grammars import quote, write_json
 from lmrun.chat.formats.reading.values import find_types, to_json
+from lmrun.chat.formats.writing.grammars import quote, write_json
 from lmrun.chat.messages import Tool
 from lmrun.errors import InvalidParameter
 

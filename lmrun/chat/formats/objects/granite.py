@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.marked import MarkedObjects
+from lmrun.chat.formats.objects.marked import MarkedObjects
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice

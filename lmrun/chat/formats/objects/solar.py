@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.grammars import make_output, quote, write_arguments, write_choice
 from lmrun.chat.formats.reading.closing import skip_closing
 from lmrun.chat.formats.reading.feed import Feed, ScriptParser, Steps
 from lmrun.chat.formats.reading.objects import give_object
+from lmrun.chat.formats.writing.grammars import make_output, quote, write_arguments, write_choice
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from lmrun.chat.formats.base import Parser
-from lmrun.chat.formats.marked import MarkedObjects
-from lmrun.chat.formats.prompting import to_function
+from lmrun.chat.formats.objects.marked import MarkedObjects
+from lmrun.chat.formats.writing.prompting import to_function
 from lmrun.chat.messages import Conversation, Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.structured import GrammarOutput

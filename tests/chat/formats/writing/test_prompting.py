@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmrun.chat.formats.choose import FORMATS, choose_format
-from lmrun.chat.formats.phi import Phi
+from lmrun.chat.formats.objects.phi import Phi
 from lmrun.chat.messages import Conversation, ImagePart, Message, TextPart, Tool, ToolCall
 from lmrun.worker.rendering.templates import make_renderer
 from tests.support.published_templates import published_templates
