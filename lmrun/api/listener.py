@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from lmrun.api.door import Door
 from lmrun.api.http.connection import PatientConnection
 from lmrun.errors import AddressRefused
+from lmrun.failpoints import reach
 from lmrun.profile.schema import ServerConfig
 
 log = logging.getLogger("lmrun.server")
@@ -95,6 +96,7 @@ class PortListener:
         self._server, self._config = server, config
         self._address = f"http://{_for_url(config.host)}:{sockets[0].getsockname()[1]}"
         self._keep(server.serve(sockets=sockets))
+        reach("listen.opened")
         log.info("listening on %s", self._address)
         if previous is not None:
             previous.should_exit = True

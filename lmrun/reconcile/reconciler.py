@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lmrun.errors import EngineError, LmrunError, ModelNotReady
+from lmrun.failpoints import reach
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import DriftPolicy
 from lmrun.reconcile.absence import explain_absence
@@ -251,6 +252,7 @@ class Reconciler:
         self._failed_before = frozenset(
             name for name, it in self._pool.instances.items() if it.state == "failed"
         )
+        reach("apply.adopted")
         self.wake()
         self._on_change()
         return generation

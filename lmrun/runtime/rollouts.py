@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lmrun.errors import LmrunError, RolledBack
+from lmrun.failpoints import reach
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.probe import probe
 from lmrun.runtime.spec import InstanceSpec
@@ -36,7 +37,9 @@ class Rollout:
         """Load `new` and try it out. Raises what either raises."""
         async with self.turn:
             await new.load(on_progress)
+            reach("rollout.loaded")
             await probe(new)
+            reach("rollout.probed")
 
 
 @dataclass(slots=True)
@@ -101,6 +104,7 @@ class Rollouts:
         try:
             await rollout.bring_up(new, on_progress)
         except LmrunError as error:
+            reach("rollout.refused")
             await new.unload()
             raise _rolled_back(rollout, error) from error
         except BaseException:
@@ -110,6 +114,7 @@ class Rollouts:
             del self._arriving[name]
         old = self.current.get(name)
         self._make_current(new)
+        reach("rollout.switched")
         if old is not None:
             task = asyncio.create_task(self._retire(old, rollout.drain_s), name=f"retire {name}")
             self._retirements[name] = task
@@ -128,6 +133,7 @@ class Rollouts:
             raise
         if not new.is_held:
             raise new.not_ready()
+        reach("rollout.emptied")
         try:
             await rollout.bring_up(new, on_progress)
         except LmrunError as error:
@@ -135,6 +141,7 @@ class Rollouts:
                 # Unloaded meanwhile: nobody wants the old one back.
                 raise
             await new.end()
+            reach("rollout.returning")
             await self._return_to(old.instance.spec, error)
             raise _rolled_back(rollout, error) from error
         except BaseException:
@@ -164,6 +171,7 @@ class Rollouts:
         self._retiring[name] = old
         try:
             await old.until_unused(drain_s)
+            reach("rollout.drained")
             await old.unload()
         finally:
             del self._retiring[name]

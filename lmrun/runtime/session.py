@@ -12,6 +12,7 @@ from typing import Any
 
 from lmrun.engines.base import AdapterFile, Attachments, CacheStore, EngineUsage, ModelInfo
 from lmrun.errors import EngineCrashed, EngineError, EngineHung, LmrunError, LoadFailed
+from lmrun.failpoints import reach
 from lmrun.runtime.process.watchdog import Watchdog
 from lmrun.runtime.process.worker import WorkerProcess
 from lmrun.runtime.spec import InstanceSpec
@@ -70,6 +71,7 @@ class WorkerSession:
         except OSError as error:
             raise LoadFailed(f"No worker process could be started: {error}.") from None
         try:
+            reach("load.worker_started")
             return await self._load(self._process, threads)
         except BaseException:
             await self.kill()

@@ -22,6 +22,7 @@ from lmrun.errors import (
     ModelNotReady,
     SettingRefused,
 )
+from lmrun.failpoints import reach
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.crashes import CrashHistory
 from lmrun.runtime.instance import Instance, State
@@ -248,6 +249,7 @@ class Supervisor:
 
     async def _tear_down(self) -> None:
         self._move_to("unloading")
+        reach("unload.begun")
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait({self._life})
@@ -256,6 +258,7 @@ class Supervisor:
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(self.not_ready())
         self._ending = None
+        reach("unload.worker_gone")
         self._move_to("stopped")
 
     async def _live(
@@ -300,6 +303,7 @@ class Supervisor:
         self.instance.pid = session.pid
         self._ready_at = asyncio.get_running_loop().time()
         self.instance.load_s = self._ready_at - started_at
+        reach("load.model_loaded")
         self._move_to("ready")
 
     def _note_step(self, active: int, waiting: int, usage: EngineUsage | None) -> None:

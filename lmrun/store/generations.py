@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lmrun.errors import GenerationUnknown
+from lmrun.failpoints import reach
 from lmrun.store.database import Database, Layout
 
 GenerationState = Literal["accepted", "converged", "failed"]
@@ -143,6 +144,8 @@ class Generations:
                 [(number, place, path, text) for place, (path, text) in enumerate(wanted)],
             )
             _drop_old(connection)
+            reach("generation.written")
+        reach("generation.committed")
         return Generation(number or 0, created, root, wanted, "accepted", origin, plan)
 
     def mark(self, number: int, state: GenerationState) -> None:
@@ -151,6 +154,7 @@ class Generations:
             changed = connection.execute(
                 "UPDATE generations SET state = ? WHERE number = ?", (state, number)
             ).rowcount
+            reach("generation.marked")
         if changed != 1:
             raise GenerationUnknown(f"There is no generation {number}.")
 
@@ -169,6 +173,7 @@ class Generations:
                     for it in outcomes
                 ],
             )
+            reach("outcomes.written")
 
     def find(self, number: int) -> Generation:
         """One generation. Raises GenerationUnknown when it never was, or is no longer kept."""
@@ -206,6 +211,8 @@ class Generations:
         """After `lmrun down`: a start restores nothing, until something is accepted."""
         with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO flags VALUES ('resting', 1)")
+            reach("rest.written")
+        reach("rest.committed")
 
     def is_resting(self) -> bool:
         with self._database.transaction() as connection:

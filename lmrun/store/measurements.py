@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lmrun.failpoints import reach
 from lmrun.store.database import Database, Layout
 
 KEPT_MEASUREMENTS = 2000
@@ -82,6 +83,7 @@ class Measurements:
                 "(SELECT rowid FROM measurements ORDER BY renewed DESC LIMIT ?)",
                 (KEPT_MEASUREMENTS,),
             )
+            reach("measurement.seconds")
 
     def note_memory(self, key: LoadKey, memory_bytes: int) -> None:
         """An instance was seen to hold so much; the most counts, since pages come with use."""
@@ -93,6 +95,7 @@ class Measurements:
                 "renewed = excluded.renewed",
                 (key.files, key.load, _now(), memory_bytes),
             )
+            reach("measurement.memory")
 
     def find(self, key: LoadKey) -> Measurement:
         """What is known of just this load. Seconds that were never measured are those of the same

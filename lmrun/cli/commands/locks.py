@@ -15,6 +15,7 @@ from lmrun.cli.commands.profiles import locate_profile, shorten_path
 from lmrun.cli.failures import EXPECTED, count
 from lmrun.cli.terminal import Terminal, paint, printable, show_bytes
 from lmrun.errors import LmrunError
+from lmrun.failpoints import reach
 from lmrun.store.home import Home
 
 _DOING = {"fetch": "downloading", "verify": "hashing"}
@@ -42,6 +43,7 @@ def lock(path: Path, *, terminal: Terminal, home: Home, environment: Mapping[str
     with _showing(terminal) as display:
         pinned = asyncio.run(pin(loaded, open_catalog(home), display.advance, fetches=True))
     where = lock_path(file)
+    reach("lock.pinned")
     write_atomic(where, write_lock(pinned.lock).encode(), mode=0o644)
     files = [it for model in pinned.lock.models.values() for it in model.files]
     size = show_bytes(sum(it.size for it in files))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lmrun.errors import LmrunError, ProfileInvalid, StoreError
+from lmrun.failpoints import reach
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.text.files import Unreadable, explain, read_text
 from lmrun.profile.writing.values import write_value
@@ -119,6 +120,7 @@ class Adoption:
             if self._reconciler.loaded is not loaded:
                 return {}
             failed = await asyncio.to_thread(self._write_files, texts, written.texts)
+            reach("drift.files_written")
             done = {file: text for file, text in written.texts.items() if file not in failed}
             adopted = [it for it in wanted if written.files.get(it.path) in done]
             if adopted:
@@ -171,7 +173,11 @@ def _key(drift: Drift) -> tuple[str, str]:
 def _write_file(file: Path, known: str, text: str) -> str | None:
     """Replace what is `known` of the file by `text`; why it was not, None when it was."""
     try:
-        if read_text(file) != known:
+        found = read_text(file)
+        if found == text:
+            # Written by a server that ended before it could have it accepted.
+            return None
+        if found != known:
             return f"{file} has changed since it was applied; apply it first"
         if not os.access(file, os.W_OK):
             return f"{file} may not be written"

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from lmrun.failpoints import reach
 from lmrun.reconcile.git.repository import TreeFile
 from lmrun.store.atomic import write_atomic
 from lmrun.store.failures import storing
@@ -61,6 +62,7 @@ class Checkouts:
                     _take_over(known, target)
                 else:
                     write_atomic(target, content, mode=mode)
+            reach("git.files_written")
             os.rename(scratch, folder)
         return folder
 
@@ -70,6 +72,7 @@ class Checkouts:
         with storing(self.current, "write"):
             link.unlink(missing_ok=True)
             os.symlink(os.path.join(self._commits.name, commit), link)
+            reach("git.link_made")
             os.replace(link, self.current)
 
     def keep_only(self, commits: Collection[str]) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from lmrun.checks.running import find_objections
 from lmrun.checks.values import Ask
 from lmrun.errors import GenerationUnknown, LmrunError, ProfileInvalid
+from lmrun.failpoints import reach
 from lmrun.profile.loader import LoadedProfile
 from lmrun.reconcile.git.checkout import Checkouts
 from lmrun.reconcile.git.memory import Refusal, read_memory, write_memory
@@ -162,15 +163,18 @@ class GitFollower:
         log.info("commit %s of %s is applied", commit[:_SHORT], self._source.ref)
         before = self._around.intake.generation
         self._checkouts.switch(commit)
+        reach("git.switched")
         self._remember(applied=commit)
         failure = await self._try(Origin(self._around.author, f"git {commit[:_SHORT]}"))
         if failure is None:
+            reach("git.tried")
             self._remember(good=commit, refused=None)
             self._tidy()
             return None
         self._mark_failed(before)
         refusal = Refusal(commit, "GateFailed", failure)
         self._refuse(refusal)
+        reach("git.refused")
         back = await self._go_back(commit)
         refusal = Refusal(
             commit, "RolledBack" if back else "GateFailed", f"{failure} {back}".strip()
