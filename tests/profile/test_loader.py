@@ -29,7 +29,7 @@ WRONG = {
     "unknown key, nothing close": (
         V + "server: {zzz: 1}\n",
         "main.yaml:2:10: server.zzz: unknown key; known here: host, port, cors, api_keys, "
-        "allowed_hosts, limits",
+        "allowed_hosts, jit, memory, limits",
     ),
     "unknown load setting": (
         M + "    load: {context_lenght: 8}\n",
