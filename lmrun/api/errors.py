@@ -146,6 +146,7 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.CrashLoop: Row(500, None),
     errors.EngineHung: Row(500, None),
     errors.TemplateFailed: Row(400),
+    errors.RolledBack: Row(500, None),
     RequestError: Row(400),
     errors.InvalidParameter: Row(400),
     errors.UnsupportedParameter: Row(400),
