@@ -255,7 +255,8 @@ class Pool:
     def _find(self, name: str) -> Supervisor | None:
         """The instance called `name`, or the least busy one of that model.
 
-        None for one that a request had loaded and that failed: another request may try again.
+        None for one that a request had loaded and that failed or is being unloaded: another
+        request may have it loaded again.
         """
         called = self._supervisors.get(name)
         of_model = [it for it in self._supervisors.values() if it.instance.spec.model_key == name]
@@ -320,7 +321,8 @@ def _queue_full(name: str, count: int) -> QueueFull:
 
 def _is_lost(supervisor: Supervisor) -> bool:
     instance = supervisor.instance
-    return instance.state == "failed" and instance.spec.residency.origin == "jit"
+    is_over = instance.state in ("failed", "unloading", "stopped") and not supervisor.is_held
+    return is_over and instance.spec.residency.origin == "jit"
 
 
 def _busyness(supervisor: Supervisor) -> tuple[int, int]:
