@@ -39,6 +39,7 @@ APPLY_TIMEOUT_S = 3600.0
 """A new commit may have large models fetched first."""
 CHECKS_TIMEOUT_S = 900.0
 _SHORT = 12
+_TAKING_BACK = "TakingBack"
 
 Gate = Callable[[LoadedProfile], Awaitable[tuple[str, ...]]]
 """What the profile's checks say against it, nothing when they pass."""
@@ -127,8 +128,9 @@ class GitFollower:
 
     async def _follow(self, commit: str) -> Refusal | None:
         memory = self._memory
-        if memory.refused is not None and memory.refused.commit == commit:
-            return memory.refused
+        refused = memory.refused
+        if refused is not None and refused.commit == commit:
+            return await self._take_back(refused) if refused.reason == _TAKING_BACK else refused
         applied = self._around.intake.find_root()
         if memory.good == memory.applied == commit and applied is not None:
             return self._find_override(applied)
@@ -172,14 +174,15 @@ class GitFollower:
             self._tidy()
             return None
         self._mark_failed(before)
-        refusal = Refusal(commit, "GateFailed", failure)
+        return await self._take_back(Refusal(commit, _TAKING_BACK, failure))
+
+    async def _take_back(self, refusal: Refusal) -> Refusal:
+        """Go back from a commit that failed. A server that ends meanwhile does it again."""
         self._refuse(refusal)
         reach("git.refused")
-        back = await self._go_back(commit)
-        refusal = Refusal(
-            commit, "RolledBack" if back else "GateFailed", f"{failure} {back}".strip()
-        )
-        return self._refuse(refusal)
+        back = await self._go_back(refusal.commit)
+        reason = "RolledBack" if back else "GateFailed"
+        return self._refuse(Refusal(refusal.commit, reason, f"{refusal.message} {back}".strip()))
 
     async def _try(self, origin: Origin) -> str | None:
         """Why what is current does not work; None when it converges and its checks pass."""
