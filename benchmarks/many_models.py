@@ -46,6 +46,9 @@ class StillPool:
     async def make_room(self, spec: InstanceSpec) -> None:
         raise NothingToDo(spec.identifier)
 
+    def give_room_back(self, identifier: str) -> None:
+        raise NothingToDo(identifier)
+
     async def load(self, spec: InstanceSpec, on_progress: Callable[[float], None]) -> None:
         raise NothingToDo(spec.identifier)
 

@@ -41,6 +41,7 @@ from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
 from lmrun.reconcile.drift.adoption import Adoption
 from lmrun.reconcile.estimates import Estimates
+from lmrun.reconcile.evictions import Room
 from lmrun.reconcile.git.follower import GitFollower, make_follower
 from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
@@ -102,7 +103,7 @@ class House:
         note_request = self.telemetry.note_request
         app = build_app(self.pool, self._door, self.extra_routes, note_request)
         self.listener = PortListener(app)
-        prices = Prices(self.measurements, self._free_bytes)
+        prices = Prices(self.measurements, self._room)
         self.reconciler = Reconciler(
             finder=self.catalog,
             executor=Executor(self.catalog, self.pool, self.listener, prices),
@@ -220,9 +221,9 @@ class House:
         limit_bytes = to_bytes(config.memory.limit, self._total_bytes)
         return Rules(limit_bytes, config.jit.auto_evict)
 
-    def _free_bytes(self) -> int | None:
-        limit_bytes = self.pool.residents.rules.limit_bytes
-        return None if limit_bytes is None else limit_bytes - self.pool.residents.claimed_bytes
+    def _room(self) -> Room:
+        residents = self.pool.residents
+        return Room(residents.tenants, residents.rules.limit_bytes, residents.rules.policy)
 
     async def _load_for(self, name: str, ttl_s: float | None) -> bool:
         return await self.on_demand.load_for(name, ttl_s)

@@ -20,6 +20,7 @@ from lmrun.profile.effective import (
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.residency import JitConfig
 from lmrun.profile.schema import ModelConfig, Profile, ServerConfig
+from lmrun.runtime.residency.claims import Claim
 from lmrun.runtime.residency.residency import DECLARED, Residency
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import LoadConfig
@@ -41,7 +42,7 @@ class DesiredModel:
     `attachments`: the sources of its other files, in the order of `attached_sources`. `residency`:
     why it is in memory when it is. `memory_bytes` is the most that `spec` may take by its
     `estimate`, 0 without one. `load_s`: how long its load took the last time, None when that is
-    not known."""
+    not known. `claim`: the memory that it takes, None when that has not been asked."""
 
     key: str
     config: ModelConfig
@@ -52,6 +53,7 @@ class DesiredModel:
     attachments: tuple[Source, ...] = ()
     estimate: Estimate | None = None
     load_s: float | None = None
+    claim: Claim | None = None
     residency: Residency = DECLARED
 
     @property

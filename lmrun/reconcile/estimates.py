@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from lmrun.catalog.memory import Estimate
 from lmrun.errors import StoreError
 from lmrun.reconcile.desired import ModelFinder, estimate_memory
 from lmrun.runtime.residency.claims import Claim, claim_estimated, claim_measured
@@ -33,12 +34,7 @@ class Estimates:
         self._measurements.note_memory(key_of(spec), memory_bytes)
 
     def _claim(self, spec: InstanceSpec) -> Claim:
-        estimate = estimate_memory(self._finder, spec)
-        is_mapped = spec.load.try_mmap
-        measured = self._find(key_of(spec))
-        if measured is None:
-            return claim_estimated(estimate, spec.path, is_mapped=is_mapped)
-        return claim_measured(estimate, spec.path, measured, is_mapped=is_mapped)
+        return make_claim(spec, estimate_memory(self._finder, spec), self._find(key_of(spec)))
 
     def _find(self, key: LoadKey) -> int | None:
         try:
@@ -46,6 +42,14 @@ class Estimates:
         except StoreError as error:
             log.warning("memory is estimated without measurements: %s", error)
             return None
+
+
+def make_claim(spec: InstanceSpec, estimate: Estimate, measured: int | None) -> Claim:
+    """The most that an instance takes; `measured`: bytes without its prefix cache, if known."""
+    is_mapped = spec.load.try_mmap
+    if measured is None:
+        return claim_estimated(estimate, spec.path, is_mapped=is_mapped)
+    return claim_measured(estimate, spec.path, measured, is_mapped=is_mapped)
 
 
 def key_of(spec: InstanceSpec) -> LoadKey:

@@ -25,8 +25,9 @@ class Action(msgspec.Struct, frozen=True):
     `memory_bytes`: what it adds to (or takes from) RAM, measured or estimated from the file.
     `streams`: requests that use the instance now, which an Unload ends and a Reload lets finish;
     `clients`: the names of their API keys. `seconds`: how long it took the last time, None when
-    that was never measured. `rollout`: how a Reload replaces the instance. `problem`: why it will
-    fail as things stand.
+    that was never measured. `rollout`: how a Reload replaces the instance. `evicts`: instances that
+    requests have loaded and that would make room for it. `problem`: why it will fail as things
+    stand.
     """
 
     kind: ActionKind
@@ -40,6 +41,7 @@ class Action(msgspec.Struct, frozen=True):
     clients: tuple[str, ...] = ()
     seconds: float | None = 0.0
     rollout: Way | None = None
+    evicts: tuple[str, ...] = ()
 
 
 class MemoryPrice(msgspec.Struct, frozen=True):

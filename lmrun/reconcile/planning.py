@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -12,11 +12,12 @@ from lmrun.errors import ModelInvalid
 from lmrun.profile.loader import LoadedProfile
 from lmrun.reconcile.actions import InstancePool, Listener
 from lmrun.reconcile.desired import Desired, ModelFinder, estimate_memory, read_desired
+from lmrun.reconcile.evictions import Room, foresee_evictions
 from lmrun.reconcile.outcome import Plan
 from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
 from lmrun.reconcile.pricing import Prices
 from lmrun.reconcile.saved import digest_files
-from lmrun.runtime.instance import Instance
+from lmrun.runtime.spec import InstanceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +34,36 @@ class Planner:
     ) -> tuple[Desired, Plan]:
         """What `loaded` wants, and what applying it would do now. `read_generation`: the one that
         is applied; nothing is awaited after that."""
-        desired, observed = await asyncio.to_thread(self._look, loaded)
+        specs = [it.spec for it in self.pool.instances.values() if it.state != "failed"]
+        desired, weights = await asyncio.to_thread(self._read, loaded, specs)
+        room = self.prices.room()
+        observed = self._observe_all(weights, room)
         plan = make_plan(desired, observed, read_generation())
+        plan = foresee_evictions(plan, desired, room)
         return desired, replace(plan, files=digest_files(loaded))
 
-    def _look(self, loaded: LoadedProfile) -> tuple[Desired, Observed]:
-        """What should be and what is, with prices. It blocks."""
+    def _read(
+        self, loaded: LoadedProfile, specs: Sequence[InstanceSpec]
+    ) -> tuple[Desired, Mapping[str, int]]:
+        """What should be, with prices, and the bytes that instances of these specs take. It
+        blocks."""
         desired = self.prices.price(read_desired(loaded, self.finder))
-        there = [it for it in list(self.pool.instances.values()) if it.state != "unloading"]
-        instances = tuple(map(self._look_at, there))
-        return desired, Observed(self.listener.config, instances, self.prices.free_bytes())
+        return desired, {spec.identifier: self._weigh(spec) for spec in specs}
+
+    def _observe_all(self, weights: Mapping[str, int], room: Room) -> Observed:
+        """What is, with prices."""
+        instances = tuple(
+            ObservedInstance(
+                it.spec,
+                it.state,
+                it.in_flight,
+                weights.get(name, 0),
+                tuple(sorted(+it.clients)),
+            )
+            for name, it in self.pool.instances.items()
+            if it.state != "unloading"
+        )
+        return Observed(self.listener.config, instances, room.free_bytes)
 
     def observe(self, without: Container[str]) -> Observed:
         """What is, without prices and without these instances."""
@@ -53,21 +74,10 @@ class Planner:
         )
         return Observed(server=self.listener.config, instances=instances)
 
-    def _look_at(self, instance: Instance) -> ObservedInstance:
-        return ObservedInstance(
-            instance.spec,
-            instance.state,
-            instance.in_flight,
-            self._weigh(instance),
-            tuple(sorted(+instance.clients)),
-        )
-
-    def _weigh(self, instance: Instance) -> int:
+    def _weigh(self, spec: InstanceSpec) -> int:
         """Bytes; nothing is known of an instance whose file is gone."""
-        if instance.state == "failed":
-            return 0
         try:
-            estimate = estimate_memory(self.finder, instance.spec)
+            estimate = estimate_memory(self.finder, spec)
         except ModelInvalid:
             return 0
-        return self.prices.memory_bytes(instance.spec, estimate)
+        return self.prices.memory_bytes(spec, estimate)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from lmrun.catalog.memory import Estimate
 from lmrun.errors import StoreError
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.estimates import key_of
+from lmrun.reconcile.estimates import key_of, make_claim
+from lmrun.reconcile.evictions import Room
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.store.measurements import NOTHING_MEASURED, Measurement, Measurements
 
@@ -18,16 +19,12 @@ log = logging.getLogger("lmrun.reconcile")
 
 
 class Prices:
-    """`free_bytes`: what further instances may take now, None for no limit. Without measurements a
-    plan has no times, and estimates for memory: nothing here fails."""
+    """`room`: the memory there is now. Without measurements a plan has no times, and estimates for
+    memory: nothing here fails."""
 
-    def __init__(
-        self,
-        measurements: Measurements,
-        free_bytes: Callable[[], int | None] = lambda: None,
-    ) -> None:
+    def __init__(self, measurements: Measurements, room: Callable[[], Room] = Room) -> None:
         self._measurements = measurements
-        self.free_bytes = free_bytes
+        self.room = room
 
     async def note_load(self, spec: InstanceSpec, seconds: float) -> None:
         """A worker took so long from its start until it was ready."""
@@ -49,8 +46,12 @@ class Prices:
         if model.spec is None or model.estimate is None:
             return model
         measured = self._find(model.spec)
-        memory_bytes = _most(measured, model.estimate)
-        return replace(model, load_s=measured.load_s, memory_bytes=memory_bytes)
+        return replace(
+            model,
+            load_s=measured.load_s,
+            memory_bytes=_most(measured, model.estimate),
+            claim=make_claim(model.spec, model.estimate, measured.memory_bytes),
+        )
 
     def _find(self, spec: InstanceSpec) -> Measurement:
         try:

@@ -9,6 +9,7 @@ import pytest
 
 from lmrun.catalog import facts
 from lmrun.catalog.facts import FactBook
+from lmrun.catalog.gguf_reader import open_window
 from lmrun.errors import ModelInvalid
 from tests.support.tiny_llama import write_tiny_llama
 
@@ -17,11 +18,10 @@ from tests.support.tiny_llama import write_tiny_llama
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The containers that were parsed."""
     opened: list[Path] = []
-    real = facts.open_window
 
     def note(path: Path) -> object:
         opened.append(path)
-        return real(path)
+        return open_window(path)
 
     monkeypatch.setattr(facts, "open_window", note)
     return opened

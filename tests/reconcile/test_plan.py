@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from lmrun.catalog.catalog import LocatedModel
+from lmrun.catalog.memory import Estimate
 from lmrun.errors import SourceMissing
 from lmrun.profile.schema import ModelConfig, ServerConfig
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.outcome import Action
-from lmrun.reconcile.plan import Observed, ObservedInstance, make_plan
+from lmrun.reconcile.outcome import Action, MemoryPrice
+from lmrun.reconcile.plan import Observed, ObservedInstance, choose_way, make_plan
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.load import GpuConfig, LoadConfig
@@ -241,3 +242,52 @@ def test_another_scale_of_an_adapter_is_a_reload_by_its_setting() -> None:
 def test_other_prompts_to_prewarm_are_an_update() -> None:
     (action,) = plan([model(spec(prewarm=("new",)))], [ready(spec(prewarm=("old",)))])
     assert (action.kind, action.changes[0].field) == ("Update", "models.a.prewarm")
+
+
+def estimated(of: DesiredModel, weights: int, cache: int) -> DesiredModel:
+    estimate = Estimate(weights=weights, cache=cache)
+    return replace(of, estimate=estimate, memory_bytes=weights + cache)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "path", "wished", "way"),
+    [
+        (None, "/models/a.scripted.json", "blue_green", "blue_green"),
+        (30, "/models/a.scripted.json", "blue_green", "blue_green"),
+        (29, "/models/a.scripted.json", "blue_green", "recreate"),
+        (129, "/models/other.scripted.json", "blue_green", "recreate"),
+        (130, "/models/other.scripted.json", "blue_green", "blue_green"),
+        (1000, "/models/a.scripted.json", "recreate", "recreate"),
+    ],
+)
+def test_both_versions_run_side_by_side_where_memory_holds_them(
+    free_bytes: int | None, path: str, wished: Any, way: str
+) -> None:
+    wanted = estimated(model(spec(load=LoadConfig(threads=1))), weights=100, cache=30)
+    assert choose_way(wished, wanted, spec(path=Path(path)), free_bytes) == way
+
+
+def test_a_reload_has_its_price() -> None:
+    wanted = replace(model(spec(load=LoadConfig(threads=1))), memory_bytes=70, load_s=2.5)
+    instance = replace(ready(spec(), in_flight=2), clients=("ci",))
+    desired = Desired(server=SERVER, models=(wanted,))
+    made = make_plan(desired, Observed(SERVER, (instance,), free_bytes=500), 1)
+    (action,) = made.actions
+    assert (action.memory_bytes, action.seconds, action.rollout) == (-30, 2.5, "blue_green")
+    assert (action.streams, action.clients) == (2, ("ci",))
+    assert made.memory == MemoryPrice(100, 70, 170, 500)
+
+
+def test_memory_at_its_most_is_counted_in_the_order_of_the_actions() -> None:
+    desired = Desired(server=SERVER, models=(model(spec("new")), model(spec("kept"))))
+    instances = (ready(spec("gone")), ready(spec("kept")))
+    made = make_plan(desired, Observed(SERVER, instances), 1)
+    assert [action.kind for action in made.actions] == ["Unload", "Load"]
+    assert made.memory == MemoryPrice(200, 200, 200)
+
+
+def test_the_seed_of_a_model_is_a_default_of_requests() -> None:
+    wanted = spec(load=LoadConfig(seed=7), prediction=PredictionConfig(seed=7))
+    (action,) = plan([model(wanted)], [ready(spec())])
+    assert action.kind == "Update"
+    assert [change.field for change in action.changes] == ["models.a.load.seed"]

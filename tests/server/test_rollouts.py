@@ -23,7 +23,7 @@ from tests.support.server import Server, eventually, serving
 from tests.support.tiny_llama import write_tiny_llama
 
 APPLIES = int(os.environ.get("LMRUN_APPLIES", "12"))
-RELOADS = int(os.environ.get("LMRUN_RELOADS", "5"))
+RELOADS = int(os.environ.get("LMRUN_RELOADS", "3"))
 A = {"source": "file:./a.scripted.json"}
 WORDS = ["one ", "two ", "three ", "four "]
 TALK = {"pieces": WORDS, "repeat": 15, "seconds_per_token": 0.01}

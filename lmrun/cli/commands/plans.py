@@ -102,6 +102,8 @@ def _render_costs(action: Action) -> list[str]:
         costs.append(f"{sign}{show_bytes(abs(action.memory_bytes))} memory")
     if action.seconds:
         costs.append(_show_seconds(action.seconds))
+    if action.evicts:
+        costs.append(f"evicts {', '.join(action.evicts)}")
     if action.rollout == "recreate":
         costs.append("requests wait meanwhile")
     return costs + _render_hit(action)

@@ -79,6 +79,11 @@ class Residents:
             if name not in self._supervisors or self._supervisors[name].instance.state != "failed"
         }
 
+    @property
+    def tenants(self) -> Mapping[str, Tenant]:
+        """Who holds memory, by identifier."""
+        return self._tenants()
+
     def waiting_for(self, *names: str) -> int:
         """Requests that wait until one of these names is loaded."""
         return sum(self._wanted[name] for name in names)
