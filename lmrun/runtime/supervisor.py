@@ -99,8 +99,9 @@ class Supervisor:
         try:
             await asyncio.shield(loaded)
         except asyncio.CancelledError:
+            # Nobody will ask for it, even if the wait below is cancelled, too.
+            loaded.add_done_callback(lambda ended: ended.exception())
             await self.end()
-            loaded.exception()
             raise
 
     async def unload(self) -> None:
