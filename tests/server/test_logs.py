@@ -107,3 +107,4 @@ def test_metrics_and_the_end_of_followers(tmp_path: Path) -> None:
             server.control.down()
             # The stream ends with the server, and so does the command.
             assert all(event["type"] == "server.log" for event in events)
+        server.process.wait(20)
