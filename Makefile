@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
-.PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas
+.PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas \
+        crashes changes bad-profiles
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -21,6 +22,9 @@ help:
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
 	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
 	@echo 'make rollouts  100 reloads under load, 200 applies beside a stream, 1,000 of the same'
+	@echo 'make crashes  kill a server at every named point of every change; it must come back whole'
+	@echo 'make changes  300 random walks of 30 changes, crashes and kills; the end must be right'
+	@echo 'make bad-profiles  apply 1,000 broken profiles under load; nothing may be disturbed'
 	@echo 'make schemas  write schemas/, docs/profile.md and docs/api.md from the types'
 	@echo 'make venv     install everything for development into $(VENV)'
 
@@ -103,6 +107,15 @@ rollouts: $(VENV)/.installed-dev
 	LMRUN_ROLLOUTS=100 LMRUN_RELOADS=100 LMRUN_APPLIES=200 LMRUN_REAPPLIES=1000 \
 	  $(BIN)/python -m pytest -s tests/runtime/test_rollouts.py tests/server/test_rollouts.py \
 	  tests/reconcile/test_scale.py
+
+crashes: $(VENV)/.installed-dev
+	LMRUN_CRASHES=all $(BIN)/python -m pytest -s tests/server/crashes
+
+changes: $(VENV)/.installed-dev
+	LMRUN_RANDOM_CHANGES=300 $(BIN)/python -m pytest -s tests/server/random_changes
+
+bad-profiles: $(VENV)/.installed-dev
+	LMRUN_BAD_PROFILES=1000 $(BIN)/python -m pytest -s tests/server/test_bad_profiles.py
 
 schemas: $(VENV)/.installed-dev
 	$(BIN)/python -m lmrun.profile.schemas
