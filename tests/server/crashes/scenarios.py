@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,9 +169,13 @@ class Fetched(Change):
 
 
 class Asked(Change):
-    """A request, after which it is noted what the worker holds. What runs is the same."""
+    """A request to a new worker, after which it is noted what that holds. What runs is the same."""
 
     def change(self, server: Server) -> None:
+        pid = server.ready("a").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        server.ready("a", not_pid=pid)
         ask(server.address, "Hi")
 
     def is_after(self, server: Server) -> bool:

@@ -95,6 +95,8 @@ class House:
 
     def find_points(self) -> frozenset[str]:
         """Those that the change passes when nothing dies."""
+        # What is still written down of the changes before is none of this one's.
+        eventually(lambda: self.server.control.history().generations[0].state == "converged")
         self.crasher.forget()
         self._scenario.change(self.server)
         eventually(lambda: self._scenario.points <= self.crasher.reached)
