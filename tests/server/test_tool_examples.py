@@ -206,7 +206,7 @@ def test_a_call_that_is_cut_off_ends_with_length(client: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": "Can you say hello to Bob the Builder?"}]
     whole = client.chat.completions.create(model=MODEL, messages=messages, tools=[SAY_HELLO])
     assert whole.usage is not None
-    for tokens in range(1, whole.usage.completion_tokens):
+    for tokens in range(1, whole.usage.completion_tokens, 4):
         answer = client.chat.completions.create(
             model=MODEL, messages=messages, tools=[SAY_HELLO], max_tokens=tokens
         )
