@@ -16,27 +16,34 @@ from typing import TypeVar
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from lmrun.errors import DiskFull, ProfileInvalid
+from lmrun.profile.loader import load_profile
 from tests.server.random_changes.expected import SCRIPT, Content, Declared, Expected, Policy
 from tests.server.random_changes.live import PATIENCE_S, Live
 from tests.support.profiles import write_script
 from tests.support.quick_workers import QuickWorker
 
 T = TypeVar("T")
-RUNS = int(os.environ.get("LMRUN_RANDOM_CHANGES", "8"))
+RUNS = int(os.environ.get("LMRUN_RANDOM_CHANGES", "20"))
 IS_LONG = "LMRUN_RANDOM_CHANGES" in os.environ
 STEPS = 30
 MOST_ROUNDS = 3
 NAMES = st.sampled_from("abc")
 LENGTHS = st.sampled_from([256, 512, 1024])
+HANDS = st.lists(st.tuples(NAMES, st.none() | LENGTHS), min_size=1, max_size=4)
 POLICIES: st.SearchStrategy[Policy] = st.sampled_from(["revert", "report", "adopt"])
+
+
+def read_content(profile: Path) -> Content:
+    """What the file says now, whoever wrote it last."""
+    found = load_profile(profile, {}).profile
+    models = {
+        name: Declared(it.state == "loaded", it.load.context_length or 0)
+        for name, it in sorted(found.models.items())
+    }
+    return Content(tuple(models.items()), found.drift)
 
 
 class RandomChanges(RuleBasedStateMachine):
@@ -52,7 +59,14 @@ class RandomChanges(RuleBasedStateMachine):
         self.live = Live(self.root)
         self.expected = Expected()
         self.do(self.live.open())
+
+    @initialize(policy=POLICIES)
+    def begin(self, policy: Policy) -> None:
+        self.expected.file = Content(policy=policy)
+        for number, name in enumerate("abc"):
+            self.expected.file = self.expected.file.with_model(name, Declared(number < 2, 512))
         self.write()
+        self.apply()
 
     def teardown(self) -> None:
         assert not self.live.bugs
@@ -87,6 +101,7 @@ class RandomChanges(RuleBasedStateMachine):
         is_equal = self.do(self.live.until(is_same))
         found = (self.live.running, self.live.house.reconciler.generation, self.live.is_quiet)
         assert is_equal, (found, self.expected)
+        assert read_content(self.root / "p.yaml") == self.expected.file
         assert self.live.rounds <= MOST_ROUNDS
         self.live.begin()
 
@@ -122,25 +137,27 @@ class RandomChanges(RuleBasedStateMachine):
         self.write()
         self.compare()
 
-    def can_use_hands(self) -> bool:
-        return self.expected.accepted is not None and not self.expected.broken
+    @rule(changes=HANDS)
+    def use_hands(self, changes: list[tuple[str, int | None]]) -> None:
+        """Load with a context length, or unload."""
+        if self.expected.accepted is None:
+            self.apply()
+        for name, length in changes:
+            if self.is_free(name):
+                self.change_by_hand(name, length)
 
-    @precondition(can_use_hands)
-    @rule(name=NAMES, length=LENGTHS)
-    def load_by_hand(self, name: str, length: int) -> None:
-        assert self.expected.accepted is not None
-        if name in dict(self.expected.accepted.models):
+    def is_free(self, name: str) -> bool:
+        accepted = self.expected.accepted
+        is_declared = accepted is not None and name in dict(accepted.models)
+        return is_declared and name not in self.expected.broken
+
+    def change_by_hand(self, name: str, length: int | None) -> None:
+        if length is not None:
             self.do(self.live.load(name, length))
-            self.expected.change_by_hand(name, length)
-            self.compare()
-
-    @precondition(can_use_hands)
-    @rule(name=NAMES)
-    def unload_by_hand(self, name: str) -> None:
-        if name in self.expected.running:
+        elif name in self.expected.running:
             self.do(self.live.unload(name))
-            self.expected.change_by_hand(name, None)
-            self.compare()
+        self.expected.change_by_hand(name, length)
+        self.compare()
 
     @rule(name=NAMES)
     def crash_worker(self, name: str) -> None:
