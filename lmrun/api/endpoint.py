@@ -18,6 +18,7 @@ from lmrun.api.http.boundary import extra_headers, request_id
 from lmrun.api.http.deadline import in_time, set_deadline
 from lmrun.api.http.disconnect import run_while_connected
 from lmrun.api.http.gate import door_of, granted_scopes, priority_of
+from lmrun.api.http.pace import Pace
 from lmrun.api.http.record import current_record
 from lmrun.api.leniency import drop_unknown, show_names
 from lmrun.api.routes import Call, Route, is_granted
@@ -35,6 +36,7 @@ class Endpoint:
 
     def __init__(self, path: str, routes: Iterable[Route]) -> None:
         self._path = path
+        self._pace = Pace()
         self._methods: dict[str, Route] = {str(route.method): route for route in routes}
         if "GET" in self._methods:
             self._methods["HEAD"] = self._methods["GET"]
@@ -44,7 +46,7 @@ class Endpoint:
         if record is not None:
             record.route = self._path
         route = self._choose(scope)
-        call = await _take(route, scope, receive)
+        call = await self._take(route, scope, receive)
         door = door_of(scope)
         is_limited = door is not None and not route.is_endless
         deadline = set_deadline(scope, door.request_time_s if door and is_limited else None)
@@ -69,31 +71,31 @@ class Endpoint:
             raise Forbidden(f"The API key does not grant {route.scope!r}.")
         return route
 
-
-async def _take(route: Route, scope: Scope, receive: Receive) -> Call:
-    """The request as its handler gets it. Where the door says so, what nobody knows is left out,
-    and named in a header of the answer and in the log."""
-    door = door_of(scope)
-    is_lenient = door is not None and door.is_lenient
-    query = _parse_query(scope["query_string"])
-    unknown = [name for name in query if name not in route.query]
-    if unknown and not is_lenient:
-        raise InvalidParameter(
-            f"{route.path} has no query parameter {unknown[0][:80]!r}.", param=unknown[0][:80]
-        )
-    ignored = [f"?{name}" for name in unknown]
-    json: Any = None
-    if route.request is not None:
-        limit = door.body_limit_bytes if door else CONTROL_BODY_LIMIT_BYTES
-        body = await read_body(scope, receive, limit)
-        json = parse_json(body)
-        if is_lenient:
-            json, dropped = drop_unknown(route.request, json, len(body))
-            ignored += dropped
-    if ignored:
-        _report_ignored(scope, ignored)
-    known = {name: value for name, value in query.items() if name in route.query}
-    return Call(json, scope.get("path_params", {}), known, request_id(scope))
+    async def _take(self, route: Route, scope: Scope, receive: Receive) -> Call:
+        """The request as its handler gets it. Where the door says so, what nobody knows is left
+        out, and named in a header of the answer and in the log."""
+        door = door_of(scope)
+        is_lenient = door is not None and door.is_lenient
+        query = _parse_query(scope["query_string"])
+        unknown = [name for name in query if name not in route.query]
+        if unknown and not is_lenient:
+            raise InvalidParameter(
+                f"{route.path} has no query parameter {unknown[0][:80]!r}.", param=unknown[0][:80]
+            )
+        ignored = [f"?{name}" for name in unknown]
+        json: Any = None
+        if route.request is not None:
+            limit = door.body_limit_bytes if door else CONTROL_BODY_LIMIT_BYTES
+            body = await read_body(scope, receive, limit)
+            await self._pace.begin()
+            json = parse_json(body)
+            if is_lenient:
+                json, dropped = drop_unknown(route.request, json, len(body))
+                ignored += dropped
+        if ignored:
+            _report_ignored(scope, ignored)
+        known = {name: value for name, value in query.items() if name in route.query}
+        return Call(json, scope.get("path_params", {}), known, request_id(scope))
 
 
 def _parse_query(query_string: bytes) -> dict[str, str]:
