@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lmrun import failpoints
-from lmrun.errors import DiskFull, LmrunError
+from lmrun.errors import DiskFull, LmrunError, ModelNotReady
 from lmrun.reconcile.drift.ownership import cli_owner
 from lmrun.runtime.timings import Timings
 from lmrun.server import House, open_house
@@ -45,6 +45,16 @@ class JumpingClock:
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time() + self.ahead_s
+
+
+async def _insist(ask: Callable[[], Awaitable[object]]) -> None:
+    """Again and again while something else is being done with that instance."""
+    while True:
+        try:
+            await ask()
+            return
+        except ModelNotReady:
+            await asyncio.sleep(0.001)
 
 
 class Live:
@@ -100,10 +110,12 @@ class Live:
 
     async def load(self, name: str, length: int) -> None:
         chosen = LoadConfig(context_length=length)
-        await self.house.declared.set_up(name, chosen, identifier=None, owner=cli_owner("somebody"))
+        declared, owner = self.house.declared, cli_owner("somebody")
+        await _insist(lambda: declared.set_up(name, chosen, identifier=None, owner=owner))
 
     async def unload(self, name: str) -> None:
-        await self.house.declared.unload(name, owner=cli_owner("somebody"))
+        owner = cli_owner("somebody")
+        await _insist(lambda: self.house.declared.unload(name, owner=owner))
 
     async def stop(self) -> None:
         """For good; the next start restores nothing. Raises StoreError."""
