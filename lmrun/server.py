@@ -1,4 +1,4 @@
-"""The composition root: builds the house, runs it, takes it down in reverse.
+"""The composition root: builds the house, opens it, takes it down in reverse.
 
 The only place that knows every room.
 """
@@ -10,8 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from lmrun.api.control.changes import Changes
 from lmrun.api.control.checks import check_routes
 from lmrun.api.control.routes import control_routes, public_routes
 from lmrun.api.door import Door
-from lmrun.api.http.connection import allow_connections
 from lmrun.api.http.record import current_record
 from lmrun.api.listener import EmbeddedServer, PortListener, make_server, open_control_socket
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
@@ -31,11 +29,11 @@ from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.routes import make_generation_routes
 from lmrun.api.responses.routes import make_responses_routes
 from lmrun.api.telemetry.routes import telemetry_routes
-from lmrun.api.telemetry.server_log import LogOutput, feeding, install_output, is_output
+from lmrun.api.telemetry.server_log import feeding, is_output
 from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
 from lmrun.checks.asking import PoolAsker
-from lmrun.errors import LmrunError, ProfileInvalid
+from lmrun.errors import LmrunError
 from lmrun.profile.schema import DriftPolicy, LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
@@ -46,14 +44,11 @@ from lmrun.reconcile.git.follower import GitFollower, make_follower
 from lmrun.reconcile.history import Journal, read_history
 from lmrun.reconcile.intake import Intake
 from lmrun.reconcile.on_demand import OnDemand
-from lmrun.reconcile.outcome import ActionEnded
 from lmrun.reconcile.pinning import require_locked
 from lmrun.reconcile.pricing import Prices
 from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.reporting.report import Reporter
-from lmrun.reconcile.running import SERVER_SLOT
-from lmrun.reconcile.service_manager import ServiceManager
 from lmrun.reconcile.status import Status
 from lmrun.runtime.cores import read_budget
 from lmrun.runtime.pool import Pool
@@ -63,17 +58,14 @@ from lmrun.runtime.residency.rules import Rules
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.git_source import GitSource
 from lmrun.store.conversations import Conversations
-from lmrun.store.generations import Generations, Origin
-from lmrun.store.home import Home, find_user
-from lmrun.store.locks import ServerLock
+from lmrun.store.generations import Generations
+from lmrun.store.home import Home
 from lmrun.store.measurements import Measurements
 from lmrun.store.prefixes import PrefixStore
 
 log = logging.getLogger("lmrun.server")
 
 DRAIN_S = 30.0
-LONGEST_STOP_S = 60.0
-EXIT_FAILURE = 1
 
 
 class House:
@@ -235,7 +227,7 @@ class House:
         return self._config.limits.queue
 
     def _door(self) -> Door:
-        return Door.from_config(self._config)
+        return self.listener.door
 
 
 def _name_client() -> str | None:
@@ -254,10 +246,10 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         stack.callback(house.measurements.close)
         stack.push_async_callback(house.pool.close)
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
-        await stack.enter_async_context(_background(house.reconciler.run()))
-        await stack.enter_async_context(_background(house.intake.follow()))
-        await stack.enter_async_context(_background(house.keeper.run()))
-        await stack.enter_async_context(_background(house.adoption.run()))
+        await stack.enter_async_context(run_beside(house.reconciler.run()))
+        await stack.enter_async_context(run_beside(house.intake.follow()))
+        await stack.enter_async_context(run_beside(house.keeper.run()))
+        await stack.enter_async_context(run_beside(house.adoption.run()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
         stack.enter_context(feeding(house.telemetry.feed, house.log_config))
         routes = (
@@ -276,7 +268,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def run_beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run `work` beside the block. Its failure is a bug and ends the process, not in silence."""
     task = asyncio.create_task(work)
     task.add_done_callback(_report_end)
@@ -297,101 +289,3 @@ def _report_end(task: asyncio.Task[None]) -> None:
 async def _end(server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
     server.should_exit = True
     await serving
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """What a server starts with: a profile, which it may `watch`, a repository that it follows, or
-    neither. `background`: it was started by a client that will apply a profile itself."""
-
-    profile: Path | None = None
-    watch: bool = False
-    git: GitSource | None = None
-    background: bool = False
-
-
-def serve(beginning: Beginning, home: Home) -> int:
-    """Run a server until it is told to stop; return the process's exit code.
-
-    Without a profile, what was last applied is restored. Raises StoreError when another server
-    has this home, and ProfileInvalid when the profile cannot be applied and never could.
-    """
-    manager = ServiceManager.take(os.environ)
-    output = install_output()
-    allow_connections()
-    home.ensure()
-    with ServerLock(home.lock_file):
-        return asyncio.run(_serve(beginning, output, home, manager))
-
-
-async def _serve(
-    beginning: Beginning, output: LogOutput, home: Home, manager: ServiceManager
-) -> int:
-    async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(open_house(home, os.environ))
-        output.config = house.log_config
-        _stop_on_signals(house.stopping)
-        follower = house.follow(beginning.git) if beginning.git else None
-        if beginning.profile is None:
-            await house.intake.restore()
-        elif not await _start_with(house, beginning.profile, watch=beginning.watch):
-            return EXIT_FAILURE
-        if follower is not None:
-            await stack.enter_async_context(_background(follower.run()))
-        elif house.reconciler.loaded is None and not beginning.background:
-            log.info("no profile is applied; `lmrun apply PROFILE` applies one")
-        await stack.enter_async_context(_background(_report_to(manager, house)))
-        await house.stopping.wait()
-        log.info("stopping")
-        manager.tell(STOPPING="1")
-    return 0
-
-
-async def _report_to(manager: ServiceManager, house: House) -> None:
-    """Say that the server is there, and then that it is still alive."""
-
-    def describe() -> str:
-        converged = next(it for it in house.status().conditions if it.type == "Converged")
-        return f"generation {house.reconciler.generation}: {converged.reason} {converged.message}"
-
-    manager.tell(READY="1", STATUS=describe())
-    reconciler = house.reconciler
-    await manager.keep_alive(reconciler.wake, lambda: reconciler.has_looked, describe)
-
-
-async def _start_with(house: House, profile: Path, *, watch: bool) -> bool:
-    """Apply `profile`, or what was last applied from it when it is broken now.
-
-    False when the port cannot be opened: whoever started a server wants to know that at once.
-    """
-    try:
-        origin = Origin(find_user(), "serve")
-        applying = house.intake.apply(profile, {}, watch=watch, origin=origin)
-        async with aclosing(applying) as events:
-            async for event in events:
-                if isinstance(event, ActionEnded) and event.outcome.kind == "Listen":
-                    break
-    except ProfileInvalid as invalid:
-        if not await house.intake.restore_for(profile, invalid, watch=watch):
-            raise
-    failure = house.reconciler.failures.get(SERVER_SLOT)
-    return failure is None
-
-
-def _stop_on_signals(stopping: asyncio.Event) -> None:
-    """The first SIGTERM or SIGINT drains, the second ends at once."""
-    loop = asyncio.get_running_loop()
-
-    def give_up() -> None:
-        # Workers end with the process: whatever hangs, a stop is a stop.
-        log.critical("not stopped after %d s; ending at once", LONGEST_STOP_S)
-        os._exit(EXIT_FAILURE)
-
-    def stop() -> None:
-        if stopping.is_set():
-            os._exit(EXIT_FAILURE)
-        stopping.set()
-        loop.call_later(LONGEST_STOP_S, give_up)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)

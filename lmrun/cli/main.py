@@ -283,9 +283,9 @@ def serve(
 
     repository = serving.Repository(git, ref, path, interval, require_signed)
     beginning = serving.read_beginning(profile, repository, watch=watch, background=background)
-    from lmrun import server
+    from lmrun import process
 
-    raise typer.Exit(server.serve(beginning, locate_home()))
+    raise typer.Exit(process.serve(beginning, locate_home()))
 
 
 @app.command()

@@ -27,7 +27,8 @@ from tests.cli.conftest import COMMAND, Run
 from tests.support.control import FakeServer
 
 HEAVY = (
-    "lmrun.api lmrun.catalog lmrun.engines lmrun.profile lmrun.runtime lmrun.server lmrun.worker "
+    "lmrun.api lmrun.catalog lmrun.engines lmrun.process lmrun.profile lmrun.runtime "
+    "lmrun.server lmrun.worker "
     "http.client jinja2 llama_cpp msgspec numpy rich.console starlette uvicorn watchfiles yaml"
 )
 

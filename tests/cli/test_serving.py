@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from lmrun.cli.commands.serving import Repository, read_beginning
-from lmrun.server import Beginning
+from lmrun.process import Beginning
 from lmrun.settings.git_source import GitSource
 from tests.cli.conftest import Run
 

@@ -9,7 +9,7 @@ import typer
 
 from lmrun.cli.commands.profiles import locate_profile
 from lmrun.errors import SourceInvalid
-from lmrun.server import Beginning
+from lmrun.process import Beginning
 from lmrun.settings.git_source import GitSource, make_git_source
 
 
