@@ -72,6 +72,7 @@ class PortListener:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._config: ServerConfig | None = None
+        self._door = Door()
         self._address: str | None = None
         self._server: EmbeddedServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,6 +80,11 @@ class PortListener:
     @property
     def config(self) -> ServerConfig | None:
         return self._config
+
+    @property
+    def door(self) -> Door:
+        """The rules of the newest config, asked for by each request."""
+        return self._door
 
     @property
     def address(self) -> str | None:
@@ -89,11 +95,11 @@ class PortListener:
 
         Raises AddressRefused, and changes nothing then.
         """
-        Door.from_config(config)
+        door = Door.from_config(config)
         sockets = open_sockets(config.host, config.port)
         server = make_server(self._app, self._most_connections)
         previous = self._server
-        self._server, self._config = server, config
+        self._server, self._config, self._door = server, config, door
         self._address = f"http://{_for_url(config.host)}:{sockets[0].getsockname()[1]}"
         self._keep(server.serve(sockets=sockets))
         reach("listen.opened")
@@ -106,7 +112,7 @@ class PortListener:
 
         Raises AddressRefused when no door can be made of it, and changes nothing then.
         """
-        Door.from_config(config)
+        self._door = Door.from_config(config)
         self._config = config
 
     async def close(self, *, drain_s: float) -> None:

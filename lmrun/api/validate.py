@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from json import dumps as to_json
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ def validate_request(kind: type[RequestT], json: Any) -> RequestT:
         raise _translate(details, json) from None
 
 
+@cache
 def field_names(kind: type[BaseModel]) -> frozenset[str]:
     """The names that the fields of `kind` have in JSON."""
     return frozenset(field.alias or name for name, field in kind.model_fields.items())

@@ -184,6 +184,7 @@ class PredictionConfig(Settings):
 
     def overlay(self, other: PredictionConfig) -> PredictionConfig:
         """`other`'s explicitly chosen fields over mine; what neither chose stays unchosen."""
-        chosen = {name: getattr(self, name) for name in self.model_fields_set}
-        chosen |= {name: getattr(other, name) for name in other.model_fields_set}
-        return PredictionConfig.model_construct(_fields_set=set(chosen), **chosen)
+        # Not made anew: for each request, all defaults would be.
+        return self.model_copy(
+            update={name: getattr(other, name) for name in other.model_fields_set}
+        )

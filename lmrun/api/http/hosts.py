@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -25,10 +26,15 @@ class Host:
     @property
     def address(self) -> IPAddress | None:
         """The literal address it is, None for a name."""
-        try:
-            return ipaddress.ip_address(self.name)
-        except ValueError:
-            return None
+        return _parse_address(self.name)
+
+
+@lru_cache(maxsize=256)
+def _parse_address(text: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def parse_host(text: str) -> Host | None:
@@ -73,9 +79,6 @@ def is_own_origin(origin: str, host: str) -> bool:
 
 def _parse_socket_address(text: str) -> IPAddress | None:
     """A dual-stack socket shows IPv4 peers as `::ffff:127.0.0.1`."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
+    address = _parse_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

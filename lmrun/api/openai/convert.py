@@ -59,7 +59,8 @@ def to_prediction(request: GenerationRequest) -> PredictionConfig:
     """Only what the request chose. Raises InvalidParameter for choices that contradict."""
     if request.stream_options is not None and not request.stream:
         raise InvalidParameter("`stream_options` needs `stream: true`.", param="stream_options")
-    values = ((name, getattr(request, name)) for name in SamplingParameters.model_fields)
+    given = request.model_fields_set & SamplingParameters.model_fields.keys()
+    values = ((name, getattr(request, name)) for name in given)
     chosen = {name: value for name, value in values if value is not None}
     if isinstance(request, ChatRequest):
         chosen |= _choose_for_chat(request)
