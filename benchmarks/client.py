@@ -17,15 +17,25 @@ from benchmarks.answers import Answer, Arrival, read_answer
 TIMEOUT_S = 300.0
 
 
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
 class _Recorder(asyncio.Protocol):
-    """Keeps what comes until the other side closes."""
+    """Keeps what comes of one answer after the other: until its last chunk, or until the other
+    side closes."""
 
     def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """The next answer."""
         self.arrivals: list[Arrival] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
         self.arrivals.append((time.perf_counter(), data))
+        if data.endswith(_LAST_CHUNK) and not self.ended.done():
+            self.ended.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.ended.done():
@@ -36,21 +46,42 @@ class _Recorder(asyncio.Protocol):
             self.ended.set_exception(error)
 
 
-async def post(address: str, path: str, body: Mapping[str, Any]) -> Answer:
-    """Send one request and read its stream to the end. Raises Refused for an error."""
-    url = urlsplit(address)
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {url.netloc}\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    )
-    assert url.hostname and url.port
-    loop = asyncio.get_running_loop()
-    transport, recorder = await loop.create_connection(_Recorder, url.hostname, url.port)
-    sent_at = time.perf_counter()
-    transport.write(head.encode() + content)
-    try:
+class Connection:
+    """One connection for several requests, one after the other, as clients keep it."""
+
+    def __init__(self, address: str) -> None:
+        self._url = urlsplit(address)
+        self._recorder: _Recorder | None = None
+
+    async def __aenter__(self) -> Connection:
+        assert self._url.hostname and self._url.port
+        loop = asyncio.get_running_loop()
+        self._transport, self._recorder = await loop.create_connection(
+            _Recorder, self._url.hostname, self._url.port
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._transport.close()
+
+    async def post(self, path: str, body: Mapping[str, Any], *, is_last: bool = False) -> Answer:
+        """Send one request and read its stream to the end. Raises Refused for an error."""
+        recorder = self._recorder
+        assert recorder is not None
+        recorder.begin()
+        content = json.dumps(body).encode()
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._url.netloc}\r\n"
+            f"Connection: {'close' if is_last else 'keep-alive'}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        sent_at = time.perf_counter()
+        self._transport.write(head.encode() + content)
         await asyncio.wait_for(recorder.ended, TIMEOUT_S)
-    finally:
-        transport.close()
-    return read_answer(sent_at, [(at - sent_at, data) for at, data in recorder.arrivals])
+        return read_answer(sent_at, [(at - sent_at, data) for at, data in recorder.arrivals])
+
+
+async def post(address: str, path: str, body: Mapping[str, Any]) -> Answer:
+    """One request on a connection of its own. Raises Refused for an error."""
+    async with Connection(address) as connection:
+        return await connection.post(path, body, is_last=True)
