@@ -29,18 +29,9 @@ from lmrun.api.errors import (
 from lmrun.api.routes import Response, Route
 from lmrun.errors import (
     BodyTooLarge,
-    EngineMissing,
-    FetchFailed,
     Forbidden,
     InvalidParameter,
     LmrunError,
-    LoadFailed,
-    MemoryFull,
-    ModelInvalid,
-    ModelNotReady,
-    ModelTooLarge,
-    SettingRefused,
-    SourceMissing,
     Unauthorized,
     UnsupportedParameter,
 )
@@ -65,17 +56,6 @@ _BODY_ERRORS: tuple[type[LmrunError], ...] = (
     UnsupportedParameter,
 )
 
-
-_LOADING_ERRORS: tuple[type[LmrunError], ...] = (
-    FetchFailed,
-    SourceMissing,
-    ModelInvalid,
-    LoadFailed,
-    EngineMissing,
-    SettingRefused,
-    MemoryFull,
-    ModelTooLarge,
-)
 
 _PRIORITY: dict[str, Any] = {
     "name": PRIORITY_HEADER,
@@ -181,8 +161,6 @@ def _show_body(response: Response, references: dict[Any, dict[str, Any]]) -> dic
 def _show_errors(route: Route, envelope: dict[str, Any]) -> dict[str, Any]:
     """Every status that the route can fail with, each with the codes it may carry."""
     kinds = _DOOR_ERRORS + route.errors
-    # Whoever may wait for a model may wait for its load.
-    kinds += _LOADING_ERRORS if ModelNotReady in route.errors else ()
     kinds += _KEY_ERRORS if route.scope else ()
     kinds += () if route.is_endless else (AnswerTimedOut,)
     kinds += _BODY_ERRORS if route.request is not None else ()

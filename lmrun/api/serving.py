@@ -12,11 +12,58 @@ from typing import Protocol
 from lmrun.chat.events import Event
 from lmrun.chat.request import Prompt, Request
 from lmrun.engines.base import ModelInfo
+from lmrun.errors import (
+    ContextOverflow,
+    CrashLoop,
+    DiskFull,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    EngineMissing,
+    FetchFailed,
+    LmrunError,
+    LoadFailed,
+    MemoryFull,
+    ModelInvalid,
+    ModelNotFound,
+    ModelNotReady,
+    ModelTooLarge,
+    QueueFull,
+    SettingRefused,
+    SourceError,
+    SourceMissing,
+    StoreError,
+    TemplateFailed,
+)
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.answers.texts import Rendered, Tokens
 from lmrun.runtime.answers.vectors import Scores, Vectors
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
+
+LOAD_ERRORS: tuple[type[LmrunError], ...] = (
+    CrashLoop,
+    EngineCrashed,
+    EngineError,
+    EngineHung,
+    EngineMissing,
+    FetchFailed,
+    LoadFailed,
+    MemoryFull,
+    ModelInvalid,
+    ModelNotFound,
+    ModelNotReady,
+    ModelTooLarge,
+    SettingRefused,
+    SourceError,
+    SourceMissing,
+)
+"""What loading a model can raise."""
+LEASE_ERRORS = (*LOAD_ERRORS, QueueFull)
+"""What using a model can raise: whoever waits for it may wait for its load."""
+GENERATION_ERRORS = (*LEASE_ERRORS, ContextOverflow, TemplateFailed)
+STORE_ERRORS: tuple[type[LmrunError], ...] = (DiskFull, StoreError)
+"""What writing down and looking up can raise."""
 
 
 class Instance(Protocol):

@@ -110,9 +110,9 @@ def test_workers_are_started_again_and_hands_work_while_the_disk_is_full(
 ) -> None:
     write_profile(profile, {"a": A, "b": {**B, "state": "absent"}}, port=0)
     with serve(disk, str(profile)) as server:
-        disk.fill()
         pid = server.ready("a").pid
         assert pid is not None
+        disk.fill()
         os.kill(pid, signal.SIGKILL)
         server.ready("a", not_pid=pid)
         server.control.load("b", {}, None)
@@ -142,6 +142,7 @@ def test_a_fetch_that_finds_no_room_is_a_condition_of_its_model_and_tried_again(
     write_wheel(tmp_path / "wheels", "lmrun-test-model", "1.0", {member: script})
     index = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
     with serve(disk, str(profile), **index) as server:
+        server.ready("a")
         disk.fill(but=2**20)
         fetched: dict[str, Any] = {"source": f"package:lmrun-test-model==1.0/{member}"}
         write_profile(profile, {"a": A, "m": fetched}, port=0)

@@ -11,29 +11,7 @@ from lmrun.api.anthropic.envelope import ANTHROPIC, ThreadUnsupported
 from lmrun.api.anthropic.generate import make_count_handler, make_messages_handler
 from lmrun.api.anthropic.requests import CountRequest, MessagesRequest
 from lmrun.api.routes import Response, Route
-from lmrun.api.serving import Pool
-from lmrun.errors import (
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    LmrunError,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    TemplateFailed,
-)
-
-_ERRORS: tuple[type[LmrunError], ...] = (
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    TemplateFailed,
-)
+from lmrun.api.serving import GENERATION_ERRORS, Pool
 
 
 def make_anthropic_routes(pool: Pool) -> tuple[Route, ...]:
@@ -52,7 +30,7 @@ def make_anthropic_routes(pool: Pool) -> tuple[Route, ...]:
                     Response("its events with `stream: true`", StreamEvent, "text/event-stream"),
                 )
             },
-            errors=(*_ERRORS, ThreadUnsupported),
+            errors=(*GENERATION_ERRORS, ThreadUnsupported),
             envelope=ANTHROPIC,
         ),
         Route(
@@ -63,7 +41,7 @@ def make_anthropic_routes(pool: Pool) -> tuple[Route, ...]:
             request=CountRequest,
             query=("beta",),
             responses={200: (Response("The count", TokenCount),)},
-            errors=_ERRORS,
+            errors=GENERATION_ERRORS,
             envelope=ANTHROPIC,
         ),
     )

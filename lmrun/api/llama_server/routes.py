@@ -7,28 +7,12 @@ from lmrun.api.llama_server.requests import DetokenizeRequest, RerankRequest, To
 from lmrun.api.llama_server.rerank import make_rerank_handler
 from lmrun.api.llama_server.tokens import make_detokenize_handler, make_tokenize_handler
 from lmrun.api.routes import Response, Route
-from lmrun.api.serving import Pool
+from lmrun.api.serving import LEASE_ERRORS, Pool
 from lmrun.errors import (
     ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    LmrunError,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
 )
 
 RERANK_PATHS = ("/v1/rerank", "/rerank", "/v1/reranking", "/reranking")
-
-_ERRORS: tuple[type[LmrunError], ...] = (
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-)
 
 
 def make_llama_server_routes(pool: Pool) -> tuple[Route, ...]:
@@ -42,7 +26,7 @@ def make_llama_server_routes(pool: Pool) -> tuple[Route, ...]:
             "Make tokens of a text",
             request=TokenizeRequest,
             responses={200: (Response("The token ids", Tokenized),)},
-            errors=_ERRORS,
+            errors=LEASE_ERRORS,
         ),
         Route(
             "POST",
@@ -51,7 +35,7 @@ def make_llama_server_routes(pool: Pool) -> tuple[Route, ...]:
             "Make a text of tokens",
             request=DetokenizeRequest,
             responses={200: (Response("The text", Detokenized),)},
-            errors=_ERRORS,
+            errors=LEASE_ERRORS,
         ),
     )
 
@@ -64,5 +48,5 @@ def _make_rerank_route(pool: Pool, path: str) -> Route:
         "Sort documents by how well they fit a query",
         request=RerankRequest,
         responses={200: (Response("The documents, best first", RerankAnswer),)},
-        errors=(*_ERRORS, ContextOverflow),
+        errors=(*LEASE_ERRORS, ContextOverflow),
     )

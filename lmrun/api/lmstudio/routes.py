@@ -27,50 +27,13 @@ from lmrun.api.lmstudio.v1.requests import (
     UnloadRequest,
 )
 from lmrun.api.routes import Response, Route
+from lmrun.api.serving import GENERATION_ERRORS, LEASE_ERRORS, STORE_ERRORS
 from lmrun.errors import (
-    ContextOverflow,
-    CrashLoop,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    EngineMissing,
-    LmrunError,
-    LoadFailed,
-    ModelInvalid,
     ModelNotFound,
     ModelNotReady,
-    QueueFull,
-    SettingRefused,
-    SourceError,
-    StoreError,
-    TemplateFailed,
 )
 
 _SSE = "text/event-stream"
-_GENERATION_ERRORS: tuple[type[LmrunError], ...] = (
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    TemplateFailed,
-)
-_LOAD_ERRORS: tuple[type[LmrunError], ...] = (
-    CrashLoop,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    EngineMissing,
-    LoadFailed,
-    ModelInvalid,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    SettingRefused,
-    SourceError,
-)
 
 
 def make_lmstudio_routes(house: House) -> tuple[Route, ...]:
@@ -130,7 +93,7 @@ def _make_v1_routes(house: House) -> tuple[Route, ...]:
                     Response("named events with `stream: true`", StreamEvent, _SSE),
                 )
             },
-            errors=(*_GENERATION_ERRORS, StoreError),
+            errors=(*GENERATION_ERRORS, *STORE_ERRORS),
             envelope=ENVELOPE,
         ),
     )
@@ -146,7 +109,7 @@ def _make_load_routes(house: House) -> tuple[Route, ...]:
             scope="models",
             request=LoadRequest,
             responses={200: (Response("The instance", LoadAnswer),)},
-            errors=_LOAD_ERRORS,
+            errors=LEASE_ERRORS,
             envelope=ENVELOPE,
         ),
         Route(

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from lmrun.api.fields import NO_EFFECT, SAYS_ALL, UNSUPPORTED, only
 from lmrun.api.openai.fields import Content
-from lmrun.api.openai.tools import FunctionType, ToolName
+from lmrun.api.openai.tools import FunctionType
+from lmrun.api.tool_choice import ToolName
 from lmrun.chat.messages import ImagePart, Message, ToolCall
 from lmrun.settings.base import Settings
 

@@ -26,10 +26,10 @@ from lmrun.api.openai.convert import name_field, to_prediction, to_request
 from lmrun.api.openai.extended import ExtendedFormat, note_all
 from lmrun.api.openai.fingerprint import make_fingerprint
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
-from lmrun.api.openai.validate import validate_request
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Instance, Pool
 from lmrun.api.sse import JsonAnswer, open_stream
+from lmrun.api.validate import validate_request
 from lmrun.chat.answer import Answer
 from lmrun.chat.events import ChatEnd, Event, PromptProgress
 from lmrun.chat.request import Prompt

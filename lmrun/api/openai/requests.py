@@ -18,7 +18,8 @@ from lmrun.api.openai.fields import StopStrings
 from lmrun.api.openai.response_format import ResponseFormat
 from lmrun.api.openai.sampling import SamplingParameters
 from lmrun.api.openai.texts import Texts, TextsField
-from lmrun.api.openai.tools import MAX_TOOLS, Choice, ToolDefinition
+from lmrun.api.openai.tools import Choice, ToolDefinition
+from lmrun.api.tool_choice import MAX_TOOLS
 from lmrun.settings.base import Settings
 from lmrun.settings.prediction import MAX_TOP_LOGPROBS
 from lmrun.settings.structured import StructuredOutput

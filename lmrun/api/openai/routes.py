@@ -24,33 +24,15 @@ from lmrun.api.openai.models import make_get_handler, make_list_handler
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, TemplateRequest
 from lmrun.api.openai.template import TemplateAnswer, make_template_handler
 from lmrun.api.routes import Response, Route
-from lmrun.api.serving import Pool
+from lmrun.api.serving import GENERATION_ERRORS, LEASE_ERRORS, Pool
 from lmrun.errors import (
     ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    LmrunError,
     ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    TemplateFailed,
 )
 
 _SSE = "text/event-stream"
 _DONE = "[DONE]"
 _CHUNKS = "its chunks with `stream: true`"
-_GENERATION_ERRORS: tuple[type[LmrunError], ...] = (
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
-    TemplateFailed,
-)
-_EMBEDDING_ERRORS = tuple(kind for kind in _GENERATION_ERRORS if kind is not TemplateFailed)
 
 
 def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
@@ -79,7 +61,7 @@ def make_openai_routes(pool: Pool) -> tuple[Route, ...]:
             "Show the prompt that a conversation becomes",
             request=TemplateRequest,
             responses={200: (Response("The prompt", TemplateAnswer),)},
-            errors=_GENERATION_ERRORS,
+            errors=GENERATION_ERRORS,
         ),
     )
 
@@ -105,7 +87,7 @@ def make_generation_routes(
                     ),
                 )
             },
-            errors=_GENERATION_ERRORS,
+            errors=GENERATION_ERRORS,
         ),
         Route(
             "POST",
@@ -119,7 +101,7 @@ def make_generation_routes(
                     Response(_CHUNKS, completion, _SSE, _DONE),
                 )
             },
-            errors=_GENERATION_ERRORS,
+            errors=GENERATION_ERRORS,
         ),
         Route(
             "POST",
@@ -128,7 +110,7 @@ def make_generation_routes(
             "Make vectors of texts",
             request=EmbeddingRequest,
             responses={200: (Response("The vectors", EmbeddingList),)},
-            errors=_EMBEDDING_ERRORS,
+            errors=(*LEASE_ERRORS, ContextOverflow),
         ),
     )
 

@@ -8,15 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
+from lmrun.api import tool_choice
 from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
 from lmrun.api.openai.response_format import Flag
+from lmrun.api.tool_choice import MAX_TOOLS, MODES, ToolName, Wanted
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.errors import InvalidParameter
 from lmrun.settings.base import Settings
-
-MAX_TOOLS = 128
-ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
 class FunctionDefinition(Settings):
@@ -74,7 +72,7 @@ class AllowedToolsChoice(Settings):
 
 
 def _check_mode(value: Any) -> Any:
-    if not isinstance(value, Mapping) and value not in ("none", "auto", "required"):
+    if not isinstance(value, Mapping) and value not in MODES:
         raise PydanticCustomError(
             SAYS_ALL,
             'it must be "none", "auto", "required", or name a function as '
@@ -101,13 +99,7 @@ Choice = Annotated[
 
 def to_tools(definitions: Sequence[ToolDefinition]) -> tuple[Tool, ...]:
     """The functions, each name once. Raises InvalidParameter."""
-    names = [definition.function.name for definition in definitions]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise InvalidParameter(
-                f"`tools[{index}].function.name`: {name!r} is there already.", param="tools"
-            )
-    return tuple(_to_tool(definition.function) for definition in definitions)
+    return tool_choice.to_tools([it.function for it in definitions], "function.name")
 
 
 def to_choice(
@@ -117,33 +109,13 @@ def to_choice(
 
     Raises InvalidParameter for a choice that these tools do not have.
     """
+    return tool_choice.to_choice(_read(choice), tools, parallel=parallel)
+
+
+def _read(choice: Choice | None) -> Wanted:
     if isinstance(choice, AllowedToolsChoice):
-        allowed = choice.allowed_tools
-        names = [_require(named.function.name, tools) for named in allowed.tools]
-        kept = tuple(tool for tool in tools if tool.name in names)
-        return ToolChoice(allowed.mode, parallel=parallel), kept
+        names = tuple(named.function.name for named in choice.allowed_tools.tools)
+        return Wanted(choice.allowed_tools.mode, among=names)
     if isinstance(choice, NamedTool):
-        name = _require(choice.function.name, tools)
-        return ToolChoice("required", name, parallel=parallel), tuple(tools)
-    if choice == "required" and not tools:
-        raise InvalidParameter(
-            "`tool_choice`: a call is required, but there are no `tools`.", param="tool_choice"
-        )
-    return ToolChoice(choice or "auto", parallel=parallel), tuple(tools)
-
-
-def _require(name: str, tools: Sequence[Tool]) -> str:
-    known = [tool.name for tool in tools]
-    if name not in known:
-        raise InvalidParameter(
-            f"`tool_choice`: there is no tool {name!r}.",
-            param="tool_choice",
-            hint=f"`tools` has {', '.join(known)}." if known else "The request has no `tools`.",
-        )
-    return name
-
-
-def _to_tool(function: FunctionDefinition) -> Tool:
-    if function.parameters is None:
-        return Tool(function.name, function.description)
-    return Tool(function.name, function.description, function.parameters)
+        return Wanted("required", choice.function.name)
+    return Wanted(choice or "auto")

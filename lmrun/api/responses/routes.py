@@ -17,36 +17,15 @@ from lmrun.api.responses.lookup import (
 from lmrun.api.responses.requests.bodies import InputTokensRequest, ResponseRequest
 from lmrun.api.responses.turns import PreviousResponseNotFound
 from lmrun.api.routes import Response, Route
-from lmrun.api.serving import Pool
+from lmrun.api.serving import GENERATION_ERRORS, STORE_ERRORS, Pool
 from lmrun.errors import (
     BodyTooLarge,
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
     LmrunError,
-    ModelNotFound,
-    ModelNotReady,
-    QueueFull,
     RequestError,
-    StoreError,
-    TemplateFailed,
 )
 from lmrun.store.conversations import Conversations
 
-_PROMPT_ERRORS: tuple[type[LmrunError], ...] = (
-    ContextOverflow,
-    EngineCrashed,
-    EngineError,
-    EngineHung,
-    ModelNotFound,
-    ModelNotReady,
-    PreviousResponseNotFound,
-    QueueFull,
-    StoreError,
-    TemplateFailed,
-)
-_LOOKUP_ERRORS: tuple[type[LmrunError], ...] = (ResponseNotFound, StoreError)
+_LOOKUP_ERRORS: tuple[type[LmrunError], ...] = (*STORE_ERRORS, ResponseNotFound)
 
 
 def make_responses_routes(pool: Pool, conversations: Conversations) -> tuple[Route, ...]:
@@ -68,7 +47,7 @@ def _make_prompt_routes(pool: Pool, conversations: Conversations) -> tuple[Route
                     Response("its events with `stream: true`", AnyEvent, "text/event-stream"),
                 )
             },
-            errors=_PROMPT_ERRORS,
+            errors=(*GENERATION_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
         ),
         Route(
             "POST",
@@ -77,7 +56,7 @@ def _make_prompt_routes(pool: Pool, conversations: Conversations) -> tuple[Route
             "How many tokens a prompt has",
             request=InputTokensRequest,
             responses={200: (Response("The number", InputTokens),)},
-            errors=_PROMPT_ERRORS,
+            errors=(*GENERATION_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
         ),
     )
 

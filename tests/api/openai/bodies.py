@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmrun.api.openai.requests import ChatRequest, CompletionRequest, GenerationRequest
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.validate import validate_request
 from lmrun.errors import RequestError
 
 USER = {"role": "user", "content": "hi"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lmrun.api.openai.chat_messages import ChatMessage
 from lmrun.api.openai.convert import to_prediction
 from lmrun.api.openai.requests import ChatRequest, GenerationRequest
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.validate import validate_request
 from lmrun.errors import RequestError
 from tests.api.openai.bodies import CHAT, KINDS, USER
 

@@ -10,7 +10,7 @@ import pytest
 from lmrun.api.openai.chat_messages import locate_images
 from lmrun.api.openai.convert import to_request
 from lmrun.api.openai.requests import ChatRequest
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.validate import validate_request
 from lmrun.chat.messages import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,

@@ -12,7 +12,7 @@ from lmrun.api.body import parse_json
 from lmrun.api.openai.completions import count_choices
 from lmrun.api.openai.convert import to_prediction
 from lmrun.api.openai.requests import CompletionRequest, GenerationRequest
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.validate import validate_request
 from lmrun.errors import InvalidParameter, RequestError
 from lmrun.settings.prediction import PredictionConfig
 from tests.api.openai.bodies import KINDS, refusal

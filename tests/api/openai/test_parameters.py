@@ -20,7 +20,7 @@ from lmrun.api.openai.requests import (
     CompletionRequest,
     GenerationRequest,
 )
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.validate import validate_request
 from lmrun.errors import InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import MAX_LOGIT_BIAS, PredictionConfig
 from tests.api.openai.bodies import CHAT, KINDS, chat, refusal

@@ -9,8 +9,8 @@ import pytest
 from lmrun.api.openai.answers.messages import to_delta, to_message
 from lmrun.api.openai.convert import to_request
 from lmrun.api.openai.requests import ChatRequest
-from lmrun.api.openai.tools import MAX_TOOLS
-from lmrun.api.openai.validate import validate_request
+from lmrun.api.tool_choice import MAX_TOOLS
+from lmrun.api.validate import validate_request
 from lmrun.chat.answer import fold
 from lmrun.chat.events import (
     ChatEnd,

@@ -13,7 +13,8 @@ from pydantic import Field
 from lmrun.api.fields import NO_EFFECT, only
 from lmrun.api.responses.requests.formats import TextConfig
 from lmrun.api.responses.requests.items import Items
-from lmrun.api.responses.requests.tools import MAX_TOOLS, Choice, ToolDefinition
+from lmrun.api.responses.requests.tools import Choice, ToolDefinition
+from lmrun.api.tool_choice import MAX_TOOLS
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Count, Determinism, Penalty, RepeatPenalty, Share, Strength
 from lmrun.settings.prediction import MAX_TOP_LOGPROBS

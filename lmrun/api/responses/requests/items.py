@@ -13,7 +13,7 @@ from pydantic import Field
 from lmrun.api.fields import NO_EFFECT, only
 from lmrun.api.responses.requests.kinds import OneOf, OrText
 from lmrun.api.responses.requests.parts import MAX_PARTS, Content, Holder
-from lmrun.api.responses.requests.tools import ToolName
+from lmrun.api.tool_choice import ToolName
 from lmrun.settings.base import Settings
 
 MAX_ITEMS = 4096

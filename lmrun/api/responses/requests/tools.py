@@ -11,15 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from lmrun.api import tool_choice
 from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
 from lmrun.api.responses.requests.kinds import OneOf
+from lmrun.api.tool_choice import MAX_TOOLS, MODES, ToolName, Wanted
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
-from lmrun.errors import InvalidParameter
 from lmrun.settings.base import Settings
-
-MAX_TOOLS = 128
-ToolName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 _INSTEAD = "only function is: tools that the server itself runs come later"
 
@@ -65,9 +63,6 @@ class AllowedTools(Settings):
     ]
 
 
-_MODES = ("none", "auto", "required")
-
-
 class _ModeOrTool(OneOf):
     """A mode, or which tools."""
 
@@ -78,12 +73,12 @@ class _ModeOrTool(OneOf):
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: Any) -> dict[str, Any]:
         tools = OneOf.__get_pydantic_json_schema__(self, core, handler)
-        return {"anyOf": [{"enum": list(_MODES)}, *tools["anyOf"]]}
+        return {"anyOf": [{"enum": list(MODES)}, *tools["anyOf"]]}
 
     def _parse_choice(self, value: Any) -> Any:
         if not isinstance(value, str):
             return self.parse(value)
-        if value not in _MODES:
+        if value not in MODES:
             raise PydanticCustomError(
                 SAYS_ALL,
                 'it must be "none", "auto", "required", or name a function as '
@@ -100,13 +95,7 @@ Choice = Annotated[
 
 def to_tools(definitions: Sequence[FunctionTool]) -> tuple[Tool, ...]:
     """The functions, each name once. Raises InvalidParameter."""
-    names = [definition.name for definition in definitions]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise InvalidParameter(
-                f"`tools[{index}].name`: {name!r} is there already.", param="tools"
-            )
-    return tuple(_to_tool(definition) for definition in definitions)
+    return tool_choice.to_tools(definitions, "name")
 
 
 def to_choice(
@@ -116,32 +105,12 @@ def to_choice(
 
     Raises InvalidParameter for a choice that these tools do not have.
     """
+    return tool_choice.to_choice(_read(choice), tools, parallel=parallel)
+
+
+def _read(choice: Choice | None) -> Wanted:
     if isinstance(choice, AllowedTools):
-        names = [_require(named.name, tools) for named in choice.tools]
-        kept = tuple(tool for tool in tools if tool.name in names)
-        return ToolChoice(choice.mode, parallel=parallel), kept
+        return Wanted(choice.mode, among=tuple(named.name for named in choice.tools))
     if isinstance(choice, NamedFunction):
-        name = _require(choice.name, tools)
-        return ToolChoice("required", name, parallel=parallel), tuple(tools)
-    if choice == "required" and not tools:
-        raise InvalidParameter(
-            "`tool_choice`: a call is required, but there are no `tools`.", param="tool_choice"
-        )
-    return ToolChoice(choice or "auto", parallel=parallel), tuple(tools)
-
-
-def _require(name: str, tools: Sequence[Tool]) -> str:
-    known = [tool.name for tool in tools]
-    if name not in known:
-        raise InvalidParameter(
-            f"`tool_choice`: there is no tool {name!r}.",
-            param="tool_choice",
-            hint=f"`tools` has {', '.join(known)}." if known else "The request has no `tools`.",
-        )
-    return name
-
-
-def _to_tool(definition: FunctionTool) -> Tool:
-    if definition.parameters is None:
-        return Tool(definition.name, definition.description)
-    return Tool(definition.name, definition.description, definition.parameters)
+        return Wanted("required", choice.name)
+    return Wanted(choice or "auto")
