@@ -32,6 +32,15 @@ LmrunError
 │   └── Forbidden               wrong Host, wrong Origin, missing scope
 ├── MemoryFull              no room in memory beside what stays there
 │   └── ModelTooLarge           nor if nothing else were there
+├── RunError                an act run cannot go on
+│   ├── BudgetExceeded          rounds, calls, tokens or time are used up
+│   ├── RunNotFound             no run of that name is kept
+│   └── RunConflict             not possible in the state that it is in
+├── McpError                what happens around an MCP server
+│   ├── McpUnreachable          it could not be started, or is gone
+│   ├── McpNotApproved          nobody has agreed to start it as it is now
+│   └── McpProtocol             it does not keep to the protocol
+├── OutboundRefused         an address that must not be reached
 ├── AddressRefused          the listener may not or cannot bind
 ├── StoreError              LMRUN_HOME cannot be read or written
 │   └── DiskFull                it has no room for what was to be written
@@ -264,6 +273,48 @@ class MemoryFull(LmrunError):
 class ModelTooLarge(MemoryFull):
     code = "model_too_large"
     retry_after_s = None
+
+
+class RunError(LmrunError):
+    code = "run_error"
+
+
+class BudgetExceeded(RunError):
+    """`budget`: the field of the agent's budgets that is used up."""
+
+    code = "agent_budget_exceeded"
+
+    def __init__(self, message: str, *, budget: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.budget = budget
+
+
+class RunNotFound(RunError):
+    code = "run_not_found"
+
+
+class RunConflict(RunError):
+    code = "run_conflict"
+
+
+class McpError(LmrunError):
+    code = "mcp_error"
+
+
+class McpUnreachable(McpError):
+    code = "mcp_unreachable"
+
+
+class McpNotApproved(McpError):
+    code = "mcp_not_approved"
+
+
+class McpProtocol(McpError):
+    code = "mcp_protocol_error"
+
+
+class OutboundRefused(LmrunError):
+    code = "outbound_refused"
 
 
 class AddressRefused(LmrunError):

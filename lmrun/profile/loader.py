@@ -56,6 +56,8 @@ class LoadedProfile:
     `load.adapters`, `load.mmproj` and `load.draft_model`, by these names, and for what is named in
     its `instances`. `environment`: the names
     of all `${env:…}`. `golden_dirs`: check → the directory that its `expect.golden` lies below.
+    `tool_dirs`, `mcp_dirs`: a tool or MCP server → the directory its paths and modules are relative
+    to: that of the file which says what it is.
     """
 
     profile: Profile
@@ -65,6 +67,8 @@ class LoadedProfile:
     attachment_dirs: Mapping[str, Mapping[str, Path]]
     environment: frozenset[str]
     golden_dirs: Mapping[str, Path] = field(default_factory=dict)
+    tool_dirs: Mapping[str, Path] = field(default_factory=dict)
+    mcp_dirs: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load_profile(
@@ -95,6 +99,8 @@ def load_profile(
         attachment_dirs=_find_attachment_dirs(tree),
         environment=find_environment(tree),
         golden_dirs=_find_golden_dirs(tree),
+        tool_dirs=_find_dirs(tree, "tools", ("python", "command", "http")),
+        mcp_dirs=_find_dirs(tree, "mcp_servers", ("command", "url")),
     )
 
 
@@ -149,6 +155,16 @@ def _find_golden_dirs(tree: nodes.Mapping) -> dict[str, Path]:
         name: _folder_of(expected.entries["golden"].node)
         for name, expected in expectations.items()
         if isinstance(expected, nodes.Mapping) and "golden" in expected.entries
+    }
+
+
+def _find_dirs(tree: nodes.Mapping, section: str, kinds: tuple[str, ...]) -> dict[str, Path]:
+    """By name: where the field that says what it is was declared."""
+    return {
+        name: _folder_of(member.entries[kind].node)
+        for name, member in _members(tree, section).items()
+        for kind in kinds
+        if kind in member.entries
     }
 
 

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from lmrun.errors import Problem
 from lmrun.profile.checks import Finding, suggest
-from lmrun.profile.schema import PATTERN_WORDS, PLANNED, refuse_planned
+from lmrun.profile.schema import PATTERN_WORDS
 from lmrun.profile.shape import Shape
 from lmrun.profile.text.nodes import (
     Mapping,
@@ -204,21 +204,7 @@ def _explain_missing(fault: Fault, shape: Shape) -> str:
 
 
 def _explain_unknown(fault: Fault, shape: Shape) -> str:
-    planned = _find_planned(fault.path)
-    if planned:
-        return refuse_planned(planned)
     *parents, key = fault.path
     for part in parents:
         shape = shape.child(part)
     return f"unknown key{suggest(format_key(str(key)), list(shape.fields))}"
-
-
-def _find_planned(path: Path) -> str | None:
-    """What the field at `path` comes with; `*` in the table stands for any one part."""
-    for pattern, entry in PLANNED.items():
-        parts = pattern.split(".")
-        if len(parts) == len(path) and all(
-            want in ("*", part) for want, part in zip(parts, path, strict=True)
-        ):
-            return entry
-    return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmrun.profile.schema import PLANNED, Profile
+from lmrun.profile.schema import Profile
 from lmrun.profile.shape import look_up_effect
 
 REFERENCE_PATH = Path(__file__).parents[2] / "docs" / "profile.md"
@@ -43,7 +43,7 @@ def render() -> str:
     schema = Profile.model_json_schema()
     sections = [_INTRODUCTION]
     sections += [_section(path, part) for path, part in _sections("", schema, schema["$defs"])]
-    return "\n".join([*sections, _planned()])
+    return "\n".join(sections)
 
 
 def _sections(path: str, schema: Schema, defs: Schema) -> Iterator[tuple[str, Schema]]:
@@ -138,14 +138,6 @@ def _default(field: Schema, is_required: bool) -> str:
     if value is None or isinstance(value, dict) or value == []:
         return ""
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
-
-
-def _planned() -> str:
-    rows = [f"| `{field}` | {arrives} |" for field, arrives in PLANNED.items()]
-    title = (
-        "## Not yet\n\nFields that have a name and a place already, and are refused until then.\n"
-    )
-    return "\n".join([title, "| field | comes with |", "|---|---|", *rows, ""])
 
 
 def main(arguments: list[str]) -> int:

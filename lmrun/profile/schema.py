@@ -1,7 +1,6 @@
 """The profile as types: what a user may declare. It knows no file, no YAML and no server.
 
-The JSON schema for editors is generated from here. A field that an open issue will bring is
-listed in `PLANNED`, so that the refusal can say so.
+The JSON schema for editors is generated from here.
 """
 
 from __future__ import annotations
@@ -12,6 +11,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from lmrun.profile.residency import JitConfig, MemoryConfig, Priority, Ttl
+from lmrun.profile.tooling.agents import AgentConfig
+from lmrun.profile.tooling.mcp import MCP_URL_PATTERN, McpServerConfig, McpServerName
+from lmrun.profile.tooling.naming import SERVER_PATTERN, TOOL_KEY_PATTERN, TOOL_PATTERN_PATTERN
+from lmrun.profile.tooling.policy import PolicyConfig
+from lmrun.profile.tooling.tools import (
+    ALLOWED_HOST_PATTERN,
+    FUNCTION_PATTERN,
+    MAX_TOOLS,
+    PARAMETER_PATTERN,
+    VARIABLE_PATTERN,
+    ToolConfig,
+)
 from lmrun.settings.base import Settings
 from lmrun.settings.check import TOOL_NAME_PATTERN, Check
 from lmrun.settings.effects import OnChange
@@ -37,6 +48,17 @@ PATTERN_WORDS = {
     _ORIGIN_PATTERN: "must be an exact origin like `https://app.example.com`: "
     "no path, no trailing `/`, no `*`",
     TOOL_NAME_PATTERN: "must be at most 64 letters, digits and `. _ -`",
+    TOOL_KEY_PATTERN: "must be at most 64 letters, digits and `_ -`, beginning with a letter or "
+    "digit",
+    SERVER_PATTERN: "must be letters, digits, `-` and single `_`: `__` parts a server's name from "
+    "its tools'",
+    TOOL_PATTERN_PATTERN: "must be a tool like `add` or `mcp/time/get_current_time`, or several "
+    "with `*`",
+    FUNCTION_PATTERN: "must be `module:function`",
+    VARIABLE_PATTERN: "must be the name of an environment variable",
+    PARAMETER_PATTERN: "must be at most 64 letters, digits and `_`, beginning with a letter or `_`",
+    ALLOWED_HOST_PATTERN: "must be a host name or address, `*.` before it for those below",
+    MCP_URL_PATTERN: "must be an address that begins with https:// or http://",
     _HOST_NAME_PATTERN: "must be a host name like `models.lan`: no scheme, no path, no `*`",
 }
 """What each pattern means, for the message of a value that does not match it."""
@@ -46,14 +68,9 @@ Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
 PresetName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
 CheckName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
 Origin = Annotated[str, StringConstraints(pattern=_ORIGIN_PATTERN)]
+ToolKey = Annotated[str, StringConstraints(pattern=TOOL_KEY_PATTERN)]
+AgentName = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
 HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME_PATTERN)]
-
-PLANNED: dict[str, str] = {
-    "tools": "tool execution",
-    "mcp_servers": "tool execution",
-    "agents": "tool execution",
-}
-"""Fields of the design that have not landed, each with what will bring it."""
 
 
 def refuse_planned(comes_with: str) -> str:
@@ -317,6 +334,21 @@ class Profile(Settings):
     )
     presets: Annotated[dict[PresetName, Preset], OnChange("Update")] = Field(
         default_factory=dict, description="Named defaults for requests, by name."
+    )
+    tools: Annotated[dict[ToolKey, ToolConfig], Field(max_length=MAX_TOOLS), OnChange("Update")] = (
+        Field(default_factory=dict, description="Tools that the server runs, by name.")
+    )
+    mcp_servers: Annotated[
+        dict[McpServerName, McpServerConfig], Field(max_length=64), OnChange("Update")
+    ] = Field(default_factory=dict, description="Servers of the Model Context Protocol, by name.")
+    agents: Annotated[dict[AgentName, AgentConfig], Field(max_length=256), OnChange("Update")] = (
+        Field(
+            default_factory=dict,
+            description="Models with tools, by the name that clients ask for as a model.",
+        )
+    )
+    policy: Annotated[PolicyConfig, OnChange("Update")] = Field(
+        PolicyConfig(), description="Who may run which tool with what."
     )
     checks: Annotated[dict[CheckName, Check], OnChange("nothing")] = Field(
         default_factory=dict,

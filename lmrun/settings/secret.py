@@ -58,6 +58,38 @@ class Secret:
         }
 
 
+class HiddenText:
+    """Text that lmrun passes on and never shows: a header, a variable. Shown as `***`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The text itself, for whom it is meant."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "HiddenText(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HiddenText) and hmac.compare_digest(
+            _digest(self._value), _digest(other._value)
+        )
+
+    def __hash__(self) -> int:
+        return hash(_digest(self._value))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            cls,
+            core_schema.str_schema(strict=True, max_length=65_536),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "***"),
+        )
+
+
 def _digest(value: str) -> bytes:
     # A candidate may hold anything that a header held.
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).digest()

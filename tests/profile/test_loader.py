@@ -35,11 +35,6 @@ WRONG = {
         M + "    load: {context_lenght: 8}\n",
         "main.yaml:5:12: models.m.load.context_lenght: unknown key; did you mean `context_length`?",
     ),
-    "planned section": (
-        V + "tools: {}\n",
-        "main.yaml:2:1: tools: is not supported by this version of lmrun "
-        "(it comes with tool execution)",
-    ),
     "no state": (
         M + "    state: lazy\n",
         "main.yaml:5:12: models.m.state: must be `loaded`, `on_demand` or `absent`",

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from lmrun.profile import schemas
-from lmrun.profile.schema import PLANNED
 from lmrun.profile.shape import Shape, profile_shape
 
 
@@ -52,14 +51,6 @@ def test_numbers_and_choices_may_be_references_and_secrets_must_be() -> None:
 
 def test_every_setting_has_a_description() -> None:
     assert [path for path, shape in fields_of(profile_shape()) if not shape.description] == []
-
-
-def test_planned_fields_are_not_there_yet_and_their_parents_are() -> None:
-    known = dict(fields_of(profile_shape()))
-    for path in PLANNED:
-        parent = path.rpartition(".")[0].removesuffix(".*")
-        assert path not in known
-        assert parent == "" or parent in known
 
 
 def walk(part: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""lmrun as a server of the Model Context Protocol."""

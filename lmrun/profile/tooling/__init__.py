@@ -1,0 +1,1 @@
+"""What a profile declares about tools: its own, those of MCP servers, agents, and the policy."""

@@ -1,0 +1,1 @@
+"""Commands: argv templates, run without a shell."""

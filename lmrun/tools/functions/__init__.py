@@ -1,0 +1,1 @@
+"""Functions of Python, run in a process of their own."""

@@ -1,0 +1,1 @@
+"""Requests over HTTP, and the one way out of lmrun to other machines."""

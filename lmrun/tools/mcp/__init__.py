@@ -1,0 +1,1 @@
+"""The MCP host: servers of the Model Context Protocol, each supervised by itself."""

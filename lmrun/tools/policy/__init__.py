@@ -1,0 +1,1 @@
+"""The permission gate outside the model: rules, taint, questions, the audit log."""
