@@ -21,6 +21,7 @@ from lmrun.profile.tooling.tools import (
     MAX_TOOLS,
     PARAMETER_PATTERN,
     VARIABLE_PATTERN,
+    AllowedHost,
     ToolConfig,
 )
 from lmrun.settings.base import Settings
@@ -185,6 +186,26 @@ class Compat(Settings):
     )
 
 
+def _check_ephemeral(value: Any) -> Any:
+    if not isinstance(value, bool) and value in (0, 1):
+        raise ValueError("must be true, false or a list of hosts, not a number")
+    return value
+
+
+class McpDoor(Settings):
+    """MCP servers that requests bring along, beside those that the profile declares."""
+
+    ephemeral: Annotated[
+        bool | Annotated[tuple[AllowedHost, ...], Field(min_length=1, strict=False)],
+        BeforeValidator(_check_ephemeral),
+    ] = Field(
+        False,
+        description="Whether requests may name the URL of an MCP server, whose tools then run "
+        "unasked. `true`: any with a public address, over https; a list of hosts: only those, "
+        "whatever their addresses are.",
+    )
+
+
 class LogConfig(Settings):
     """What the server writes to its standard error, in the background to `logs/server.log` in
     LMRUN_HOME."""
@@ -226,6 +247,7 @@ class ServerConfig(Settings):
     limits: Limits = Field(Limits(), description="Bounds of requests and queues.")
     compat: Compat = Field(Compat(), description="For clients that are less strict.")
     log: LogConfig = Field(LogConfig(), description="The server's log.")
+    mcp: McpDoor = Field(McpDoor(), description="MCP servers that requests bring along.")
 
 
 class InstanceConfig(Settings):
