@@ -38,9 +38,13 @@ LmrunError
 │   └── RunConflict             not possible in the state that it is in
 ├── McpError                what happens around an MCP server
 │   ├── McpUnreachable          it could not be started, or is gone
+│   ├── McpNotFound             the profile declares none of that name
 │   ├── McpNotApproved          nobody has agreed to start it as it is now
+│   ├── McpChanged              it is not any more what somebody agreed to just now
+│   ├── McpLoginFailed          no credential for it was got
 │   └── McpProtocol             it does not keep to the protocol
 ├── OutboundRefused         an address that must not be reached
+├── OutboundFailed          a request to elsewhere had no good answer
 ├── AddressRefused          the listener may not or cannot bind
 ├── StoreError              LMRUN_HOME cannot be read or written
 │   └── DiskFull                it has no room for what was to be written
@@ -51,7 +55,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class LmrunError(Exception):
@@ -305,8 +309,20 @@ class McpUnreachable(McpError):
     code = "mcp_unreachable"
 
 
+class McpNotFound(McpError):
+    code = "mcp_server_not_found"
+
+
 class McpNotApproved(McpError):
     code = "mcp_not_approved"
+
+
+class McpChanged(McpError):
+    code = "mcp_changed"
+
+
+class McpLoginFailed(McpError):
+    code = "mcp_login_failed"
 
 
 class McpProtocol(McpError):
@@ -315,6 +331,20 @@ class McpProtocol(McpError):
 
 class OutboundRefused(LmrunError):
     code = "outbound_refused"
+
+
+class OutboundFailed(LmrunError):
+    code = "outbound_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["timeout", "too_large", "unreachable", "protocol"],
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class AddressRefused(LmrunError):

@@ -38,15 +38,25 @@ class LockedModel(msgspec.Struct, frozen=True):
     files: tuple[LockedFile, ...]
 
 
+class LockedServer(msgspec.Struct, frozen=True):
+    """An MCP server as somebody approved it. `identity`: sha256, in hex, of what is started or
+    called; None where it cannot be found. `tools`: sha256 of what each approved tool says of itself,
+    by name."""
+
+    identity: str | None
+    tools: dict[str, str]
+
+
 class Lock(msgspec.Struct, frozen=True):
     """`packages`: versions of the distributions that lmrun runs on, by name; `engines`: versions
-    of the engines that the models need; `models` by model key."""
+    of the engines that the models need; `models` by model key; `mcp_servers` by name."""
 
     lmrun: str
     packages: dict[str, str]
     engines: dict[str, str]
     models: dict[str, LockedModel]
     version: Literal[1] = 1
+    mcp_servers: dict[str, LockedServer] = {}
 
 
 Places = Mapping[tuple[str, str, str], Path]
@@ -88,6 +98,13 @@ def compare(locked: Lock, found: Lock, places: Places) -> tuple[str, ...]:
             line
             for key in _keys(locked, found)
             for line in _compare_model(key, locked, found, places)
+        ),
+        *(
+            line
+            for name in sorted(locked.mcp_servers.keys() | found.mcp_servers.keys())
+            for line in _compare_server(
+                name, locked.mcp_servers.get(name), found.mcp_servers.get(name)
+            )
         ),
     )
 
@@ -135,6 +152,24 @@ def _compare_model(key: str, locked: Lock, found: Lock, places: Places) -> Itera
         yield from _compare_file(
             key, wanted.get(identity), present.get(identity), places.get((key, source, name))
         )
+
+
+def _compare_server(
+    name: str, locked: LockedServer | None, found: LockedServer | None
+) -> Iterator[str]:
+    """A tool that is locked and was not approved here is no difference: nobody can use it."""
+    what = f"mcp_servers.{name}"
+    if locked is None or found is None:
+        yield f"{what}: {'not in the lock file' if found else 'locked, not in the profile'}"
+        return
+    if found.identity is None:
+        yield f"{what}: its program is not here"
+    elif found.identity != locked.identity:
+        yield f"{what}: what is started has sha256 {found.identity}, locked is {locked.identity}"
+    for tool, digest in sorted(found.tools.items()):
+        theirs = locked.tools.get(tool)
+        if digest != theirs:
+            yield f"{what}: approved tool {tool} has sha256 {digest}, locked is {theirs or 'none'}"
 
 
 def _compare_file(

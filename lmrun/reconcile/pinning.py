@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +26,7 @@ from lmrun.profile.lock import (
     Lock,
     LockedFile,
     LockedModel,
+    LockedServer,
     Role,
     lock_path,
     parse_lock,
@@ -43,6 +44,11 @@ _ENGINE_PACKAGES = {"llama_cpp": "llama-cpp-python", "scripted": "lmrun"}
 
 Progress = Callable[[str, str, int, int | None], None]
 """`fetch` or `verify`, what, bytes done, bytes in all (None: unknown)."""
+
+
+PinServers = Callable[[LoadedProfile], Mapping[str, LockedServer]]
+"""What there is to pin of a profile's MCP servers, by name. It may read files, and raises LmrunError
+for what must not be pinned."""
 
 
 class FileFinder(Protocol):
@@ -72,14 +78,27 @@ class _Wanted:
     source: Source
 
 
+def pin_no_servers(loaded: LoadedProfile) -> Mapping[str, LockedServer]:
+    """For profiles without MCP servers. Raises LockMismatch for others: it knows no approvals."""
+    if loaded.profile.mcp_servers:
+        raise LockMismatch("What was approved of the profile's MCP servers is not known here.")
+    return {}
+
+
 async def pin(
-    loaded: LoadedProfile, finder: FileFinder, report: Progress, *, fetches: bool
+    loaded: LoadedProfile,
+    finder: FileFinder,
+    report: Progress,
+    *,
+    fetches: bool,
+    pin_servers: PinServers = pin_no_servers,
 ) -> Pinned:
     """Hash all that `loaded` names. Raises LmrunError for a source that is wrong.
 
     `fetches`: bring here what is missing, and raise SourceMissing or FetchFailed when that cannot
     be done; else a file that is not here is left out.
     """
+    servers = await asyncio.to_thread(pin_servers, loaded)
     models: dict[str, LockedModel] = {}
     places: dict[tuple[str, str, str], Path] = {}
     for key in sorted(loaded.profile.models):
@@ -92,7 +111,7 @@ async def pin(
         places |= {
             (key, wanted.text, part.name): part for wanted, path in found for part in _parts(path)
         }
-    return Pinned(_assemble(models), places)
+    return Pinned(_assemble(models, servers), places)
 
 
 def tell_nobody(verb: str, what: str, done: int, total: int | None) -> None:
@@ -100,7 +119,10 @@ def tell_nobody(verb: str, what: str, done: int, total: int | None) -> None:
 
 
 async def require_locked(
-    loaded: LoadedProfile, finder: FileFinder, report: Progress = tell_nobody
+    loaded: LoadedProfile,
+    finder: FileFinder,
+    report: Progress = tell_nobody,
+    pin_servers: PinServers = pin_no_servers,
 ) -> None:
     """Compare `loaded` with the lock file beside it; what is missing is fetched first.
 
@@ -108,7 +130,7 @@ async def require_locked(
     """
     where = lock_path(loaded.root)
     locked = await asyncio.to_thread(read_lock, where)
-    found = await pin(loaded, finder, report, fetches=True)
+    found = await pin(loaded, finder, report, fetches=True, pin_servers=pin_servers)
     require_same(locked, found.lock, found.places, where)
 
 
@@ -180,7 +202,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _assemble(models: dict[str, LockedModel]) -> Lock:
+def _assemble(models: dict[str, LockedModel], servers: Mapping[str, LockedServer]) -> Lock:
     engines = {model.engine for model in models.values()}
     return Lock(
         lmrun=__version__,
@@ -191,6 +213,7 @@ def _assemble(models: dict[str, LockedModel]) -> Lock:
             if (version := _version(_ENGINE_PACKAGES[name])) is not None
         },
         models=models,
+        mcp_servers=dict(servers),
     )
 
 

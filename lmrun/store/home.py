@@ -80,6 +80,16 @@ class Home:
         return self.logs / "server.log"
 
     @property
+    def audit_log(self) -> Path:
+        """Who had which tool called, and what was decided."""
+        return self.logs / "audit.jsonl"
+
+    @property
+    def approvals(self) -> Path:
+        """Calls of tools that somebody has agreed to for good."""
+        return self.root / "approvals.db"
+
+    @property
     def prefixes(self) -> Path:
         """Prefixes that were computed once, a folder for each instance."""
         return self.root / "cache" / "prefixes"
@@ -93,6 +103,17 @@ class Home:
     def git(self) -> Path:
         """The repository that a server follows: its copy, its commits, what is known of them."""
         return self.root / "git"
+
+    @property
+    def mcp_pins(self) -> Path:
+        """What somebody agreed to about MCP servers; moved away, everything has to be agreed to
+        again."""
+        return self.root / "mcp_pins.db"
+
+    @property
+    def mcp_secrets(self) -> Path:
+        """Credentials for remote MCP servers, a file for each."""
+        return self.root / "secrets" / "mcp"
 
     @property
     def lock_file(self) -> Path:

@@ -16,6 +16,7 @@ from lmrun.cli.failures import EXPECTED, count
 from lmrun.cli.terminal import Terminal, paint, printable, show_bytes
 from lmrun.errors import LmrunError
 from lmrun.failpoints import reach
+from lmrun.profile.lock import Lock
 from lmrun.store.home import Home
 
 _DOING = {"fetch": "downloading", "verify": "hashing"}
@@ -36,12 +37,16 @@ def lock(path: Path, *, terminal: Terminal, home: Home, environment: Mapping[str
     from lmrun.profile.lock import lock_path, write_lock
     from lmrun.reconcile.pinning import open_catalog, pin
     from lmrun.store.atomic import write_atomic
+    from lmrun.tools.mcp.pins.locking import open_pinner
 
     file = locate_profile(path)
     loaded = load_profile(file, environment)
     home.ensure()
-    with _showing(terminal) as display:
-        pinned = asyncio.run(pin(loaded, open_catalog(home), display.advance, fetches=True))
+    with _showing(terminal) as display, open_pinner(home, environment) as approved:
+        catalog, servers = open_catalog(home), approved.pin_approved
+        pinned = asyncio.run(
+            pin(loaded, catalog, display.advance, fetches=True, pin_servers=servers)
+        )
     where = lock_path(file)
     reach("lock.pinned")
     write_atomic(where, write_lock(pinned.lock).encode(), mode=0o644)
@@ -49,7 +54,7 @@ def lock(path: Path, *, terminal: Terminal, home: Home, environment: Mapping[str
     size = show_bytes(sum(it.size for it in files))
     terminal.show(
         f"{shorten_path(str(where))}: {count(len(files), 'file')} ({size}), "
-        f"{count(len(pinned.lock.packages), 'package')}"
+        f"{count(len(pinned.lock.packages), 'package')}{_count_servers(pinned.lock)}"
     )
 
 
@@ -70,13 +75,17 @@ def verify(
     from lmrun.profile.loader import load_profile
     from lmrun.profile.lock import compare, lock_path
     from lmrun.reconcile.pinning import open_catalog, pin, read_lock
+    from lmrun.tools.mcp.pins.locking import open_pinner
 
     file = locate_profile(path) if path else find_applied(home)
     where = lock_path(file)
     locked = read_lock(where)
     loaded = load_profile(file, environment)
-    with _showing(terminal) as display:
-        found = asyncio.run(pin(loaded, open_catalog(home), display.advance, fetches=False))
+    with _showing(terminal) as display, open_pinner(home, environment) as approved:
+        catalog, servers = open_catalog(home), approved.pin_present
+        found = asyncio.run(
+            pin(loaded, catalog, display.advance, fetches=False, pin_servers=servers)
+        )
     differences = compare(locked, found.lock, found.places)
     if as_json:
         terminal.show(msgspec.json.encode({"differences": differences}).decode())
@@ -101,6 +110,12 @@ def find_applied(home: Home) -> Path:
     if newest is None:
         raise LmrunError("No profile has been applied.", hint="Name one: `lmrun verify PROFILE`.")
     return locate_profile(Path(newest.root))
+
+
+def _count_servers(lock: Lock) -> str:
+    tools = sum(len(server.tools) for server in lock.mcp_servers.values())
+    servers = count(len(lock.mcp_servers), "MCP server")
+    return f", {servers} ({count(tools, 'tool')})" if lock.mcp_servers else ""
 
 
 @contextmanager

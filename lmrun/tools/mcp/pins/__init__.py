@@ -1,0 +1,1 @@
+"""What somebody has agreed to about MCP servers, and what has changed since."""

@@ -1,0 +1,208 @@
+"""Who agreed to what about the MCP servers of the applied profile. It starts no server and asks
+nobody: it answers whether something was agreed to, shows what is to be agreed to, and writes it
+down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmrun.errors import LmrunError, McpChanged, StoreError
+from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.store.mcp_pins import NOTHING_PINNED, McpPins, Pin, ServerPins
+from lmrun.tools.mcp.consent import Fault, ToolDefinition
+from lmrun.tools.mcp.pins.definitions import (
+    canonical,
+    digest_of,
+    find_difference,
+    find_hidden,
+    show_definition,
+)
+from lmrun.tools.mcp.pins.identity import (
+    IdentityReader,
+    ServerIdentity,
+    decode_identity,
+    find_changes,
+    show_identity,
+)
+from lmrun.tools.mcp.reports import IdentityReview, ToolReview
+
+log = logging.getLogger("lmrun.tools.mcp")
+
+
+class Approvals:
+    """The consent that an MCP host asks for, kept in `pins`.
+
+    `find_root`: the applied profile's file, None without one. `environment`: the server's own.
+    """
+
+    def __init__(
+        self,
+        pins: McpPins,
+        environment: Mapping[str, str],
+        find_root: Callable[[], Path | None],
+    ) -> None:
+        self._pins = pins
+        self._find_root = find_root
+        self._reader = IdentityReader(environment)
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], ServerPins] = {}
+        self._described: dict[str, dict[str, ToolDefinition]] = {}
+        self._told: dict[str, str] = {}
+
+    def may_start(self, server: str, config: McpServerConfig, directory: Path) -> Fault | None:
+        """Whether somebody has agreed to the server as it is now; logged when that is news."""
+        try:
+            pinned = self._read_pins(server).server
+            identity = self._reader.read(config, directory, self._root())
+        except LmrunError as error:
+            fault = Fault("needs_approval", error.message, error.hint)
+        else:
+            if pinned is not None and pinned.digest == identity.digest:
+                self._told.pop(server, None)
+                return None
+            fault = _refuse_start(server, pinned, identity)
+        self._tell(server, fault)
+        return fault
+
+    def may_use(self, server: str, definition: ToolDefinition) -> Fault | None:
+        """Whether somebody has agreed to the tool as its server describes it now."""
+        self._described.setdefault(server, {})[definition.name] = definition
+        try:
+            pinned = self._read_pins(server).tools.get(definition.name)
+        except StoreError as error:
+            return Fault("needs_approval", error.message, error.hint)
+        described = definition.to_json()
+        if pinned is not None and pinned.digest == digest_of(described):
+            self._told.pop(f"{server}/{definition.name}", None)
+            return None
+        fault = _refuse_tool(server, definition.name, pinned, described)
+        self._tell(f"{server}/{definition.name}", fault)
+        return fault
+
+    async def review_identity(
+        self, server: str, config: McpServerConfig, directory: Path
+    ) -> IdentityReview:
+        """What `may_start` is about. Raises McpUnreachable when there is no such program, and
+        StoreError."""
+        identity = await self._read_identity(config, directory)
+        pinned = self._read_pins(server).server
+        if pinned is not None and pinned.digest == identity.digest:
+            return IdentityReview(identity.digest, "approved", show_identity(identity))
+        return IdentityReview(
+            identity.digest,
+            "new" if pinned is None else "changed",
+            show_identity(identity),
+            () if pinned is None else find_changes(decode_identity(pinned.content), identity),
+        )
+
+    def review_tools(self, server: str, names: Iterable[str]) -> tuple[ToolReview, ...]:
+        """What `may_use` is about, of those tools that were described. Raises StoreError."""
+        described = self._described.get(server, {})
+        pinned = self._read_pins(server).tools
+        return tuple(
+            _review_tool(described[name], pinned.get(name)) for name in names if name in described
+        )
+
+    async def approve_identity(
+        self, server: str, config: McpServerConfig, directory: Path, digest: str
+    ) -> None:
+        """Agree to the server as `digest` names it. Raises McpChanged when it is not that any more,
+        McpUnreachable and StoreError."""
+        identity = await self._read_identity(config, directory)
+        if identity.digest != digest:
+            raise McpChanged(
+                f"MCP server {server!r} has changed since it was shown; nothing was approved.",
+                hint=f"Look at it again: `lmrun mcp approve {server}`.",
+            )
+        pin = Pin(digest, identity.encode())
+        root = str(self._root())
+        await asyncio.to_thread(self._pins.approve_server, root, server, pin)
+        self._forget(server)
+        log.info("mcp server %s: approved: %s", server, "; ".join(show_identity(identity)))
+
+    async def approve_tools(self, server: str, digests: Mapping[str, str]) -> None:
+        """Agree to tools as `digests` name them, all or none. Raises McpChanged when one is not
+        that any more, and StoreError."""
+        described = self._described.get(server, {})
+        pins: dict[str, Pin] = {}
+        for name, digest in digests.items():
+            definition = described[name].to_json() if name in described else None
+            if definition is None or digest_of(definition) != digest:
+                raise McpChanged(
+                    f"Tool {name!r} of MCP server {server!r} has changed since it was shown; "
+                    "nothing was approved.",
+                    hint=f"Look at it again: `lmrun mcp approve {server}`.",
+                )
+            pins[name] = Pin(digest, canonical(definition))
+        await asyncio.to_thread(self._pins.approve_tools, str(self._root()), server, pins)
+        self._forget(server)
+        log.info("mcp server %s: tools approved: %s", server, ", ".join(pins))
+
+    async def _read_identity(self, config: McpServerConfig, directory: Path) -> ServerIdentity:
+        return await asyncio.to_thread(self._reader.read, config, directory, self._root())
+
+    def _read_pins(self, server: str) -> ServerPins:
+        root = self._find_root()
+        if root is None:
+            return NOTHING_PINNED
+        key = (str(root), server)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            known = self._pins.read(*key)
+            with self._lock:
+                self._known[key] = known
+        return known
+
+    def _root(self) -> Path:
+        root = self._find_root()
+        if root is None:
+            raise LmrunError("No profile is applied.", hint="`lmrun apply PROFILE` does it.")
+        return root
+
+    def _forget(self, server: str) -> None:
+        with self._lock:
+            self._known.pop((str(self._root()), server), None)
+
+    def _tell(self, subject: str, fault: Fault) -> None:
+        """Log the refusal, unless that was the last that was said of it."""
+        if self._told.get(subject) != fault.message:
+            self._told[subject] = fault.message
+            log.warning("mcp %s: %s: %s", subject, fault.kind, fault)
+
+
+def _refuse_start(server: str, pinned: Pin | None, identity: ServerIdentity) -> Fault:
+    hint = f"`lmrun mcp approve {server}` shows what it is, and asks."
+    if pinned is None:
+        return Fault("needs_approval", f"MCP server {server!r} has not been approved.", hint)
+    changes = find_changes(decode_identity(pinned.content), identity)
+    message = f"MCP server {server!r} is not what was approved: {'; '.join(changes)}."
+    return Fault("needs_approval", message, hint, "\n".join(changes))
+
+
+def _refuse_tool(server: str, name: str, pinned: Pin | None, described: dict[str, Any]) -> Fault:
+    tool = f"Tool {name!r} of MCP server {server!r}"
+    hint = f"`lmrun mcp approve {server}` shows it, and asks."
+    if pinned is None:
+        return Fault("needs_approval", f"{tool} has not been approved.", hint)
+    diff = "\n".join(find_difference(json.loads(pinned.content), described))
+    return Fault("drift", f"{tool} has changed since it was approved.", hint, diff)
+
+
+def _review_tool(definition: ToolDefinition, pinned: Pin | None) -> ToolReview:
+    described = definition.to_json()
+    digest = digest_of(described)
+    text, hidden = show_definition(described), find_hidden(described)
+    if pinned is None:
+        return ToolReview(definition.name, digest, "new", text, hidden)
+    if pinned.digest == digest:
+        return ToolReview(definition.name, digest, "approved", text, hidden)
+    diff = find_difference(json.loads(pinned.content), described)
+    return ToolReview(definition.name, digest, "changed", text, hidden, diff)
