@@ -1,0 +1,2 @@
+"""JSON schemas of arguments, whoever wrote them: reading as declared, and checking in bounded
+time."""
