@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -20,6 +20,7 @@ from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
 from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import ByHandReport, Status
+from lmrun.tools.mcp.reports import LoginEvent, McpReview, McpServers
 
 ANSWER_TIMEOUT_S = 120.0
 """A plan may have to read model files on a cold disk; everything else answers at once."""
@@ -161,6 +162,58 @@ class Control:
     def unload(self, identifier: str) -> ByHandReport:
         return _decode(self._request("POST", "unload", {"identifier": identifier}), ByHandReport)
 
+    def act(self, body: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        """The events of a new run as JSON, its `run.start` first. Closing the iterator cancels a
+        run that is not in the background."""
+        return self._stream("act", {**body, "stream": True})
+
+    def resume(self, run: str, *, approvals: bool) -> Generator[bytes, None, None]:
+        """As `act`, for a run that was interrupted or failed, with the events from before."""
+        return self._stream(f"{_run_path(run)}/resume", {"approvals": approvals, "stream": True})
+
+    def begin(self, body: Mapping[str, Any]) -> bytes:
+        """A new run in the background, as JSON, as it is when it begins."""
+        return self._request("POST", "act", {**body, "background": True})
+
+    def runs(self) -> bytes:
+        """The runs that are kept, as JSON."""
+        return self._request("GET", "act")
+
+    def run(self, run: str) -> bytes:
+        """One run, as JSON."""
+        return self._request("GET", _run_path(run))
+
+    def cancel(self, run: str) -> bytes:
+        """Stop a run, and wait until it has stopped; the run as JSON."""
+        return self._request("POST", f"{_run_path(run)}/cancel", {})
+
+    def approve(self, run: str, call: str, reply: str) -> None:
+        """Answer the question about a call of a run."""
+        self._request("POST", f"{_run_path(run)}/approve", {"call": call, "reply": reply})
+
+    def mcp_servers(self) -> McpServers:
+        return _decode(self._request("GET", "mcp"), McpServers)
+
+    def review_mcp(self, server: str) -> McpReview:
+        """What there is to agree to. Starts the server where somebody has agreed to that."""
+        return _decode(self._request("GET", f"mcp/{quote(server, safe='')}"), McpReview)
+
+    def approve_mcp(
+        self, server: str, identity: str | None, tools: Mapping[str, str]
+    ) -> McpReview:
+        """Agree to what was shown, by its digests; the server refuses when it has changed."""
+        body = {"identity": identity, "tools": dict(tools)}
+        where = f"mcp/{quote(server, safe='')}/approve"
+        return _decode(self._request("POST", where, body), McpReview)
+
+    def log_in_mcp(self, server: str) -> Generator[LoginEvent, None, None]:
+        """Where somebody has to go, then what came of it. Closing the iterator gives up."""
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            where = f"/lmrun/v1/mcp/{quote(server, safe='')}/login"
+            for data in read_sse(_send(connection, "POST", where, {}, {})):
+                yield _decode(_no_error(data), LoginEvent)
+
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""
         self._request("POST", "down", {})
@@ -171,6 +224,13 @@ class Control:
             response = _send(connection, "POST", f"/lmrun/v1/{name}", {}, body)
             for data in read_sse(response):
                 yield _decode(_no_error(data), ApplyEvent)
+
+    def _stream(self, name: str, body: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            response = _send(connection, "POST", f"/lmrun/v1/{name}", {}, body)
+            for data in read_sse(response):
+                yield _no_error(data)
 
     def _request(
         self,
@@ -183,6 +243,10 @@ class Control:
         connection = _UnixConnection(self._path, timeout_s)
         with _talking(connection, str(self._path)):
             return _send(connection, method, f"/lmrun/v1/{name}", {}, body).read(MAX_ANSWER_BYTES)
+
+
+def _run_path(run: str) -> str:
+    return f"act/{quote(run, safe='')}"
 
 
 def stream_chat(

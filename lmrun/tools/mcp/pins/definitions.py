@@ -12,18 +12,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-PINNED = ("name", "description", "inputSchema", "outputSchema", "annotations")
-"""The fields of a tool that are pinned: all that a model, or whoever decides about a call, sees."""
-
 _CONTEXT_LINES = 2
 _HARMLESS = "\n\t"
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800")
 """Shown as nothing, though their category is that of letters or marks."""
-
-
-def pick_pinned(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a tool as its server describes it, what is pinned. A field that is null counts as absent."""
-    return {field: tool[field] for field in PINNED if tool.get(field) is not None}
 
 
 def canonical(value: Any) -> bytes:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import msgspec
 from lmrun.errors import McpUnreachable
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.pins.definitions import digest_of
+from lmrun.tools.mcp.transport.launching import plan_launch
 
 _SHOWN_DIGITS = 12
 
@@ -67,15 +67,13 @@ class IdentityReader:
                 transport=config.transport,
                 headers=tuple(sorted(name.lower() for name in config.headers)),
             )
-        cwd = directory / (config.cwd or "")
-        declared = config.env.get("PATH")
-        path = declared.reveal() if declared is not None else self._environment.get("PATH")
-        program = find_program(config.command[0], cwd, path)
+        launch = plan_launch(config, directory, self._environment)
+        program = launch.program.resolve()
         return ServerIdentity(
-            argv=config.command,
+            argv=launch.argv,
             env=tuple(sorted(config.env)),
-            cwd=os.path.relpath(cwd, root.parent),
-            program=str(program),
+            cwd=_to_text(os.path.relpath(launch.directory, root.parent)),
+            program=_to_text(program),
             sha256=self._hash(program),
         )
 
@@ -92,20 +90,6 @@ class IdentityReader:
             raise McpUnreachable(f"{program}: {error.strerror}.") from error
         self._hashes[program] = state, digest
         return digest
-
-
-def find_program(name: str, cwd: Path, search_path: str | None) -> Path:
-    """The file that is executed as `name` in `cwd`, links followed. Raises McpUnreachable."""
-    if "/" in name:
-        found = shutil.which(str(cwd / name))
-    else:
-        found = shutil.which(name, path=search_path if search_path is not None else os.defpath)
-    if found is None:
-        where = f"in {cwd}" if "/" in name else "in PATH"
-        raise McpUnreachable(
-            f"There is no program {name!r} {where}.", hint="Install it, or correct `command`."
-        )
-    return Path(found).resolve()
 
 
 def show_identity(identity: ServerIdentity) -> tuple[str, ...]:
@@ -144,6 +128,11 @@ def _show(value: str | tuple[str, ...] | None) -> str:
     if value is None or value == ():
         return "(none)"
     return value if isinstance(value, str) else " ".join(map(repr, value))
+
+
+def _to_text(path: str | Path) -> str:
+    # Names of files need not be UTF-8; what is kept is.
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _shorten(digest: str | None) -> str:

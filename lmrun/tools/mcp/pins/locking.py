@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
 
 from lmrun.errors import McpNotApproved, McpUnreachable
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.lock import LockedServer
-from lmrun.profile.tooling.mcp import McpTools
 from lmrun.store.home import Home
 from lmrun.store.mcp_pins import McpPins
+from lmrun.tools.mcp.listing import is_allowed
 from lmrun.tools.mcp.pins.identity import IdentityReader
 
 
@@ -54,9 +53,9 @@ class ServerPinner:
         return self._reader.read(config, directory, loaded.root).digest
 
     def _read_tools(self, loaded: LoadedProfile, server: str) -> dict[str, str]:
-        offered = loaded.profile.mcp_servers[server].tools
+        config = loaded.profile.mcp_servers[server]
         pinned = self._pins.read(str(loaded.root), server).tools
-        return {name: pin.digest for name, pin in pinned.items() if is_offered(offered, name)}
+        return {name: pin.digest for name, pin in pinned.items() if is_allowed(config, name)}
 
 
 @contextmanager
@@ -69,8 +68,3 @@ def open_pinner(home: Home, environment: Mapping[str, str]) -> Iterator[ServerPi
     finally:
         pins.close()
 
-
-def is_offered(tools: McpTools, name: str) -> bool:
-    """Whether the profile offers the tool that its server calls `name`."""
-    allowed = any(fnmatchcase(name, pattern) for pattern in tools.allow)
-    return allowed and not any(fnmatchcase(name, pattern) for pattern in tools.deny)

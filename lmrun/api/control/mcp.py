@@ -1,0 +1,133 @@
+"""MCP servers over the unix socket only: what they are, what there is to agree to, and logging in.
+
+No request says what is started or called: that is the profile's, and a client can only agree to it
+as it was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Annotated, Protocol
+
+import msgspec
+from pydantic import Field
+from starlette.types import ASGIApp
+
+from lmrun.api.control.handlers import parse
+from lmrun.api.control.routes import PREFIX
+from lmrun.api.routes import Call, Response, Route
+from lmrun.api.sse import JsonAnswer, open_stream, to_event
+from lmrun.errors import (
+    McpChanged,
+    McpLoginFailed,
+    McpNotFound,
+    McpUnreachable,
+    OutboundRefused,
+    StoreError,
+)
+from lmrun.settings.base import Settings
+from lmrun.tools.mcp.reports import LoginEvent, McpReview, McpServers
+
+_encode = msgspec.json.Encoder().encode
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ApproveRequest(Settings):
+    """What somebody agrees to, each by the digest that it was shown with. `identity`: what is
+    started, or called; None: nothing new. `tools`: by name."""
+
+    identity: Digest | None = None
+    tools: dict[Annotated[str, Field(min_length=1, max_length=128)], Digest] = Field(
+        default_factory=dict, max_length=1024
+    )
+
+
+class LoginRequest(Settings):
+    """Nothing to say: everything is in the profile."""
+
+
+class McpHouse(Protocol):
+    """The MCP servers of the applied profile. Every method with a name raises McpNotFound."""
+
+    def servers(self) -> McpServers: ...
+
+    async def review(self, server: str) -> McpReview:
+        """What there is to agree to. Starts the server where somebody has agreed to that, to learn
+        of its tools. Raises McpUnreachable where there is no such program, and StoreError."""
+        ...
+
+    async def approve(
+        self, server: str, identity: str | None, tools: Mapping[str, str]
+    ) -> McpReview:
+        """Agree, and what there is to agree to after that. Raises McpChanged beside what `review`
+        raises."""
+        ...
+
+    def log_in(self, server: str) -> AsyncGenerator[LoginEvent, None]:
+        """Raises McpLoginFailed, OutboundRefused, OutboundFailed and StoreError."""
+        ...
+
+
+def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
+    """The four rows."""
+
+    async def servers(call: Call) -> ASGIApp:
+        return JsonAnswer(house.servers())
+
+    async def review(call: Call) -> ASGIApp:
+        return JsonAnswer(await house.review(call.path["server"]))
+
+    async def approve(call: Call) -> ASGIApp:
+        request = parse(ApproveRequest, call.json)
+        done = await house.approve(call.path["server"], request.identity, request.tools)
+        return JsonAnswer(done)
+
+    async def log_in(call: Call) -> ASGIApp:
+        parse(LoginRequest, call.json)
+        return await open_stream(_to_sse(house.log_in(call.path["server"])))
+
+    where = f"{PREFIX}/mcp"
+    reviewed = {200: (Response("What there is to agree to", McpReview),)}
+    return (
+        Route(
+            "GET",
+            where,
+            servers,
+            "The MCP servers that the profile declares, and how they are",
+            responses={200: (Response("All of them", McpServers),)},
+        ),
+        Route(
+            "GET",
+            f"{where}/{{server}}",
+            review,
+            "What there is to agree to about an MCP server: what is started, and its tools",
+            responses=reviewed,
+            errors=(McpNotFound, McpUnreachable, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{where}/{{server}}/approve",
+            approve,
+            "Agree to what was shown of an MCP server",
+            request=ApproveRequest,
+            responses=reviewed,
+            errors=(McpNotFound, McpChanged, McpUnreachable, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{where}/{{server}}/login",
+            log_in,
+            "Log in to a remote MCP server: where somebody has to go, then what came of it",
+            request=LoginRequest,
+            responses={200: (Response("A stream of events", LoginEvent, "text/event-stream"),)},
+            errors=(McpNotFound, McpLoginFailed, OutboundRefused, StoreError),
+        ),
+    )
+
+
+async def _to_sse(events: AsyncGenerator[LoginEvent, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events) as following:
+        async for event in following:
+            yield to_event(_encode(event))
