@@ -50,6 +50,11 @@ class Home:
         return self.root / "conversations.db"
 
     @property
+    def runs(self) -> Path:
+        """What agents were asked to do, and each step of it."""
+        return self.root / "runs.db"
+
+    @property
     def measurements(self) -> Path:
         """What loads have cost so far; can be thrown away, too."""
         return self.root / "measurements.db"

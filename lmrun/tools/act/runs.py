@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
+from lmrun.chat.request import Request
+from lmrun.errors import (
+    InvalidParameter,
+    QueueFull,
+    RunConflict,
+    RunError,
+    RunNotFound,
+    StoreError,
+)
+from lmrun.failpoints import reach
 from lmrun.profile.schema import Profile
-from lmrun.store.runs import StoredRuns
-from lmrun.tools.act.events import ActEvent
+from lmrun.store.runs import StoredRun, StoredRuns
+from lmrun.tools.act.assignment import assign, load_prediction
+from lmrun.tools.act.events import ActEnd, ActEvent
+from lmrun.tools.act.journal import StoredJournal, read_steps
+from lmrun.tools.act.live import LiveRun
+from lmrun.tools.act.loop import act
+from lmrun.tools.act.outlet import shield
+from lmrun.tools.act.records import (
+    Job,
+    Outcome,
+    decode,
+    describe,
+    digest,
+    encode,
+    find_outcome,
+    make_job,
+    make_stored,
+    summarize,
+    to_error,
+    to_failure,
+)
 from lmrun.tools.act.requests import ActRequest, RunDetail, RunState, RunSummary
+from lmrun.tools.act.steps import Step, Transcript
+from lmrun.tools.act.telling import retell
 from lmrun.tools.models import Models
-from lmrun.tools.policy.gate import Gate, Reply
+from lmrun.tools.policy.gate import Ask, Gate, Reply
 from lmrun.tools.tool import Caller, Toolset
+
+log = logging.getLogger("lmrun.runs")
+
+MAX_LIVE = 256
+MAX_KEY_LENGTH = 200
+PATIENCE_S = 30.0
+"""How long a run waits for its first follower, if it is not in the background."""
+
+_AT_REST = ("interrupted", "running")
+"""States of a run that has not ended, if it is not going on here: a full disk may keep it from
+writing down that it was stopped."""
 
 
 class Runs:
@@ -23,40 +70,223 @@ class Runs:
         gate: Gate,
         store: StoredRuns,
         find_profile: Callable[[], Profile | None],
-    ) -> None: ...
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._models = models
+        self._toolset_for = toolset_for
+        self._gate = gate
+        self._store = store
+        self._find_profile = find_profile
+        self._patience_s = patience_s
+        self._live: dict[str, LiveRun] = {}
+        self._beginning = asyncio.Lock()
 
     async def open(self) -> None:
         """Once, when models can be asked for: what ran when the last server ended is interrupted,
-        and what runs in the background goes on."""
+        and what runs in the background goes on. Raises StoreError."""
+        async with self._beginning:
+            for run in await asyncio.to_thread(self._store.take_over, frozenset(self._live)):
+                if len(self._live) < MAX_LIVE:
+                    log.info("the run %s goes on", run.id)
+                    await self._go_on(run)
 
     async def close(self) -> None:
         """Stop every run; they are interrupted, and can be resumed by the next server."""
+        await asyncio.gather(*(live.stop("interrupted") for live in [*self._live.values()]))
 
     async def start(self, request: ActRequest, caller: Caller) -> RunSummary:
         """Begin, and say which run it is; the same caller's `idempotency_key` gives the same run.
         Raises InvalidParameter and ModelNotFound for a request that cannot be, RunConflict for a
         key that was used with another one, QueueFull when too many run, StoreError."""
+        _check_key(request.idempotency_key)
+        assignment = assign(request, self._find_profile())
+        id = f"run_{secrets.token_hex(12)}"
+        job = make_job(id, request, assignment, caller)
+        found = await shield(self._begin(make_stored(id, request, job, time.time()), job))
+        if found.digest != digest(request):
+            raise RunConflict(
+                f"The idempotency key {str(request.idempotency_key)[:80]!r} belongs to the run "
+                f"{found.id}, which was asked for something else.",
+                hint="Choose a new key for a new task.",
+            )
+        return summarize(found)
 
-    def follow(self, id: str) -> AsyncGenerator[ActEvent, None]:
+    async def follow(self, id: str) -> AsyncGenerator[ActEvent, None]:
         """All events of a run, from its first one: those that were, shortened, and those to come.
         The last is its ActEnd; instead raises what ended it: BudgetExceeded, EngineError and the
         like, or RunError when it was cancelled or interrupted. Raises RunNotFound. A run that is
         not in the background is cancelled when its last follower closes this."""
+        live = self._live.get(id)
+        if live is None:
+            run = await self._find(id)
+            live = self._live.get(id)
+        if live is None:
+            async for event in self._retell(run):
+                yield event
+            return
+        try:
+            async with aclosing(live.broadcast.follow()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if live.is_deserted:
+                await live.stop("cancelled")
 
     async def list(self, state: RunState | None = None, *, limit: int = 100) -> list[RunSummary]:
         """The newest first."""
+        runs = await asyncio.to_thread(self._store.list, state, limit)
+        return [summarize(run) for run in runs]
 
     async def get(self, id: str) -> RunDetail:
         """Raises RunNotFound."""
+        run = await self._find(id)
+        job, steps = await self._read(id)
+        live = self._live.get(id)
+        questions = live.questions if live is not None else ()
+        return describe(run, Transcript(job.assignment.messages, steps), questions)
 
     async def cancel(self, id: str) -> RunSummary:
         """Stop it, and wait until model and tools have stopped. Raises RunNotFound, RunConflict
         for one that has ended otherwise."""
+        live = self._live.get(id)
+        if live is not None:
+            await live.stop("cancelled")
+        async with self._beginning:
+            run = await self._find(id)
+            if run.state in _AT_REST and id not in self._live:
+                await asyncio.to_thread(self._store.set_state, id, "cancelled")
+                run = await self._find(id)
+        if run.state != "cancelled":
+            raise RunConflict(f"The run {id} cannot be cancelled: it is {run.state} already.")
+        return summarize(run)
 
     async def resume(self, id: str, *, approvals: bool = False) -> RunSummary:
         """Go on with a run that is interrupted or failed. Finished calls are not made again. One
         that had begun and not finished is made again if its tool is idempotent; otherwise the
-        model is told that its outcome is unknown. Raises RunNotFound, RunConflict, QueueFull."""
+        model is told that its outcome is unknown. `approvals`: somebody answers its questions,
+        even if nobody did before. Raises RunNotFound, RunConflict, QueueFull."""
+        async with self._beginning:
+            run = await self._find(id)
+            if run.state not in (*_AT_REST, "failed") or id in self._live:
+                raise RunConflict(
+                    f"The run {id} cannot be resumed: it is {run.state}.",
+                    hint="Only runs that were interrupted or have failed can.",
+                )
+            self._require_room()
+            await self._go_on(run, approvals=approvals)
+        return summarize(await self._find(id))
 
     async def reply(self, id: str, question: str, reply: Reply) -> None:
         """Answer the question of that id. Raises RunNotFound, RunConflict when it does not wait."""
+        live = self._live.get(id)
+        if live is None:
+            run = await self._find(id)
+            raise RunConflict(f"The run {id} asks nothing: it is {run.state}.")
+        live.reply(question, reply)
+
+    async def _begin(self, mine: StoredRun, job: Job) -> StoredRun:
+        """Keep and launch it, unless there is one with the same key already."""
+        async with self._beginning:
+            self._require_room()
+            found = await asyncio.to_thread(self._add, mine, encode(job))
+            if found.id == mine.id:
+                self._launch(found, job, ())
+        return found
+
+    def _add(self, run: StoredRun, content: bytes) -> StoredRun:
+        reach("act.creating")
+        found = self._store.add(run, content)
+        reach("act.created")
+        return found
+
+    async def _find(self, id: str) -> StoredRun:
+        run = await asyncio.to_thread(self._store.read, id)
+        if run is None:
+            raise RunNotFound(f"There is no run {id[:80]!r}.", hint="Older runs are forgotten.")
+        return run
+
+    async def _read(self, id: str) -> tuple[Job, list[Step]]:
+        content = await asyncio.to_thread(self._store.read_content, id)
+        return decode(content, Job), await asyncio.to_thread(read_steps, self._store, id)
+
+    async def _retell(self, run: StoredRun) -> AsyncGenerator[ActEvent, None]:
+        """What a run said that is not going on."""
+        job, steps = await self._read(run.id)
+        transcript = Transcript(job.assignment.messages, steps)
+        for event in retell(transcript, job.assignment.limits.max_rounds):
+            yield event
+        end = find_outcome(run).end
+        if end is None:
+            raise to_error(run)
+        yield end
+
+    def _require_room(self) -> None:
+        if len(self._live) >= MAX_LIVE:
+            raise QueueFull(f"{MAX_LIVE} runs are going on already.")
+
+    async def _go_on(self, run: StoredRun, *, approvals: bool = False) -> None:
+        """Launch a run that had begun."""
+        job, steps = await self._read(run.id)
+        await asyncio.to_thread(self._store.set_state, run.id, "running")
+        self._launch(run, job, steps, approvals=approvals)
+
+    def _launch(
+        self, run: StoredRun, job: Job, steps: Sequence[Step], *, approvals: bool = False
+    ) -> None:
+        transcript = Transcript(job.assignment.messages, steps)
+        past = retell(transcript, job.assignment.limits.max_rounds)
+        live = LiveRun(run.id, is_background=run.is_background, past=past)
+        ask = live.ask if job.approvals or approvals else None
+        live.begin(self._work(live, job, steps, ask), self._see_out(live), self._patience_s)
+        self._live[run.id] = live
+
+    async def _work(
+        self, live: LiveRun, job: Job, steps: Sequence[Step], ask: Ask | None
+    ) -> ActEnd:
+        """The run itself. Raises what ends it otherwise."""
+        assignment = job.assignment
+        async with self._models.open(assignment.model) as generate:
+            events = act(
+                generate,
+                Request(assignment.messages),
+                load_prediction(assignment.prediction),
+                self._toolset_for(assignment.tools),
+                gate=self._gate,
+                caller=job.caller,
+                limits=assignment.limits,
+                ask=ask,
+                journal=StoredJournal(self._store, live.id),
+                begun=steps,
+            )
+            async with aclosing(events):
+                async for event in events:
+                    if isinstance(event, ActEnd):
+                        return event
+                    live.broadcast.tell(event)
+        raise RunError("The run ended without an answer.")
+
+    async def _see_out(self, live: LiveRun) -> None:
+        """Write down how a run ended, and then say so."""
+        await asyncio.wait({live.work})
+        state, end, error = live.judge()
+        failure = to_failure(error) if state == "failed" and error is not None else None
+        try:
+            await asyncio.to_thread(self._settle, live.id, state, encode(Outcome(end, failure)))
+        except StoreError as refused:
+            log.error("the end of the run %s could not be written down: %s", live.id, refused)
+        finally:
+            del self._live[live.id]
+            live.close(end, error)
+
+    def _settle(self, id: str, state: RunState, outcome: bytes) -> None:
+        reach("act.ending")
+        self._store.set_state(id, state, outcome)
+        reach("act.ended")
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise InvalidParameter(
+            f"`idempotency_key` has 1 to {MAX_KEY_LENGTH} characters.", param="idempotency_key"
+        )

@@ -1,0 +1,182 @@
+"""What a request for a run comes to under a profile: which model, with what, and how far. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from re import fullmatch
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from lmrun.chat.messages import Message
+from lmrun.errors import InvalidParameter, ModelNotFound
+from lmrun.profile.schema import Preset, Profile
+from lmrun.profile.tooling.agents import AgentConfig
+from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
+from lmrun.settings.prediction import PredictionConfig
+from lmrun.tools.act.limits import Limits
+from lmrun.tools.act.requests import ActRequest, LimitsChoice
+
+_PLACES = {
+    "max_rounds": ("max_rounds",),
+    "parallel_calls": ("parallel_calls",),
+    "calls": ("budgets", "calls"),
+    "tokens": ("budgets", "tokens"),
+    "time_s": ("budgets", "time"),
+    "identical_calls": ("budgets", "identical_calls"),
+    "invalid_calls": ("budgets", "invalid_calls"),
+}
+"""Where a limit is in an agent of the profile, whose bounds hold for requests as well."""
+
+
+class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run needs, whatever becomes of the profile: `model` is a key or an identifier,
+    `tools` are patterns, `prediction` is a PredictionConfig as JSON."""
+
+    model: str
+    agent: str | None
+    tools: tuple[str, ...]
+    limits: Limits
+    prediction: bytes
+    messages: tuple[Message, ...]
+
+
+def assign(request: ActRequest, profile: Profile | None) -> Assignment:
+    """`request` under `profile`; None: nothing is applied. Raises InvalidParameter, and
+    ModelNotFound for an agent that it does not declare."""
+    if not request.messages:
+        raise InvalidParameter("A run needs messages.", param="messages")
+    agents: Mapping[str, AgentConfig] = profile.agents if profile is not None else {}
+    name = request.agent if request.agent is not None else request.model
+    if name is None or (request.agent is not None and request.model is not None):
+        raise InvalidParameter("A run needs either a `model` or an `agent`.", param="model")
+    if request.agent is not None and name not in agents:
+        raise ModelNotFound(
+            f"There is no agent {name[:80]!r}.", param="agent", hint=_suggest(name, agents)
+        )
+    if name in agents and profile is not None:
+        return _assign_agent(request, name, profile)
+    config = _limit(request.limits, AgentConfig(model=name))
+    for place, pattern in enumerate(request.tools):
+        _require_tool(pattern, f"tools[{place}]", profile)
+    return Assignment(
+        model=name,
+        agent=None,
+        tools=request.tools,
+        limits=Limits.from_agent(config),
+        prediction=_dump(parse_prediction(request.prediction)),
+        messages=request.messages,
+    )
+
+
+def parse_prediction(given: Mapping[str, Any]) -> PredictionConfig:
+    """Only what is given is chosen. Raises InvalidParameter for the first that is wrong."""
+    try:
+        # As JSON, in which a list is what a client has for a tuple.
+        return PredictionConfig.model_validate_json(msgspec.json.encode(given))
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        param = ".".join(["prediction", *map(str, detail["loc"])])
+        raise InvalidParameter(f"`{param}`: {_explain(detail['msg'])}.", param=param) from None
+
+
+def load_prediction(stored: bytes) -> PredictionConfig:
+    """That of an assignment."""
+    return PredictionConfig.model_validate_json(stored)
+
+
+def _assign_agent(request: ActRequest, name: str, profile: Profile) -> Assignment:
+    agent = profile.agents[name]
+    if request.tools:
+        raise InvalidParameter(
+            f"The agent {name!r} has tools of its own; a request names none.",
+            param="tools",
+            hint=f"Leave `tools` out, or ask its model, {agent.model!r}.",
+        )
+    preset = Preset() if agent.preset is None else profile.presets[agent.preset]
+    limits = Limits.from_agent(_limit(request.limits, agent))
+    own = Limits.from_agent(agent)
+    for limit in _PLACES:
+        chosen, most = getattr(request.limits, limit), getattr(own, limit)
+        if chosen is not None and most is not None and chosen > most:
+            raise InvalidParameter(
+                f"`limits.{limit}`: the agent {name!r} has {most:g} at most.",
+                param=f"limits.{limit}",
+                hint="Ask for less, or raise it in the profile.",
+            )
+    prediction = preset.prediction.overlay(parse_prediction(request.prediction))
+    return Assignment(
+        model=agent.model,
+        agent=name,
+        tools=agent.tools,
+        limits=limits,
+        prediction=_dump(prediction),
+        messages=_with_system_prompt(request.messages, preset.system_prompt),
+    )
+
+
+def _limit(choice: LimitsChoice, config: AgentConfig) -> AgentConfig:
+    """`config` with what is chosen. Raises InvalidParameter beyond what a profile could say."""
+    given: dict[str, Any] = {"model": config.model, "budgets": {}}
+    for name, place in _PLACES.items():
+        value = getattr(choice, name)
+        kept = config if len(place) == 1 else config.budgets
+        value = getattr(kept, place[-1]) if value is None else value
+        (given if len(place) == 1 else given["budgets"])[place[-1]] = value
+    try:
+        return AgentConfig.model_validate(given)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        wrong = next(name for name, place in _PLACES.items() if place == detail["loc"])
+        raise InvalidParameter(
+            f"`limits.{wrong}`: {_explain(detail['msg'])}.", param=f"limits.{wrong}"
+        ) from None
+
+
+def _require_tool(pattern: str, param: str, profile: Profile | None) -> None:
+    """Raises InvalidParameter for a pattern that means nothing in the profile."""
+    shown = pattern[:80]
+    if not fullmatch(TOOL_PATTERN_PATTERN, pattern):
+        raise InvalidParameter(
+            f"`{param}`: {shown!r} is no tool.",
+            param=param,
+            hint="Tools are called like `add`, `mcp/time/get_current_time` or `mcp/time/*`.",
+        )
+    tools = list(profile.tools) if profile is not None else []
+    servers = list(profile.mcp_servers) if profile is not None else []
+    if pattern.startswith("mcp/"):
+        server = pattern.split("/")[1]
+        if not any(fnmatchcase(name, server) for name in servers):
+            raise InvalidParameter(
+                f"`{param}`: the profile declares no MCP server {server[:80]!r}.",
+                param=param,
+                hint=_suggest(server, servers),
+            )
+    elif pattern != "*" and not any(matches(pattern, name) for name in tools):
+        raise InvalidParameter(
+            f"`{param}`: the profile declares no tool {shown!r}.",
+            param=param,
+            hint=_suggest(pattern, tools),
+        )
+
+
+def _with_system_prompt(messages: tuple[Message, ...], prompt: str | None) -> tuple[Message, ...]:
+    if prompt is None or any(message.role == "system" for message in messages):
+        return messages
+    return (Message(role="system", content=prompt), *messages)
+
+
+def _dump(prediction: PredictionConfig) -> bytes:
+    return prediction.model_dump_json(exclude_unset=True, by_alias=True).encode()
+
+
+def _explain(message: str) -> str:
+    return message.removeprefix("Value error, ").rstrip(".")
+
+
+def _suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = get_close_matches(name, list(known), n=3, cutoff=0.3) or list(known)[:3]
+    return f"Declared: {', '.join(close)}." if close else "The profile declares none."
