@@ -43,6 +43,7 @@ LmrunError
 │   ├── McpChanged              it is not any more what somebody agreed to just now
 │   ├── McpLoginFailed          no credential for it was got
 │   └── McpProtocol             it does not keep to the protocol
+├── ToolInvalid             a tool that cannot work as the profile declares it
 ├── OutboundRefused         an address that must not be reached
 ├── OutboundFailed          a request to elsewhere had no good answer
 ├── AddressRefused          the listener may not or cannot bind
@@ -327,6 +328,10 @@ class McpLoginFailed(McpError):
 
 class McpProtocol(McpError):
     code = "mcp_protocol_error"
+
+
+class ToolInvalid(LmrunError):
+    code = "tool_invalid"
 
 
 class OutboundRefused(LmrunError):

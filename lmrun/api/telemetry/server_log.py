@@ -22,7 +22,7 @@ from lmrun.profile.schema import LogConfig
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
 
-_NOISY = ("watchfiles", "asyncio", "uvicorn")
+_NOISY = ("watchfiles", "asyncio", "uvicorn", "httpx2")
 _IN_WORDS = frozenset({"method", "path", "status"})
 """Fields that the words of a line say already."""
 
