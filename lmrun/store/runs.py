@@ -193,7 +193,7 @@ class StoredRuns:
             ).fetchall()
         return [content for (content,) in rows]
 
-    def list(self, state: str | None, limit: int) -> list[StoredRun]:
+    def read_all(self, state: str | None, limit: int) -> list[StoredRun]:
         """Those in `state`, or all; the newest first."""
         with self._database.transaction() as connection:
             rows = connection.execute(

@@ -133,9 +133,11 @@ class Runs:
             if live.is_deserted:
                 await live.stop("cancelled")
 
-    async def list(self, state: RunState | None = None, *, limit: int = 100) -> list[RunSummary]:
+    async def list(
+        self, state: RunState | None = None, *, limit: int = 100
+    ) -> Sequence[RunSummary]:
         """The newest first."""
-        runs = await asyncio.to_thread(self._store.list, state, limit)
+        runs = await asyncio.to_thread(self._store.read_all, state, limit)
         return [summarize(run) for run in runs]
 
     async def get(self, id: str) -> RunDetail:
@@ -206,7 +208,7 @@ class Runs:
             raise RunNotFound(f"There is no run {id[:80]!r}.", hint="Older runs are forgotten.")
         return run
 
-    async def _read(self, id: str) -> tuple[Job, list[Step]]:
+    async def _read(self, id: str) -> tuple[Job, Sequence[Step]]:
         content = await asyncio.to_thread(self._store.read_content, id)
         return decode(content, Job), await asyncio.to_thread(read_steps, self._store, id)
 
