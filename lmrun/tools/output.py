@@ -1,4 +1,4 @@
-"""What a tool says, made fit for a model: clean text of a bounded length. Pure; it knows no tool."""
+"""What a tool says, made fit for a model: clean text of bounded length. Pure; it knows no tool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ESCAPES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
     r"|\x1b[ -/]*[0-~]?"
 )
-"""Escape sequences of terminals, finished or not. None of it looks back, so it takes linear time."""
+"""Escape sequences of terminals, finished or not. Nothing looks back: it takes linear time."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENDS_OF_LINE = re.compile(r"\r\n?")

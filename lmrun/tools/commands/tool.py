@@ -1,0 +1,143 @@
+"""A tool that is a command: an argv template, run as a process of its own. It knows no shell."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmrun.errors import ToolInvalid
+from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.tools.commands.template import ArgumentRefused, CommandTemplate
+from lmrun.tools.output import BoundedOutput, clean_output
+from lmrun.tools.processes.endings import explain
+from lmrun.tools.processes.group import ProcessGroup, ProgramRefused
+from lmrun.tools.processes.launcher import GRACE_S
+from lmrun.tools.processes.program import Limits, Program, choose_environment
+from lmrun.tools.schemas.validation import find_unchecked
+from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
+
+log = logging.getLogger("lmrun.tools")
+
+_EFFECTS = frozenset({"write", "network"})
+
+
+class CommandTool:
+    """`key`: what the profile calls it; `directory`: what its paths are relative to;
+    `environment`: the server's, of which it sees what the profile names. Raises ToolInvalid for a
+    declaration that no call could be right with."""
+
+    def __init__(
+        self, key: str, config: ToolConfig, directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        if config.command is None:
+            raise ToolInvalid(f"The tool {key!r} is no command.")
+        self._config = config
+        self._template = CommandTemplate(config.command)
+        self._directory = directory / config.cwd if config.cwd is not None else directory
+        self._environment = choose_environment(environment, config.env)
+        self._limits = Limits.of(config.limits)
+        _check_parameters(config, self._template.names)
+        self._spec = _make_spec(key, config)
+
+    @property
+    def spec(self) -> ToolSpec:
+        return self._spec
+
+    async def call(self, arguments: Mapping[str, Any], on_progress: OnProgress) -> ToolResult:
+        """Run the command. Nothing is known of its progress. When this is cancelled, whatever it
+        has started is gone before the cancellation goes on."""
+        missing = [name for name in self._spec.parameters["required"] if name not in arguments]
+        if missing:
+            return ToolResult(f"`{missing[0]}` is missing.", error="invalid_arguments")
+        try:
+            argv = self._template.fill(arguments)
+        except ArgumentRefused as error:
+            return ToolResult(str(error), error="invalid_arguments")
+        program = Program(argv, self._directory, self._environment, self._limits)
+        stdout = BoundedOutput(self._config.max_output)
+        stderr = BoundedOutput(self._config.max_output)
+        try:
+            group = await ProcessGroup.start(program, stdout.feed, stderr.feed)
+        except ProgramRefused as refused:
+            return _tell_refusal(program, refused)
+        except OSError as error:
+            return ToolResult(f"It could not be started: {error.strerror}.", error="failed")
+        try:
+            is_in_time = await group.ends_within(self._config.timeout)
+            if not is_in_time:
+                group.ask_to_end()
+                await group.ends_within(GRACE_S + 1)
+        finally:
+            ending = await group.close()
+        if not is_in_time:
+            report = f"It did not end within {self._config.timeout:g} s, and was ended."
+            return self._tell("timeout", report, stdout, stderr)
+        if ending.is_good:
+            said = stdout if stdout.size else stderr
+            text = said.text or "Done."
+            return ToolResult(text, None, self._spec.is_untrusted, stdout.size + stderr.size)
+        return self._tell(*explain(ending, self._config.limits), stdout, stderr)
+
+    def _tell(
+        self, error: ErrorKind, report: str, stdout: BoundedOutput, stderr: BoundedOutput
+    ) -> ToolResult:
+        """What went wrong, and what the command said."""
+        parts = [report, stdout.text, stderr.text]
+        text, _ = clean_output("\n".join(part for part in parts if part), self._config.max_output)
+        return ToolResult(text, error, self._spec.is_untrusted, stdout.size + stderr.size)
+
+
+def _tell_refusal(program: Program, refused: ProgramRefused) -> ToolResult:
+    match refused.step:
+        case "directory":
+            report = f"It cannot run in {program.directory}: {refused.reason}."
+        case "limits":
+            report = f"Its limits cannot be set: {refused.reason}."
+        case "program" if refused.number == errno.E2BIG:
+            report = "The arguments are longer together than a program can be given."
+            return ToolResult(report, error="invalid_arguments")
+        case "program":
+            report = f"{program.argv[0]} cannot be started: {refused.reason}."
+    log.warning("%s", report)
+    return ToolResult(report, error="failed")
+
+
+def _check_parameters(config: ToolConfig, used: frozenset[str]) -> None:
+    for name in sorted(used - config.parameters.keys()):
+        raise ToolInvalid(
+            f"`{{{name}}}` is no parameter of it.", hint="Declare it under `parameters`."
+        )
+    for name in sorted(config.parameters.keys() - used):
+        raise ToolInvalid(
+            f"The parameter {name!r} goes nowhere.", hint=f"Use `{{{name}}}`, or leave it out."
+        )
+    for name, schema in config.parameters.items():
+        unchecked = find_unchecked(schema)
+        if unchecked is not None:
+            raise ToolInvalid(
+                f"`parameters.{name}`: {unchecked} cannot be checked.",
+                hint="Say it in other words.",
+            )
+
+
+def _make_spec(key: str, config: ToolConfig) -> ToolSpec:
+    return ToolSpec(
+        path=key,
+        name=key,
+        description=config.description,
+        parameters={
+            "type": "object",
+            "properties": config.parameters,
+            "required": [name for name in config.parameters if name not in config.optional],
+            "additionalProperties": False,
+        },
+        policy=config.policy,
+        effects=_EFFECTS if config.effects is None else frozenset(config.effects),
+        is_untrusted=bool(config.untrusted),
+        is_idempotent=config.idempotent,
+        is_exported=config.export,
+        timeout_s=config.timeout,
+    )
