@@ -40,8 +40,8 @@ class LockedModel(msgspec.Struct, frozen=True):
 
 class LockedServer(msgspec.Struct, frozen=True):
     """An MCP server as somebody approved it. `identity`: sha256, in hex, of what is started or
-    called; None where it cannot be found. `tools`: sha256 of what each approved tool says of itself,
-    by name."""
+    called; None where it cannot be found. `tools`: by name, sha256 of what each approved tool says
+    of itself."""
 
     identity: str | None
     tools: dict[str, str]

@@ -47,8 +47,8 @@ Progress = Callable[[str, str, int, int | None], None]
 
 
 PinServers = Callable[[LoadedProfile], Mapping[str, LockedServer]]
-"""What there is to pin of a profile's MCP servers, by name. It may read files, and raises LmrunError
-for what must not be pinned."""
+"""What there is to pin of a profile's MCP servers, by name. It may read files, and raises
+LmrunError for what must not be pinned."""
 
 
 class FileFinder(Protocol):

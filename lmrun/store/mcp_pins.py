@@ -97,9 +97,11 @@ class McpPins:
             connection.executemany(
                 "INSERT OR REPLACE INTO tools (profile, server, tool, digest, content, approved)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                [(profile, server, name, pin.digest, pin.content, now) for name, pin in tools.items()],
+                [
+                    (profile, server, name, pin.digest, pin.content, now)
+                    for name, pin in tools.items()
+                ],
             )
 
     def close(self) -> None:
         self._database.close()
-

@@ -51,7 +51,7 @@ class LoginRequest(Settings):
 class McpHouse(Protocol):
     """The MCP servers of the applied profile. Every method with a name raises McpNotFound."""
 
-    def servers(self) -> McpServers: ...
+    async def servers(self) -> McpServers: ...
 
     async def review(self, server: str) -> McpReview:
         """What there is to agree to. Starts the server where somebody has agreed to that, to learn
@@ -74,7 +74,7 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
     """The four rows."""
 
     async def servers(call: Call) -> ASGIApp:
-        return JsonAnswer(house.servers())
+        return JsonAnswer(await house.servers())
 
     async def review(call: Call) -> ASGIApp:
         return JsonAnswer(await house.review(call.path["server"]))

@@ -66,7 +66,9 @@ def _details(server: McpServerReport) -> Iterator[str]:
     if server.fault is not None:
         yield paint(f"! {server.name}: {printable(server.fault)}", "bad")
     if server.is_logged_in is False:
-        yield paint(f"! {server.name}: nobody has logged in (`lmrun mcp login {server.name}`)", "bad")
+        yield paint(
+            f"! {server.name}: nobody has logged in (`lmrun mcp login {server.name}`)", "bad"
+        )
     good = [printable(tool.name) for tool in server.tools if tool.fault is None]
     if good:
         yield f"{server.name}: {', '.join(good)}"

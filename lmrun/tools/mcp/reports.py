@@ -13,10 +13,12 @@ Standing = Literal["approved", "new", "changed"]
 
 
 class McpToolReport(msgspec.Struct, frozen=True):
-    """A tool that the profile offers. `fault`: why models do not get it after all; `diff`: what
-    has changed since it was approved, line by line."""
+    """A tool that the profile offers. `fault`: why models do not get it after all, `kind` in one
+    word: `drift`, it has changed since it was approved, with `diff` line by line;
+    `needs_approval`; and others."""
 
     name: str
+    kind: str | None = None
     fault: str | None = None
     diff: str | None = None
 

@@ -21,6 +21,17 @@ RENEW_BEFORE_S = 30.0
 """A token that ends within this time is renewed before it is used."""
 
 
+def auth_maker(
+    credentials: Credentials,
+) -> Callable[[str, McpServerConfig], httpx2.Auth | None]:
+    """What an MCP host asks for each server's: none where the profile asks for no login."""
+
+    def make_auth(server: str, config: McpServerConfig) -> httpx2.Auth | None:
+        return None if config.oauth is None else BearerAuth(server, config, credentials)
+
+    return make_auth
+
+
 class BearerAuth(httpx2.Auth):
     """For the client of one server. A request raises McpUnreachable where somebody has to log in,
     and what renewing raises: McpLoginFailed, OutboundRefused, OutboundFailed, StoreError."""
@@ -71,7 +82,9 @@ class BearerAuth(httpx2.Auth):
             if kept is None:
                 raise self._needs_login("asks for a login")
             is_refused = refused is not None and refused.access_token == kept.access_token
-            ends_soon = kept.expires_at is not None and kept.expires_at < self._now() + RENEW_BEFORE_S
+            ends_soon = (
+                kept.expires_at is not None and kept.expires_at < self._now() + RENEW_BEFORE_S
+            )
             if not (is_refused or ends_soon):
                 return kept
             if kept.refresh_token is None:

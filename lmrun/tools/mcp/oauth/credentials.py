@@ -52,11 +52,6 @@ class Credentials:
         self._secrets = secrets
         self._find_root = find_root
 
-    def is_kept(self, server: str) -> bool:
-        """Whether somebody has logged in to `server`, wherever it was then."""
-        root = self._find_root()
-        return root is not None and self._secrets.path(str(root), server).exists()
-
     async def read(self, server: str, url: str) -> Credential | None:
         """None where nobody has logged in to `server` at `url`. Raises StoreError."""
         root = self._find_root()

@@ -53,7 +53,6 @@ class Approvals:
         self._reader = IdentityReader(environment)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], ServerPins] = {}
-        self._described: dict[str, dict[str, ToolDefinition]] = {}
         self._told: dict[str, str] = {}
 
     def may_start(self, server: str, config: McpServerConfig, directory: Path) -> Fault | None:
@@ -73,7 +72,6 @@ class Approvals:
 
     def may_use(self, server: str, definition: ToolDefinition) -> Fault | None:
         """Whether somebody has agreed to the tool as its server describes it now."""
-        self._described.setdefault(server, {})[definition.name] = definition
         try:
             pinned = self._read_pins(server).tools.get(definition.name)
         except StoreError as error:
@@ -102,13 +100,12 @@ class Approvals:
             () if pinned is None else find_changes(decode_identity(pinned.content), identity),
         )
 
-    def review_tools(self, server: str, names: Iterable[str]) -> tuple[ToolReview, ...]:
-        """What `may_use` is about, of those tools that were described. Raises StoreError."""
-        described = self._described.get(server, {})
+    def review_tools(
+        self, server: str, definitions: Iterable[ToolDefinition]
+    ) -> tuple[ToolReview, ...]:
+        """What `may_use` is about. Raises StoreError."""
         pinned = self._read_pins(server).tools
-        return tuple(
-            _review_tool(described[name], pinned.get(name)) for name in names if name in described
-        )
+        return tuple(_review_tool(it, pinned.get(it.name)) for it in definitions)
 
     async def approve_identity(
         self, server: str, config: McpServerConfig, directory: Path, digest: str
@@ -127,13 +124,15 @@ class Approvals:
         self._forget(server)
         log.info("mcp server %s: approved: %s", server, "; ".join(show_identity(identity)))
 
-    async def approve_tools(self, server: str, digests: Mapping[str, str]) -> None:
-        """Agree to tools as `digests` name them, all or none. Raises McpChanged when one is not
-        that any more, and StoreError."""
-        described = self._described.get(server, {})
+    async def approve_tools(
+        self, server: str, definitions: Iterable[ToolDefinition], digests: Mapping[str, str]
+    ) -> None:
+        """Agree to tools as `digests` name them, all or none. `definitions`: what the server says
+        now. Raises McpChanged when one is not that any more, and StoreError."""
+        described = {it.name: it.to_json() for it in definitions}
         pins: dict[str, Pin] = {}
         for name, digest in digests.items():
-            definition = described[name].to_json() if name in described else None
+            definition = described.get(name)
             if definition is None or digest_of(definition) != digest:
                 raise McpChanged(
                     f"Tool {name!r} of MCP server {server!r} has changed since it was shown; "

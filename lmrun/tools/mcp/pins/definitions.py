@@ -53,7 +53,7 @@ def reveal(text: str) -> str:
 def find_hidden(value: Any) -> tuple[str, ...]:
     """What is hidden in the texts of `value`: `U+200B ZERO WIDTH SPACE`, each once, in order."""
     found = dict.fromkeys(it for text in _texts(value) for it in text if is_hidden(it))
-    return tuple(f"U+{ord(it):04X} {unicodedata.name(it, 'CONTROL')}" for it in found)
+    return tuple(f"U+{ord(it):04X} {unicodedata.name(it, '(no name)')}" for it in found)
 
 
 def is_hidden(character: str) -> bool:

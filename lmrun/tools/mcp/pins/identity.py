@@ -137,4 +137,3 @@ def _to_text(path: str | Path) -> str:
 
 def _shorten(digest: str | None) -> str:
     return "(none)" if digest is None else f"{digest[:_SHOWN_DIGITS]}…"
-

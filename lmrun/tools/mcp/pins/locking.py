@@ -1,4 +1,4 @@
-"""What a lock file pins of MCP servers: what was agreed to here. No server needs to run for that."""
+"""What a lock file pins of MCP servers: what was agreed to here. It needs no server to run."""
 
 from __future__ import annotations
 
@@ -67,4 +67,3 @@ def open_pinner(home: Home, environment: Mapping[str, str]) -> Iterator[ServerPi
         yield ServerPinner(pins, environment)
     finally:
         pins.close()
-

@@ -1,0 +1,135 @@
+"""Where people deal with MCP servers: what they are, what is agreed to, logging in. It decides
+nothing: approvals know what was agreed to, the host runs the servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+from lmrun.errors import LmrunError, McpNotFound, StoreError
+from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.tools.mcp.host import McpHost
+from lmrun.tools.mcp.listing import find_fault, is_allowed
+from lmrun.tools.mcp.oauth.credentials import Credentials
+from lmrun.tools.mcp.oauth.login import log_in
+from lmrun.tools.mcp.pins.approvals import Approvals
+from lmrun.tools.mcp.reports import (
+    LoginDone,
+    LoginEvent,
+    McpReview,
+    McpServerReport,
+    McpServers,
+    McpToolReport,
+)
+from lmrun.tools.mcp.status import ServerStatus, ToolStatus
+
+
+class McpDesk:
+    """`find_loaded`: the applied profile. Every method with a name raises McpNotFound for a server
+    that it does not declare."""
+
+    def __init__(
+        self,
+        host: McpHost,
+        approvals: Approvals,
+        credentials: Credentials,
+        find_loaded: Callable[[], LoadedProfile | None],
+    ) -> None:
+        self._host = host
+        self._approvals = approvals
+        self._credentials = credentials
+        self._find_loaded = find_loaded
+
+    async def servers(self) -> McpServers:
+        """Every declared server, as it is now."""
+        loaded, statuses = self._find_loaded(), self._host.statuses()
+        configs = loaded.profile.mcp_servers if loaded is not None else {}
+        reports = [
+            await self._report(name, config, statuses.get(name)) for name, config in configs.items()
+        ]
+        return McpServers(tuple(reports))
+
+    async def review(self, server: str) -> McpReview:
+        """What there is to agree to. Starts the server where somebody has agreed to that, to learn
+        of its tools. Raises McpUnreachable where there is no such program, and StoreError."""
+        config, directory = self._find(server)
+        identity = await self._approvals.review_identity(server, config, directory)
+        if identity.standing != "approved":
+            return McpReview(server, identity)
+        try:
+            listed = await self._host.definitions(server)
+        except LmrunError as error:
+            return McpReview(server, identity, problem=str(error))
+        offered = [it for it in listed if is_allowed(config, it.name) and find_fault(it) is None]
+        return McpReview(server, identity, self._approvals.review_tools(server, offered))
+
+    async def approve(
+        self, server: str, identity: str | None, tools: Mapping[str, str]
+    ) -> McpReview:
+        """Agree to what was shown, by its digests, and what there is to agree to after that.
+        Raises McpChanged beside what `review` raises; for tools also what starting the server
+        raises."""
+        config, directory = self._find(server)
+        if identity is not None:
+            await self._approvals.approve_identity(server, config, directory, identity)
+            self._recheck(server)
+        if tools:
+            listed = await self._host.definitions(server)
+            await self._approvals.approve_tools(server, listed, tools)
+        return await self.review(server)
+
+    async def log_in(self, server: str) -> AsyncGenerator[LoginEvent, None]:
+        """Where somebody has to go, then what came of it; closing it gives up. Raises
+        McpLoginFailed, OutboundRefused, OutboundFailed and StoreError."""
+        config, _ = self._find(server)
+        async with aclosing(log_in(server, config, self._credentials)) as events:
+            async for event in events:
+                if isinstance(event, LoginDone):
+                    self._recheck(server)
+                yield event
+
+    def _find(self, server: str) -> tuple[McpServerConfig, Path]:
+        loaded = self._find_loaded()
+        if loaded is None or server not in loaded.profile.mcp_servers:
+            names = sorted(loaded.profile.mcp_servers) if loaded is not None else []
+            raise McpNotFound(
+                f"The applied profile declares no MCP server {server!r}.",
+                hint=f"It declares {', '.join(names) or 'none'}.",
+            )
+        return loaded.profile.mcp_servers[server], loaded.mcp_dirs[server]
+
+    def _recheck(self, server: str) -> None:
+        # The host may still have to hear of a profile that was applied just now.
+        if server in self._host.statuses():
+            self._host.recheck(server)
+
+    async def _report(
+        self, name: str, config: McpServerConfig, status: ServerStatus | None
+    ) -> McpServerReport:
+        return McpServerReport(
+            name=name,
+            transport="stdio" if config.url is None else config.transport,
+            state=status.state if status is not None else "stopped",
+            protocol=status.protocol_version if status is not None else None,
+            tools=tuple(map(_report_tool, status.tools)) if status is not None else (),
+            fault=status.error if status is not None else None,
+            restarts=status.restarts if status is not None else 0,
+            is_logged_in=await self._is_logged_in(name, config),
+        )
+
+    async def _is_logged_in(self, name: str, config: McpServerConfig) -> bool | None:
+        if config.oauth is None or config.url is None:
+            return None
+        with suppress(StoreError):
+            return await self._credentials.read(name, config.url) is not None
+        return False
+
+
+def _report_tool(tool: ToolStatus) -> McpToolReport:
+    fault = tool.fault
+    if fault is None:
+        return McpToolReport(tool.tool)
+    return McpToolReport(tool.tool, fault.kind, str(fault), fault.diff)
