@@ -1,0 +1,1 @@
+"""What lmrun answers when a server asks: a model's words, a person's, directories."""

@@ -1,0 +1,106 @@
+"""Questions of servers to a person, and where they are put. It knows nobody to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+from mcp_types import (
+    ElicitRequestFormParams,
+    ElicitRequestParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+)
+
+from lmrun.errors import OutboundRefused
+from lmrun.tools.http.urls import safe_to_open
+from lmrun.tools.mcp.cleaning import clean, clean_values
+from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
+
+MAX_MESSAGE = 4000
+MAX_SCHEMA_BYTES = 16 * 2**10
+ANSWER_TIMEOUT_S = 300.0
+
+log = logging.getLogger("lmrun.tools.mcp")
+
+
+class Elicitation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the server called `server` asks somebody. `schema`: of the answer, a flat object; None
+    where they are to open `url` instead, which nobody opens for them."""
+
+    server: str
+    message: str
+    schema: dict[str, Any] | None = None
+    url: str | None = None
+
+
+class Elicited(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`content`: the answer, of `accept` to a schema."""
+
+    action: Literal["accept", "decline", "cancel"]
+    content: Mapping[str, Any] | None = None
+
+
+Elicit = Callable[[Elicitation], Awaitable[Elicited]]
+
+
+class Elicitor:
+    """Puts the questions of one server, one at a time. `elicit` None: there is nobody to ask."""
+
+    def __init__(
+        self, server: str, elicit: Elicit | None, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> None:
+        self._server = server
+        self._elicit = elicit
+        self._timeout_s = timeout_s
+        self._turn = asyncio.Lock()
+
+    async def ask(self, params: ElicitRequestParams) -> ElicitResult:
+        """What somebody says. Declined where nobody can be asked, or may not be asked this;
+        cancelled where no good answer comes in time."""
+        question = self._read(params)
+        if question is None or self._elicit is None:
+            return ElicitResult(action="decline")
+        async with self._turn:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._elicit(question)
+            except TimeoutError:
+                return ElicitResult(action="cancel")
+        return self._make_result(question, answer)
+
+    def _read(self, params: ElicitRequestParams) -> Elicitation | None:
+        """The question as somebody may read it; None: it may not be put."""
+        message = clean(params.message[:MAX_MESSAGE])
+        match params:
+            case ElicitRequestURLParams(url=url):
+                try:
+                    return Elicitation(self._server, message, url=safe_to_open(url))
+                except OutboundRefused as refused:
+                    log.warning("MCP server %s asks somebody to open: %s", self._server, refused)
+                    return None
+            case ElicitRequestFormParams(requested_schema=requested):
+                schema = clean_values(dict(requested))
+                if len(msgspec.json.encode(schema)) > MAX_SCHEMA_BYTES:
+                    return None
+                return Elicitation(self._server, message, schema=schema)
+
+    def _make_result(self, question: Elicitation, answer: Elicited) -> ElicitResult:
+        if answer.action != "accept" or question.schema is None:
+            return ElicitResult(action=answer.action)
+        content = dict(answer.content or {})
+        try:
+            error = next(find_errors(content, question.schema), None)
+        except SchemaUnusable:
+            return ElicitResult(action="decline")
+        if error is not None:
+            log.warning(
+                "The answer to MCP server %s does not fit its question: %s",
+                self._server,
+                error.message,
+            )
+            return ElicitResult(action="cancel")
+        return ElicitResult(action="accept", content=content)

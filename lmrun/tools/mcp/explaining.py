@@ -1,0 +1,100 @@
+"""What went wrong with a server, from whatever was raised. Pure; it knows no session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcp.shared.exceptions import MCPError
+from mcp_types import CONNECTION_CLOSED, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION
+from pydantic import ValidationError
+
+from lmrun.errors import (
+    LmrunError,
+    McpError,
+    McpNotApproved,
+    McpProtocol,
+    McpUnreachable,
+    OutboundFailed,
+    OutboundRefused,
+)
+from lmrun.tools.mcp.cleaning import clean_line
+from lmrun.tools.mcp.transport.wire import Breach
+from lmrun.tools.tool import ErrorKind
+
+MAX_TEXT = 2000
+SESSION_ENDED = "Session terminated"
+"""What the library makes of an HTTP server that has forgotten the session."""
+
+
+def explain_call(error: BaseException) -> tuple[ErrorKind, str]:
+    """Why a call has no good result, for the model. A lost connection is told elsewhere."""
+    match find_cause(error):
+        case TimeoutError():
+            return "timeout", "There was no answer in time."
+        case MCPError(error=data) if isinstance(data.data, Breach):
+            kind: ErrorKind = data.data.kind
+            return kind, f"The server gave no answer that can be read: {data.data.reason}."
+        case MCPError(code=code, message=message):
+            text = clean_line(message, MAX_TEXT) or f"error {code}, without a word"
+            if code == HEADER_MISMATCH:
+                return "disabled", f"The tool has changed: {text}"
+            return "failed", f"The server says: {text}"
+        case ValidationError() as invalid:
+            return "protocol", f"The server's answer is none: {describe_invalid(invalid)}"
+        case McpNotApproved() as known:
+            return "disabled", str(known)
+        case McpProtocol() as known:
+            return "protocol", str(known)
+        case OutboundFailed(reason=reason) as known:
+            return reason, str(known)
+        case McpUnreachable() | OutboundRefused() as known:
+            return "unreachable", str(known)
+        case other:
+            return "protocol", f"The server's answer cannot be used ({type(other).__name__})."
+
+
+def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
+    """Why there is no session, for people."""
+    match find_cause(error):
+        case TimeoutError():
+            hint = "If it needs longer, give it a longer `start_timeout`."
+            return McpUnreachable(f"It was not ready within {timeout_s:g} s.", hint=hint)
+        case MCPError(code=code, message=message):
+            text = clean_line(message, MAX_TEXT)
+            if code == CONNECTION_CLOSED:
+                return McpUnreachable(f"It was gone before it was ready: {text}")
+            if code == UNSUPPORTED_PROTOCOL_VERSION:
+                return McpProtocol(f"It speaks no revision that lmrun does: {text}")
+            return McpProtocol(f"It refused to begin: {text}")
+        case ValidationError() as invalid:
+            return McpProtocol(f"It began with what is no answer: {describe_invalid(invalid)}")
+        case McpError() | OutboundRefused() | OutboundFailed() as known:
+            return known
+        case other:
+            text = clean_line(str(other), MAX_TEXT)
+            return McpProtocol(f"There is no session with it: {text or type(other).__name__}")
+
+
+def find_cause(error: BaseException) -> BaseException:
+    """Of a group, the one that says most."""
+    leaves = list(_leaves(error))
+    for kinds in ((LmrunError,), (MCPError, ValidationError, TimeoutError)):
+        for leaf in leaves:
+            if isinstance(leaf, kinds):
+                return leaf
+    return leaves[0]
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """The first thing that is wrong with it, without what it was."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = clean_line(".".join(map(str, first["loc"])), 200)
+    return f"{where}: {clean_line(first['msg'], 200)}" if where else clean_line(first["msg"], 200)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -1,0 +1,185 @@
+"""Which of a server's tools are offered, as what, and why the others are not. Pure; it knows no
+session and nobody's consent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.profile.tooling.naming import mcp_name, mcp_path
+from lmrun.profile.tooling.policy import Decision
+from lmrun.profile.tooling.tools import Effect
+from lmrun.tools.mcp.cleaning import clean, clean_values, has_clean_names
+from lmrun.tools.mcp.consent import Fault, ToolDefinition
+from lmrun.tools.tool import ToolSpec
+
+MAX_TOOLS = 256
+MAX_DESCRIPTION_BYTES = 16 * 2**10
+MAX_SCHEMA_BYTES = 64 * 2**10
+READ_RESOURCE = "read_resource"
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_READ_RESOURCE_SCHEMA = {
+    "type": "object",
+    "properties": {"uri": {"type": "string", "description": "Of the resource."}},
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A tool that may be called. `definition` None: it is lmrun's own, for resources."""
+
+    spec: ToolSpec
+    definition: ToolDefinition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """`faults`: by the tool's name on its server."""
+
+    tools: tuple[Offered, ...] = ()
+    faults: tuple[tuple[str, Fault], ...] = ()
+
+
+def make_offer(
+    server: str,
+    config: McpServerConfig,
+    definitions: Sequence[ToolDefinition],
+    may_use: Callable[[ToolDefinition], Fault | None],
+) -> Offer:
+    """What is offered of `definitions`, those that the server lists. A tool that the profile does
+    not allow is no fault; one that it names and the server has not, is."""
+    tools: list[Offered] = []
+    faults = list(_find_missing(config, {it.name for it in definitions}))
+    if len(definitions) > MAX_TOOLS:
+        faults.append(("*", _too_many(len(definitions))))
+    for definition in definitions[:MAX_TOOLS]:
+        if not is_allowed(config, definition.name):
+            continue
+        fault = find_fault(definition) or may_use(definition)
+        spec = make_spec(server, config, definition)
+        fault = fault or _find_collision(spec, tools)
+        if fault is None:
+            tools.append(Offered(spec, definition))
+        else:
+            faults.append((definition.name, fault))
+    if config.resources:
+        spec = _resource_spec(server, config)
+        fault = _find_collision(spec, tools)
+        if fault is None:
+            tools.append(Offered(spec, None))
+        else:
+            faults.append((READ_RESOURCE, fault))
+    return Offer(tuple(tools), tuple(faults))
+
+
+def is_allowed(config: McpServerConfig, tool: str) -> bool:
+    """Whether the profile offers it."""
+    return _any_matches(config.tools.allow, tool) and not _any_matches(config.tools.deny, tool)
+
+
+def find_fault(definition: ToolDefinition) -> Fault | None:
+    """What is wrong with the tool as it is described."""
+    schema = definition.input_schema
+    if not _NAME.fullmatch(definition.name):
+        return Fault("name", "Its name has characters that a tool's path cannot have.")
+    if len((definition.description or "").encode("utf-8", "replace")) > MAX_DESCRIPTION_BYTES:
+        return Fault("too_large", f"Its description is longer than {MAX_DESCRIPTION_BYTES} bytes.")
+    if len(json.dumps(schema).encode()) > MAX_SCHEMA_BYTES:
+        return Fault("too_large", f"Its schema is longer than {MAX_SCHEMA_BYTES} bytes.")
+    if schema.get("type") != "object":
+        return Fault("schema", "The schema of its arguments is not that of an object.")
+    if not has_clean_names(schema):
+        return Fault("schema", "The names of its arguments hold characters that nobody sees.")
+    return None
+
+
+def make_spec(server: str, config: McpServerConfig, definition: ToolDefinition) -> ToolSpec:
+    """What models are told of it. Nothing that the server says of itself lowers a permission."""
+    name = definition.name
+    return ToolSpec(
+        path=mcp_path(server, name),
+        name=mcp_name(server, name),
+        description=clean(definition.description) if definition.description else None,
+        parameters=clean_values(definition.input_schema),
+        policy=decide(config, name),
+        effects=effects_of(config, name),
+        is_untrusted=config.untrusted,
+        is_idempotent=_any_matches(config.tools.idempotent, name),
+        timeout_s=config.timeout,
+    )
+
+
+def decide(config: McpServerConfig, tool: str) -> Decision:
+    """The decision about its calls. What writes or reaches the network is never allowed by a
+    pattern alone: a server may add tools as it likes."""
+    own = config.tools.policy.get(tool)
+    if own is not None:
+        return own
+    is_named = tool in config.tools.allow or tool == READ_RESOURCE
+    if config.policy == "allow" and not is_named and effects_of(config, tool):
+        return "ask"
+    return config.policy
+
+
+def effects_of(config: McpServerConfig, tool: str) -> frozenset[Effect]:
+    """What its calls may do, as the profile says; everything where it says nothing."""
+    return frozenset(config.tools.effects.get(tool, ("write", "network")))
+
+
+def _resource_spec(server: str, config: McpServerConfig) -> ToolSpec:
+    return ToolSpec(
+        path=mcp_path(server, READ_RESOURCE),
+        name=mcp_name(server, READ_RESOURCE),
+        description=f"Read a resource of the server {server}; without a URI: list them.",
+        parameters=_READ_RESOURCE_SCHEMA,
+        policy=decide(config, READ_RESOURCE),
+        effects=effects_of(config, READ_RESOURCE),
+        is_untrusted=config.untrusted,
+        is_idempotent=True,
+        timeout_s=config.timeout,
+    )
+
+
+def _find_collision(spec: ToolSpec, others: Iterable[Offered]) -> Fault | None:
+    for other in others:
+        if other.spec.name == spec.name:
+            return Fault("name", f"Towards models it is called {spec.name}, as {other.spec.path}.")
+    return None
+
+
+def _find_missing(config: McpServerConfig, names: set[str]) -> list[tuple[str, Fault]]:
+    tools = config.tools
+    own = {READ_RESOURCE} if config.resources else set()
+    named = dict.fromkeys((*tools.allow, *tools.policy, *tools.idempotent, *tools.effects))
+    return [
+        (name, Fault("missing", "The server has no such tool.", hint="Correct its `tools`."))
+        for name in named
+        if "*" not in name and name not in names | own
+    ]
+
+
+def _any_matches(patterns: Iterable[str], tool: str) -> bool:
+    return any(fnmatchcase(tool, pattern) for pattern in patterns)
+
+
+def _too_many(count: int) -> Fault:
+    return Fault("too_large", f"It lists {count} tools; the first {MAX_TOOLS} are taken.")
+
+
+def as_definition(raw: Any) -> ToolDefinition:
+    """A tool of the library's."""
+    fields = raw.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return ToolDefinition(
+        name=fields["name"],
+        description=fields.get("description"),
+        input_schema=fields["inputSchema"],
+        output_schema=fields.get("outputSchema"),
+        annotations=fields.get("annotations"),
+    )

@@ -1,0 +1,338 @@
+"""One declared server, supervised by itself: started when it is needed and may be, started again
+when it fails, ended with the profile that declares it. It knows no other server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from lmrun.errors import LmrunError, McpNotApproved, McpProtocol, McpUnreachable
+from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.tools.mcp.answering.answers import Answers
+from lmrun.tools.mcp.answering.elicitation import Elicit, Elicitor
+from lmrun.tools.mcp.answering.sampling import Sampler
+from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
+from lmrun.tools.mcp.connection import Connection, OpenLink, Transport, connect
+from lmrun.tools.mcp.consent import Consent, Fault, ToolDefinition
+from lmrun.tools.mcp.deadlines import Deadlines
+from lmrun.tools.mcp.explaining import explain_call, explain_start
+from lmrun.tools.mcp.status import ServerStatus, State
+from lmrun.tools.mcp.transport.guard import Counters
+from lmrun.tools.mcp.transport.launching import plan_launch
+from lmrun.tools.mcp.transport.remote import RemoteLink
+from lmrun.tools.mcp.transport.stdio import StdioLink
+from lmrun.tools.models import Models
+
+LISTING_MAX_AGE_S = 60.0
+"""Not every server says so when its tools change."""
+RELISTING_PAUSE_S = 0.2
+PATIENCE_S = 5.0
+"""Whoever needs a server waits for its next start if that is no longer away."""
+MAX_SILENT_CALLS = 3
+"""Calls in a row without an answer, after which a server is started again."""
+_LOSS_S = 2.0
+
+log = logging.getLogger("lmrun.tools.mcp")
+
+MakeAuth = Callable[[str, McpServerConfig], httpx2.Auth | None]
+
+
+def no_auth(server: str, config: McpServerConfig) -> None:
+    """No server is told who lmrun is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What servers are given. `environment`: lmrun's own; `elicit` None: there is nobody to ask;
+    `make_auth`: how requests to a remote server say who they are from."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    models: Models
+    consent: Consent
+    elicit: Elicit | None = None
+    make_auth: MakeAuth = no_auth
+    backoff: Backoff = DEFAULT_BACKOFF
+
+
+class McpServer:
+    """`adopt` gives it a new configuration where that needs no new session."""
+
+    def __init__(
+        self, name: str, config: McpServerConfig, directory: Path, surroundings: Surroundings
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.state: State = "stopped"
+        self.error: LmrunError | None = None
+        self.deadlines = Deadlines()
+        self._directory = directory
+        self._surroundings = surroundings
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._is_closed = False
+        self._connection: Connection | None = None
+        self._transport: Transport | None = None
+        self._sampler: Sampler | None = None
+        self._is_legacy = False
+        self._starts = 0
+        self._failures = 0
+        self._retry_at = 0.0
+        self._silent_calls = 0
+        self._given_up: str | None = None
+        self._definitions: tuple[ToolDefinition, ...] = ()
+        self._listed_at = 0.0
+        self._stale = asyncio.Event()
+        self._listing_turn = asyncio.Lock()
+
+    async def connection(self) -> Connection:
+        """Its session; begun where there is none. Raises McpNotApproved, McpUnreachable,
+        McpProtocol, OutboundRefused and OutboundFailed."""
+        self._need()
+        deadline = _now() + self.config.start_timeout + PATIENCE_S
+        while not self._is_closed:
+            if self._connection is not None and not self._connection.lost.is_set():
+                return self._connection
+            if self.error is not None and self._is_far_away():
+                raise self.error
+            changed = self._changed
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+            except TimeoutError:
+                raise McpUnreachable(f"The MCP server {self.name} is not ready yet.") from None
+        raise McpUnreachable(f"The MCP server {self.name} is not declared any more.")
+
+    async def definitions(self) -> tuple[ToolDefinition, ...]:
+        """Its tools as it lists them now. Raises what `connection` raises."""
+        connection = await self.connection()
+        async with self._listing_turn:
+            if self._stale.is_set() or _now() - self._listed_at > LISTING_MAX_AGE_S:
+                await self._list(connection)
+        return self._definitions
+
+    @property
+    def known_definitions(self) -> tuple[ToolDefinition, ...]:
+        """Those that it listed last, whether it still runs or not."""
+        return self._definitions
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it has ever said which tools it has."""
+        return self._listed_at > 0
+
+    def may_use(self, definition: ToolDefinition) -> Fault | None:
+        """Whether somebody has agreed to the tool as it is."""
+        return self._surroundings.consent.may_use(self.name, definition)
+
+    def note_call(self, *, was_silent: bool) -> None:
+        """A call had an answer, or none in time. One that stays silent is started again."""
+        self._silent_calls = self._silent_calls + 1 if was_silent else 0
+        if self._silent_calls >= MAX_SILENT_CALLS:
+            self.give_up("It does not answer any more.")
+
+    def give_up(self, reason: str) -> None:
+        """End the session, which is of no use any more; it is begun again."""
+        self._silent_calls = 0
+        if self._connection is not None:
+            self._given_up = reason
+            self._connection.lost.set()
+
+    async def describe_loss(self) -> str:
+        """Why the session was lost, once that is known; of one that was just lost."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOSS_S):
+                while self.state == "ready":
+                    await self._changed.wait()
+        return str(self.error) if self.error is not None else "It was ended."
+
+    async def adopt(self, config: McpServerConfig, directory: Path) -> bool:
+        """Whether it can go on with another configuration. Its session stays if so."""
+        if _session_key(config, directory) != _session_key(self.config, self._directory):
+            return False
+        had_roots = self.config.roots
+        self.config = config
+        if config.roots != had_roots and self._connection is not None:
+            await self._connection.tell_roots_changed()
+        return True
+
+    def recheck(self) -> None:
+        """Somebody has agreed to something, or no longer does."""
+        if self.state in ("needs_approval", "failed"):
+            self._failures = 0
+            self._set("stopped", None)
+        elif self._surroundings.consent.may_start(self.name, self.config, self._directory):
+            self.give_up("Nobody agrees to it any more.")
+
+    async def close(self) -> None:
+        """End it for good."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        self._set("stopped", None)
+
+    def status(self) -> ServerStatus:
+        """What can be seen of it, but for its tools."""
+        transport, connection = self._transport, self._connection
+        link = transport.link if transport is not None else None
+        is_waiting = self.state in ("failed", "backing_off")
+        return ServerStatus(
+            name=self.name,
+            state=self.state,
+            protocol_version=connection.protocol_version if connection is not None else None,
+            pid=link.pid if link is not None and self.state in ("starting", "ready") else None,
+            restarts=max(0, self._starts - 1),
+            retry_in_s=max(0.0, self._retry_at - _now()) if is_waiting else None,
+            error=str(self.error) if self.error is not None else None,
+            counters=transport.guard.counters if transport is not None else Counters(),
+            tokens_sampled=self._sampler.spent if self._sampler is not None else 0,
+            stderr_tail=link.stderr_tail if link is not None else "",
+        )
+
+    def _need(self) -> None:
+        """Have it started, unless it is, or may not be."""
+        is_at_rest = self._task is None or self._task.done()
+        if self._is_closed or not is_at_rest:
+            return
+        if self.state == "failed" and _now() < self._retry_at:
+            return
+        if self._may_start():
+            self._set("starting", None)
+            self._task = asyncio.create_task(self._run(), name=f"mcp-{self.name}")
+
+    def _is_far_away(self) -> bool:
+        """Whether nobody should wait for its next start."""
+        if self.state == "backing_off":
+            return self._retry_at - _now() > PATIENCE_S
+        return self.state in ("needs_approval", "failed")
+
+    def _may_start(self) -> bool:
+        fault = self._surroundings.consent.may_start(self.name, self.config, self._directory)
+        if fault is not None:
+            self._set("needs_approval", McpNotApproved(fault.message, hint=fault.hint))
+        return fault is None
+
+    async def _run(self) -> None:
+        """Sessions one after the other, until one may not or need not be begun."""
+        try:
+            while self._may_start():
+                self._set("starting", None)
+                began = await self._serve()
+                ran_s = _now() - began if began is not None else 0.0
+                self._failures = self._surroundings.backoff.count(self._failures, ran_s)
+                delay_s = self._surroundings.backoff.delay_s(self._failures)
+                self._retry_at = _now() + delay_s
+                was_open = self._transport is not None and self._transport.link is not None
+                if not was_open or self._failures >= self._surroundings.backoff.most:
+                    self._set("failed", self.error)
+                    return
+                self._set("backing_off", self.error)
+                await asyncio.sleep(delay_s)
+        finally:
+            self._connection = None
+
+    async def _serve(self) -> float | None:
+        """One session, from its beginning to its end; when it was ready, if it was."""
+        transport = self._transport = Transport(self._open_link)
+        self._starts += 1
+        began: float | None = None
+        try:
+            async with connect(
+                transport,
+                self._make_answers(),
+                is_legacy=self._is_legacy,
+                timeout_s=self.config.start_timeout,
+            ) as connection:
+                await self._list(connection)
+                self._connection, began = connection, _now()
+                self._given_up = None
+                self._set("ready", None)
+                await self._stay(connection)
+                why = self._given_up or f"The session ended: {await connection.describe_end()}."
+                # Whoever waits for an answer is told before everything is cleared away.
+                self._set("starting", McpUnreachable(why))
+        except Exception as error:
+            self.error = explain_start(error, self.config.start_timeout)
+            # Some older servers end when they are asked something that they do not know.
+            self._is_legacy = not self._is_legacy and began is None
+        finally:
+            self._connection = None
+        log.warning("MCP server %s: %s", self.name, self.error)
+        return began
+
+    async def _stay(self, connection: Connection) -> None:
+        """Until the session is lost; tools that changed are listed again."""
+        while not connection.lost.is_set():
+            waits = [asyncio.ensure_future(it.wait()) for it in (connection.lost, self._stale)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self._stale.is_set() and not connection.lost.is_set():
+                with contextlib.suppress(LmrunError):
+                    await self.definitions()
+                await asyncio.sleep(RELISTING_PAUSE_S)
+
+    async def _list(self, connection: Connection) -> None:
+        self._stale.clear()
+        try:
+            async with asyncio.timeout(self.config.start_timeout):
+                self._definitions = await connection.list_tools()
+        except Exception as error:
+            self._stale.set()
+            if connection.lost.is_set():
+                raise McpUnreachable("It was gone while it was asked for its tools.") from None
+            kind, text = explain_call(error)
+            raise (McpUnreachable if kind == "timeout" else McpProtocol)(
+                f"It could not list its tools: {text}"
+            ) from error
+        self._listed_at = _now()
+
+    async def _open_link(self) -> OpenLink:
+        config = self.config
+        if config.command is None:
+            return await RemoteLink.open(config, self._surroundings.make_auth(self.name, config))
+        launch = plan_launch(config, self._directory, self._surroundings.environment)
+        return await StdioLink.start(launch)
+
+    def _make_answers(self) -> Answers:
+        config, surroundings = self.config, self._surroundings
+        self._sampler = None
+        if config.sampling is not None:
+            self._sampler = Sampler(config.sampling, surroundings.models, config.timeout)
+        return Answers(
+            server=self.name,
+            sampler=self._sampler,
+            elicitor=Elicitor(self.name, surroundings.elicit) if config.elicitation else None,
+            find_roots=self._find_roots if config.roots else None,
+            deadlines=self.deadlines,
+            on_change=self._stale.set,
+        )
+
+    def _find_roots(self) -> tuple[Path, ...]:
+        return tuple(Path(os.path.normpath(self._directory / it)) for it in self.config.roots)
+
+    def _set(self, state: State, error: LmrunError | None) -> None:
+        self.state, self.error = state, error
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _session_key(config: McpServerConfig, directory: Path) -> tuple[object, ...]:
+    """What a session cannot change any more."""
+    unfixed = ("tools", "policy", "untrusted", "resources", "prompts", "roots", "timeout")
+    bounds = ("start_timeout", "max_output")
+    fixed = set(McpServerConfig.model_fields) - {*unfixed, *bounds}
+    return (directory, bool(config.roots), *(getattr(config, name) for name in sorted(fixed)))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
