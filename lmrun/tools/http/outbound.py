@@ -15,7 +15,7 @@ import httpx2
 from lmrun import __version__
 from lmrun.errors import OutboundFailed, OutboundRefused
 from lmrun.tools.http.connecting import Resolve, resolve
-from lmrun.tools.http.policy import OutboundPolicy
+from lmrun.tools.http.policy import DEFAULT_PORTS, OutboundPolicy
 from lmrun.tools.http.transport import GuardedTransport
 from lmrun.tools.http.urls import shown
 
@@ -180,6 +180,8 @@ def _follow(here: httpx2.URL, location: str) -> httpx2.URL:
         there = here.join(location).copy_with(fragment=None)
     except httpx2.InvalidURL:
         raise OutboundRefused(f"The redirect to {shown(location)!r} leads to no URL.") from None
+    if there.scheme not in DEFAULT_PORTS or not there.host:
+        raise OutboundRefused(f"The redirect to {shown(location)!r} is neither https nor http.")
     if there.userinfo:
         raise OutboundRefused(f"The redirect to {shown(str(there))} holds a user name.")
     if here.scheme == "https" and there.scheme != "https":

@@ -81,8 +81,11 @@ class OutboundPolicy:
         if url.scheme not in DEFAULT_PORTS or not url.host:
             raise OutboundRefused("This URL is neither https nor http.")
         host = url.raw_host.decode("ascii")
+        port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
+        if port not in _PORTS:
+            raise OutboundRefused(f"{host} has no port {port}.")
         name = plain_host(host)
-        self._check_host(host, name, url.port or DEFAULT_PORTS[url.scheme])
+        self._check_host(host, name, port)
         address = IPv4Address("127.0.0.1") if name == "localhost" else parse_host(name)
         if address is not None:
             self.check_address(address, host, is_encrypted=url.scheme == "https")

@@ -19,6 +19,7 @@ Arguments = Mapping[str, Any]
 
 _PARTS = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,63})\}|(?P<bad>[{}])")
 _URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
 _IN_URL = re.compile(r"(?:[A-Za-z0-9._~:/@!$&'()*+,;=?-]|%[0-9A-Fa-f]{2})*")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -112,6 +113,12 @@ class UrlTemplate:
             raise ToolInvalid(
                 "`url`: an argument or a user name stands where the host is.",
                 hint="Arguments may be pieces of the path and values of the query.",
+            )
+        host = _AUTHORITY.fullmatch(authority)
+        if host is None or int(host["port"] or 1) not in range(1, 65536):
+            raise ToolInvalid(
+                f"`url`: {authority[:100]!r} is no host, with or without a port.",
+                hint="Write names in ASCII, and IPv6 in brackets.",
             )
         if "#" in rest:
             raise ToolInvalid("`url`: what follows `#` is never sent.", hint="Leave it out.")

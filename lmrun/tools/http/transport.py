@@ -92,13 +92,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         is_stream = self._has_streams and kind == EVENT_STREAM
         max_bytes = None if is_stream else self._policy.max_bytes
-        length = headers.get("content-length", "")
-        if max_bytes is not None and length.isdecimal() and int(length) > max_bytes:
-            raise too_large(max_bytes)
         gunzip = _gunzip_for(headers)
+        length = headers.get("content-length", "")
         if gunzip is not None:
             del headers["content-encoding"]
             headers.pop("content-length", None)
+        elif max_bytes is not None and length.isdecimal() and int(length) > max_bytes:
+            raise too_large(max_bytes)
         stream = answer.stream
         assert isinstance(stream, AsyncIterable)
         body = BoundedBody(
