@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lmrun.api.acting.workshop import EmptyWorkshop, Workshop
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.api.lmstudio.v0.stats import make_extension
 from lmrun.api.openai.routes import make_generation_routes
@@ -57,10 +58,12 @@ class StandInModels:
 
 
 class StandInHouse:
-    """The pool, its models, and conversations in memory."""
+    """The pool, its models, conversations in memory, and a workshop: an empty one, unless a test
+    brings another."""
 
-    def __init__(self, pool: StandInPool) -> None:
+    def __init__(self, pool: StandInPool, workshop: Workshop | None = None) -> None:
         self.pool = pool
+        self.workshop = workshop or EmptyWorkshop()
         self.declared = StandInModels(pool)
         self.conversations = Conversations()
 

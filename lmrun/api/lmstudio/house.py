@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from lmrun.api.acting.workshop import Workshop
 from lmrun.api.serving import Pool
 from lmrun.catalog.description import ModelFile
 from lmrun.reconcile.declared import DeclaredModel, LoadedInstance
@@ -57,3 +58,6 @@ class House(Protocol):
 
     @property
     def conversations(self) -> Chats: ...
+
+    @property
+    def workshop(self) -> Workshop: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lmrun.api.acting.errors import TOOL_ERRORS
 from lmrun.api.errors import JobNotFound
 from lmrun.api.lmstudio.greeting import Greeting, greet
 from lmrun.api.lmstudio.house import House
@@ -93,7 +94,7 @@ def _make_v1_routes(house: House) -> tuple[Route, ...]:
                     Response("named events with `stream: true`", StreamEvent, _SSE),
                 )
             },
-            errors=(*GENERATION_ERRORS, *STORE_ERRORS),
+            errors=(*GENERATION_ERRORS, *TOOL_ERRORS, *STORE_ERRORS),
             envelope=ENVELOPE,
         ),
     )

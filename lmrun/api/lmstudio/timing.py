@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lmrun.chat.events import ChatEnd, Event, PromptProgress
+from lmrun.chat.events import (
+    ChatEnd,
+    Event,
+    MessageDelta,
+    PromptProgress,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from lmrun.tools.act.events import ActEvent, RoundStart
 
 
 @dataclass(slots=True)
@@ -42,3 +51,41 @@ class Timing:
             return (tokens - 1) / seconds
         whole = self.time_to_first_token_s + seconds
         return tokens / whole if whole > 0 else 0.0
+
+
+@dataclass(slots=True)
+class RoundsTiming:
+    """The same of an answer for which the model was asked several times: what its tools took is no
+    part of its pace."""
+
+    _rounds: list[Timing] = field(default_factory=list)
+
+    def start(self, now_s: float) -> None:
+        """The answer is asked for."""
+        self._rounds = [Timing(now_s)]
+
+    def note(self, event: Event | ActEvent, now_s: float) -> None:
+        """`event` has arrived."""
+        timing = self._rounds[-1]
+        match event:
+            case RoundStart(0):
+                pass
+            case RoundStart():
+                self._rounds.append(Timing(now_s))
+            case MessageDelta() | ReasoningDelta() | ToolCallStart() | ToolCallArguments():
+                timing.note(event, now_s)
+                timing.end_s = now_s
+            case ChatEnd():
+                timing.note(event, now_s)
+
+    @property
+    def time_to_first_token_s(self) -> float:
+        """Of the first round."""
+        return self._rounds[0].time_to_first_token_s if self._rounds else 0.0
+
+    def tokens_per_second(self, tokens: int) -> float:
+        """The pace of `tokens` of all rounds, those after the first of each."""
+        if len(self._rounds) == 1:
+            return self._rounds[0].tokens_per_second(tokens)
+        seconds = sum(timing.generation_time_s for timing in self._rounds)
+        return max(tokens - len(self._rounds), 0) / seconds if seconds > 0 else 0.0

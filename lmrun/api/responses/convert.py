@@ -10,9 +10,14 @@ from lmrun.api.prompt_limits import check_request
 from lmrun.api.responses.conversation import locate_images, to_messages
 from lmrun.api.responses.requests.bodies import LOGPROBS, PromptRequest, ResponseRequest
 from lmrun.api.responses.requests.items import Item
-from lmrun.api.responses.requests.tools import to_choice, to_tools
+from lmrun.api.responses.requests.tools import (
+    find_functions,
+    find_servers,
+    to_choice,
+    to_tools,
+)
 from lmrun.chat.messages import find_images
-from lmrun.chat.request import Request, Thinking
+from lmrun.chat.request import Request, Thinking, ToolChoice
 from lmrun.errors import InvalidParameter, RequestError
 from lmrun.settings.prediction import PredictionConfig
 
@@ -48,7 +53,8 @@ _IMAGE = re.compile(r"images\[(\d+)\]")
 def to_request(request: PromptRequest, earlier: Sequence[Item]) -> Request:
     """The conversation: `earlier` items, of the responses that are continued, then the request's.
 
-    Raises BodyTooLarge, and InvalidParameter for what contradicts itself.
+    The choice among tools of MCP servers is made when these are known. Raises BodyTooLarge, and
+    InvalidParameter for what contradicts itself.
     """
     messages = to_messages((*earlier, *request.input), request.instructions)
     if not messages:
@@ -57,11 +63,10 @@ def to_request(request: PromptRequest, earlier: Sequence[Item]) -> Request:
             param="input",
             hint="Without it, `instructions` or `previous_response_id` must say something.",
         )
-    choice, tools = to_choice(
-        request.tool_choice,
-        to_tools(request.tools or ()),
-        parallel=request.parallel_tool_calls is not False,
-    )
+    parallel = request.parallel_tool_calls is not False
+    choice, tools = ToolChoice(parallel=parallel), to_tools(find_functions(request.tools or ()))
+    if not find_servers(request.tools or ()):
+        choice, tools = to_choice(request.tool_choice, tools, parallel=parallel)
     reasoning = request.reasoning
     converted = Request(
         messages,

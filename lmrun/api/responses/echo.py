@@ -9,6 +9,7 @@ from typing import Any
 
 from lmrun.api.responses.answers.bodies import ResponseBody
 from lmrun.api.responses.requests.bodies import ResponseRequest
+from lmrun.api.responses.requests.mcp import McpTool
 from lmrun.api.responses.requests.tools import FunctionTool
 from lmrun.settings.prediction import PredictionConfig
 
@@ -58,5 +59,15 @@ def is_stored(request: ResponseRequest) -> bool:
     return request.store is not False
 
 
-def _show_tool(tool: FunctionTool) -> dict[str, Any]:
-    return tool.model_dump(include={"type", "name", "description", "parameters", "strict"})
+def _show_tool(tool: FunctionTool | McpTool) -> dict[str, Any]:
+    if isinstance(tool, FunctionTool):
+        shown = {"type", "name", "description", "parameters", "strict"}
+        return tool.model_dump(include=shown)
+    # Neither headers nor tokens: they are somebody's credentials.
+    return {
+        "type": "mcp",
+        "server_label": tool.server_label,
+        "server_url": tool.server_url,
+        "allowed_tools": tool.model_dump()["allowed_tools"],
+        "require_approval": tool.model_dump()["require_approval"] or "always",
+    }

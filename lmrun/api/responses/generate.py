@@ -8,22 +8,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from starlette.types import ASGIApp
 
+from lmrun.api.acting.workshop import Workshop
 from lmrun.api.errors import ErrorBody, to_body
 from lmrun.api.generation import ended_early, require_sight
+from lmrun.api.responses.acting.kit import Workbench, open_workbench
+from lmrun.api.responses.acting.output import ActOutput
+from lmrun.api.responses.acting.run import Task, run_response
 from lmrun.api.responses.answers.bodies import InputTokens
 from lmrun.api.responses.answers.events import Error, StreamEvent, show
-from lmrun.api.responses.answers.output import Numbers
+from lmrun.api.responses.answers.output import Numbers, Output
 from lmrun.api.responses.answers.writer import Writer
+from lmrun.api.responses.conversation import find_answered
 from lmrun.api.responses.convert import locate_all_images, name_field, to_prediction, to_request
 from lmrun.api.responses.echo import is_stored, make_body
 from lmrun.api.responses.requests.bodies import InputTokensRequest, PromptRequest, ResponseRequest
+from lmrun.api.responses.requests.items import Item, McpListItem
+from lmrun.api.responses.requests.tools import find_servers
 from lmrun.api.responses.turns import KIND, make_id, read_earlier, to_kept_items, to_turn
 from lmrun.api.routes import Call, Handler
 from lmrun.api.serving import Lease, Pool
@@ -31,28 +44,45 @@ from lmrun.api.sse import JsonAnswer, open_stream
 from lmrun.api.validate import validate_request
 from lmrun.chat.events import ChatEnd, Event
 from lmrun.chat.request import Request
-from lmrun.errors import LmrunError, RequestError
+from lmrun.errors import InvalidParameter, LmrunError, RequestError
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.store.conversations import Conversations
+from lmrun.tools.act.events import ActEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What answers are made with."""
+
+    pool: Pool
+    conversations: Conversations
+    workshop: Workshop
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to generate. `json`: the request as it came; `places`: the fields of its images."""
+    """What to generate. `json`: the request as it came; `earlier`: the items that it continues;
+    `places`: the fields of its images."""
 
     request: ResponseRequest
     json: dict[str, Any]
+    earlier: Sequence[Item]
     prompt: Request
     prediction: PredictionConfig
     places: Sequence[str]
 
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The whole conversation."""
+        return (*self.earlier, *self.request.input)
 
-def make_response_handler(pool: Pool, conversations: Conversations) -> Handler:
+
+def make_response_handler(means: Means) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(ResponseRequest, call.json)
         prediction = to_prediction(request)
-        prompt, places = await _make_prompt(conversations, request)
-        plan = Plan(request, call.json, prompt, prediction, places)
+        earlier, prompt, places = await _make_prompt(means.conversations, request)
+        plan = Plan(request, call.json, earlier, prompt, prediction, places)
         numbers = Numbers()
         if request.stream:
 
@@ -61,19 +91,24 @@ def make_response_handler(pool: Pool, conversations: Conversations) -> Handler:
                     numbers.say(Error, message=body.message, code=body.code, param=body.param)
                 )
 
-            return await open_stream(_stream(pool, conversations, plan, numbers), show_failure)
-        return JsonAnswer(await _fold(pool, conversations, plan, numbers))
+            return await open_stream(_stream(means, plan, numbers), show_failure)
+        return JsonAnswer(await _fold(means, plan, numbers))
 
     return answer
 
 
-def make_input_tokens_handler(pool: Pool, conversations: Conversations) -> Handler:
+def make_input_tokens_handler(means: Means) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(InputTokensRequest, call.json)
-        prompt, places = await _make_prompt(conversations, request)
+        _, prompt, places = await _make_prompt(means.conversations, request)
         with _in_terms_of(places):
-            async with pool.acquire(request.model) as lease:
+            async with (
+                means.pool.acquire(request.model) as lease,
+                _open_tools(means, request, prompt) as bench,
+            ):
                 require_sight(lease.instance, prompt)
+                if bench is not None:
+                    prompt = replace(prompt, tools=await bench.show(), tool_choice=bench.choice)
                 return JsonAnswer(InputTokens(await lease.count_tokens(prompt)))
 
     return answer
@@ -81,23 +116,31 @@ def make_input_tokens_handler(pool: Pool, conversations: Conversations) -> Handl
 
 async def _make_prompt(
     conversations: Conversations, request: PromptRequest
-) -> tuple[Request, Sequence[str]]:
-    """The conversation, and the fields of its images."""
+) -> tuple[Sequence[Item], Request, Sequence[str]]:
+    """What is continued, the whole conversation, and the fields of its images."""
     earlier = await asyncio.to_thread(read_earlier, conversations, request.previous_response_id)
-    return to_request(request, earlier), locate_all_images(request, earlier)
+    return earlier, to_request(request, earlier), locate_all_images(request, earlier)
 
 
-async def _stream(
-    pool: Pool, conversations: Conversations, plan: Plan, numbers: Numbers
-) -> AsyncGenerator[bytes, None]:
+def _open_tools(
+    means: Means, request: PromptRequest, prompt: Request
+) -> AbstractAsyncContextManager[Workbench | None]:
+    """The tools of a request that names MCP servers; None for any other."""
+    servers = find_servers(request.tools or ())
+    if not servers:
+        return nullcontext()
+    return open_workbench(means.workshop, servers, request, prompt)
+
+
+async def _stream(means: Means, plan: Plan, numbers: Numbers) -> AsyncGenerator[bytes, None]:
     """The stream's bytes; the first come with the generation's first event, of whatever kind."""
-    async with _run(pool, plan, numbers) as (lease, writer, events):
+    async with _run(means, plan, numbers) as (lease, writer, events):
         head = writer.start()
         try:
             async for event in events:
                 if isinstance(event, ChatEnd):
                     pieces = writer.end_output(event)
-                    last = await _complete(lease, writer, event, conversations, plan)
+                    last = await _complete(lease, writer, event, means.conversations, plan)
                     yield show(*head, *pieces, last)
                     return
                 if pieces := [*head, *writer.take(event)]:
@@ -110,13 +153,14 @@ async def _stream(
             yield show(writer.fail(to_body(error)))
 
 
-async def _fold(pool: Pool, conversations: Conversations, plan: Plan, numbers: Numbers) -> bytes:
+async def _fold(means: Means, plan: Plan, numbers: Numbers) -> bytes:
     """The same events, as one body."""
-    async with _run(pool, plan, numbers) as (lease, writer, events):
+    async with _run(means, plan, numbers) as (lease, writer, events):
+        writer.start()
         async for event in events:
             if isinstance(event, ChatEnd):
                 writer.end_output(event)
-                await _complete(lease, writer, event, conversations, plan)
+                await _complete(lease, writer, event, means.conversations, plan)
                 return msgspec.json.encode(writer.body)
             writer.take(event)
     raise ended_early()
@@ -143,11 +187,14 @@ async def _count_tokens(lease: Lease, text: str) -> int:
 
 @asynccontextmanager
 async def _run(
-    pool: Pool, plan: Plan, numbers: Numbers
-) -> AsyncIterator[tuple[Lease, Writer, AsyncGenerator[Event, None]]]:
+    means: Means, plan: Plan, numbers: Numbers
+) -> AsyncIterator[tuple[Lease, Writer, AsyncGenerator[Event | ActEvent, None]]]:
     """The lease while it is held, an empty response, and the generation's events."""
     with _in_terms_of(plan.places):
-        async with pool.acquire(plan.request.model, ttl_s=plan.request.ttl) as lease:
+        async with (
+            means.pool.acquire(plan.request.model, ttl_s=plan.request.ttl) as lease,
+            _open_tools(means, plan.request, plan.prompt) as bench,
+        ):
             require_sight(lease.instance, plan.prompt)
             spec = lease.instance.spec
             body = make_body(
@@ -158,8 +205,37 @@ async def _run(
                 model=spec.identifier,
                 created_at=int(time.time()),
             )
-            async with aclosing(lease.generate(plan.prompt, plan.prediction)) as events:
-                yield lease, Writer(body, numbers, make_id), events
+            output, events = _begin(means, plan, numbers, lease, bench)
+            async with aclosing(events):
+                yield lease, Writer(body, numbers, output), events
+
+
+def _begin(
+    means: Means, plan: Plan, numbers: Numbers, lease: Lease, bench: Workbench | None
+) -> tuple[Output, AsyncGenerator[Event | ActEvent, None]]:
+    """A generation, or with a server's tools a run. Raises InvalidParameter for approvals that fit
+    no question, or come without the tools that they are about."""
+    answered = find_answered(plan.items)
+    if bench is None:
+        if answered:
+            raise InvalidParameter(
+                "`tools`: a call has been answered, and its MCP server is not among them.",
+                param="tools",
+                hint="Send the tools of the response that asked.",
+            )
+        return Output(numbers, make_id), _widen(lease.generate(plan.prompt, plan.prediction))
+    listed = {it.server_label for it in plan.items if isinstance(it, McpListItem)}
+    output = ActOutput(numbers, make_id, bench.kit, bench.functions.keys(), listed, answered)
+    task = Task(plan.prompt, plan.prediction, answered, plan.request.max_tool_calls)
+    return output, _widen(run_response(means.workshop, lease, bench, task))
+
+
+async def _widen(
+    events: AsyncGenerator[Event, None] | AsyncGenerator[ActEvent | ChatEnd, None],
+) -> AsyncGenerator[Event | ActEvent, None]:
+    async with aclosing(events):
+        async for event in events:
+            yield event
 
 
 @contextmanager

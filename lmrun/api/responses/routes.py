@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from lmrun.api.acting.errors import TOOL_ERRORS
+from lmrun.api.acting.workshop import EmptyWorkshop, Workshop
 from lmrun.api.errors import ResponseNotFound
 from lmrun.api.responses.answers.bodies import Deleted, InputTokens, ItemList, ResponseBody
 from lmrun.api.responses.answers.events import AnyEvent
-from lmrun.api.responses.generate import make_input_tokens_handler, make_response_handler
+from lmrun.api.responses.generate import (
+    Means,
+    make_input_tokens_handler,
+    make_response_handler,
+)
 from lmrun.api.responses.lookup import (
     LIST_QUERY,
     READ_QUERY,
@@ -28,17 +34,21 @@ from lmrun.store.conversations import Conversations
 _LOOKUP_ERRORS: tuple[type[LmrunError], ...] = (*STORE_ERRORS, ResponseNotFound)
 
 
-def make_responses_routes(pool: Pool, conversations: Conversations) -> tuple[Route, ...]:
-    """All of them, answering from `pool` and keeping what they answer in `conversations`."""
-    return (*_make_prompt_routes(pool, conversations), *_make_lookup_routes(conversations))
+def make_responses_routes(
+    pool: Pool, conversations: Conversations, workshop: Workshop | None = None
+) -> tuple[Route, ...]:
+    """All of them, answering from `pool` with the tools of `workshop`, and keeping what they answer
+    in `conversations`."""
+    means = Means(pool, conversations, workshop or EmptyWorkshop())
+    return (*_make_prompt_routes(means), *_make_lookup_routes(conversations))
 
 
-def _make_prompt_routes(pool: Pool, conversations: Conversations) -> tuple[Route, ...]:
+def _make_prompt_routes(means: Means) -> tuple[Route, ...]:
     return (
         Route(
             "POST",
             "/v1/responses",
-            make_response_handler(pool, conversations),
+            make_response_handler(means),
             "Answer a conversation, or continue a stored one",
             request=ResponseRequest,
             responses={
@@ -47,16 +57,16 @@ def _make_prompt_routes(pool: Pool, conversations: Conversations) -> tuple[Route
                     Response("its events with `stream: true`", AnyEvent, "text/event-stream"),
                 )
             },
-            errors=(*GENERATION_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
+            errors=(*GENERATION_ERRORS, *TOOL_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
         ),
         Route(
             "POST",
             "/v1/responses/input_tokens",
-            make_input_tokens_handler(pool, conversations),
+            make_input_tokens_handler(means),
             "How many tokens a prompt has",
             request=InputTokensRequest,
             responses={200: (Response("The number", InputTokens),)},
-            errors=(*GENERATION_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
+            errors=(*GENERATION_ERRORS, *TOOL_ERRORS, *STORE_ERRORS, PreviousResponseNotFound),
         ),
     )
 

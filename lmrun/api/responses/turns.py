@@ -30,7 +30,13 @@ _PREFIXES = {
     "function_call": "fc",
     "function_call_output": "fco",
     "reasoning": "rs",
+    "mcp_list_tools": "mcpl",
+    "mcp_call": "mcp",
+    "mcp_approval_request": "mcpr",
+    "mcp_approval_response": "mcpa",
 }
+
+_WITH_STATUS = frozenset({"message", "function_call", "function_call_output", "mcp_call"})
 
 _PART_DEFAULTS: dict[str, JsonItem] = {
     "output_text": {"annotations": []},
@@ -167,7 +173,8 @@ def _complete(item: JsonItem) -> JsonItem:
     whole.setdefault("id", make_id(_PREFIXES[whole["type"]]))
     if whole["type"] == "reasoning":
         return {"summary": [], **whole}
-    whole.setdefault("status", "completed")
+    if whole["type"] in _WITH_STATUS:
+        whole.setdefault("status", "completed")
     if whole["type"] == "message":
         whole["content"] = _complete_content(whole["content"], whole["role"])
     return whole

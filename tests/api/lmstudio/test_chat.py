@@ -257,7 +257,7 @@ def test_more_context_than_was_loaded_is_refused(served: Served) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "kind"),
     [
-        ({"integrations": ["mcp/playwright"]}, "integrations", "not_implemented"),
+        ({"integrations": ["mcp/playwright"]}, "integrations[0].id", "invalid_request"),
         ({"input": []}, "input", "invalid_request"),
         ({"input": 3}, "input", "invalid_request"),
         ({"input": [{"type": "audio"}]}, "input[0]", "invalid_request"),

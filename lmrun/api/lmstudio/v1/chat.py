@@ -6,16 +6,25 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import replace
 
 import msgspec
 from starlette.types import ASGIApp
 
+from lmrun.api.acting.kit import Kit
+from lmrun.api.acting.rounds import Notebook
 from lmrun.api.errors import ErrorBody
 from lmrun.api.generation import ended_early, require_sight
 from lmrun.api.lmstudio.house import Chats, House
-from lmrun.api.lmstudio.timing import Timing
+from lmrun.api.lmstudio.timing import RoundsTiming
+from lmrun.api.lmstudio.v1.acting import open_kit, run_chat
+from lmrun.api.lmstudio.v1.calls import ProviderInfo
 from lmrun.api.lmstudio.v1.convert import to_field, to_prediction, to_request, to_user_message
 from lmrun.api.lmstudio.v1.envelope import to_error
 from lmrun.api.lmstudio.v1.events import (
@@ -34,20 +43,22 @@ from lmrun.api.lmstudio.v1.reasoning import to_thinking
 from lmrun.api.lmstudio.v1.requests import ChatRequestV1
 from lmrun.api.lmstudio.v1.turns import KIND, MAX_BYTES, History, to_content, to_history
 from lmrun.api.routes import Call, Handler
-from lmrun.api.serving import Instance, Lease, Pool
+from lmrun.api.serving import Instance, Lease
 from lmrun.api.sse import JsonAnswer, open_stream
 from lmrun.api.validate import validate_request
+from lmrun.chat.events import Event
 from lmrun.chat.language import read_language
 from lmrun.chat.request import Request
 from lmrun.errors import BodyTooLarge, InvalidParameter, RequestError
 from lmrun.store.conversations import Turn
+from lmrun.tools.act.events import ActEvent
 
 
 def make_chat_handler(house: House) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(ChatRequestV1, call.json)
         history = await _read_history(house.conversations, request.previous_response_id)
-        chat = Chat(house.pool, house.conversations, request, history)
+        chat = Chat(house, request, history)
         if request.stream:
             return await open_stream(_stream(chat), chat.show_failure)
         return JsonAnswer(await _fold(chat))
@@ -82,26 +93,25 @@ async def _fold(chat: Chat) -> ChatResult:
 class Chat:
     """One turn: asked, answered, kept."""
 
-    def __init__(self, pool: Pool, chats: Chats, request: ChatRequestV1, history: History) -> None:
-        self._pool = pool
-        self._chats = chats
+    def __init__(self, house: House, request: ChatRequestV1, history: History) -> None:
+        self._house = house
         self._request = request
         self._history = history
         self._prompt = to_request(request, history)
         self._transcript = Transcript()
-        self._sections = Sections()
-        self._timing = Timing(0.0)
+        self._sections = Sections(self._transcript)
+        self._timing = RoundsTiming()
+        self._notebook = Notebook()
         self._load_s: float | None = None
         self._instance_id = ""
 
     async def run(self) -> AsyncGenerator[list[StreamEvent], None]:
-        """The stream's events, by when they come. Raises what the pool and the lease raise, in
-        terms of the request's fields."""
-        async with self._acquire() as lease:
+        """The stream's events, by when they come. Raises what the pool, the lease and the tools
+        raise, in terms of the request's fields."""
+        async with self._acquire() as lease, self._open_tools() as kit:
+            self._transcript.kit = kit
             begin = self._begin(lease.instance)
-            prompt = fit(lease.instance, self._request, self._prompt)
-            events = lease.generate(prompt, to_prediction(self._request))
-            async with aclosing(events):
+            async with aclosing(self._generate(lease, kit)) as events:
                 async for event in events:
                     self._timing.note(event, time.monotonic())
                     self._transcript.take(event)
@@ -114,6 +124,19 @@ class Chat:
                         yield told
         raise ended_early()
 
+    def _open_tools(self) -> AbstractAsyncContextManager[Kit[ProviderInfo] | None]:
+        integrations = self._request.integrations
+        return open_kit(self._house.workshop, integrations) if integrations else nullcontext()
+
+    def _generate(
+        self, lease: Lease, kit: Kit[ProviderInfo] | None
+    ) -> AsyncGenerator[Event, None] | AsyncGenerator[ActEvent, None]:
+        prompt = fit(lease.instance, self._request, self._prompt)
+        prediction = to_prediction(self._request)
+        if kit is None:
+            return lease.generate(prompt, prediction)
+        return run_chat(self._house.workshop, lease, kit, prompt, prediction, self._notebook)
+
     def show_failure(self, body: ErrorBody) -> bytes:
         """The end of a stream that fails halfway: why, and what there is of the answer."""
         result = self._make_result(None)
@@ -124,13 +147,15 @@ class Chat:
     async def _acquire(self) -> AsyncIterator[Lease]:
         """A lease; errors inside name the request's fields."""
         asked_s = time.monotonic()
-        ready = {name for name, it in self._pool.instances.items() if it.state == "ready"}
+        pool = self._house.pool
+        ready = {name for name, it in pool.instances.items() if it.state == "ready"}
         try:
-            async with self._pool.acquire(self._request.model) as lease:
-                self._timing.started_s = time.monotonic()
+            async with pool.acquire(self._request.model) as lease:
+                now_s = time.monotonic()
+                self._timing.start(now_s)
                 self._instance_id = lease.instance.spec.identifier
                 if self._instance_id not in ready:
-                    self._load_s = self._timing.started_s - asked_s
+                    self._load_s = now_s - asked_s
                 yield lease
         except RequestError as error:
             if error.param is not None:
@@ -153,7 +178,7 @@ class Chat:
         result = self._make_result(tokens)
         if self._request.store:
             id = f"resp_{secrets.token_hex(24)}"
-            await asyncio.to_thread(self._chats.add, KIND, self._to_turn(id))
+            await asyncio.to_thread(self._house.conversations.add, KIND, self._to_turn(id))
             result = msgspec.structs.replace(result, response_id=id)
         failures = map(to_failure, self._transcript.invalid_calls)
         return [*self._sections.close(), *failures, ChatDone(result)]
@@ -163,8 +188,9 @@ class Chat:
         return ChatResult(self._instance_id, self._transcript.output, stats)
 
     def _to_turn(self, id: str) -> Turn:
-        said = (to_user_message(self._request.input), self._transcript.to_message())
-        content = to_content(self._request.system_prompt, said)
+        asked = to_user_message(self._request.input)
+        done = self._notebook.transcript.messages or (self._transcript.to_message(),)
+        content = to_content(self._request.system_prompt, (asked, *done))
         return Turn(id, self._request.previous_response_id, content)
 
 

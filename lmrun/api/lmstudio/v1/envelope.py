@@ -12,6 +12,7 @@ from lmrun.api.errors import ErrorBody
 ErrorType = Literal[
     "invalid_request",
     "unknown",
+    "mcp_connection_error",
     "not_implemented",
     "model_not_found",
     "job_not_found",
@@ -23,6 +24,9 @@ _BY_CODE: dict[str | None, ErrorType] = {
     "job_not_found": "job_not_found",
     "unsupported_parameter": "not_implemented",
     "internal_error": "internal_error",
+    "mcp_unreachable": "mcp_connection_error",
+    "mcp_not_approved": "mcp_connection_error",
+    "mcp_protocol_error": "mcp_connection_error",
 }
 _INVALID = frozenset({"invalid_request_error", "permission_error"})
 

@@ -6,14 +6,29 @@ Format: lmstudio-ai/docs, `1_developer/2_rest/streaming-events.md`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from lmrun.api.lmstudio.v1.calls import (
+    CallRecord,
+    InvalidCallMetadata,
+    InvalidCallOutput,
+    ProviderInfo,
+)
 from lmrun.api.lmstudio.v1.envelope import ErrorV1
-from lmrun.api.lmstudio.v1.output import ChatResult, InvalidCallMetadata, InvalidCallOutput
+from lmrun.api.lmstudio.v1.output import ChatResult, Transcript
 from lmrun.api.sse import to_named_event
-from lmrun.chat.events import Event, MessageDelta, PromptProgress, ReasoningDelta, ToolCallFailed
+from lmrun.chat.events import (
+    Event,
+    MessageDelta,
+    PromptProgress,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallFailed,
+    ToolCallStart,
+)
+from lmrun.tools.act.events import ActEvent, CallFailed, CallSucceeded
 
 
 class ChatStart(msgspec.Struct, frozen=True, tag_field="type", tag="chat.start"):
@@ -67,6 +82,28 @@ class MessageEnd(msgspec.Struct, frozen=True, tag_field="type", tag="message.end
     pass
 
 
+class CallStart(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call.start"):
+    tool: str
+    provider_info: ProviderInfo
+
+
+class CallArguments(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call.arguments"):
+    """All of them, once they are whole."""
+
+    tool: str
+    arguments: dict[str, Any]
+    provider_info: ProviderInfo
+
+
+class CallSuccess(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call.success"):
+    """`output`: what the model reads."""
+
+    tool: str
+    arguments: dict[str, Any]
+    output: str
+    provider_info: ProviderInfo
+
+
 class CallFailure(msgspec.Struct, frozen=True, tag_field="type", tag="tool_call.failure"):
     reason: str
     metadata: InvalidCallMetadata
@@ -93,6 +130,9 @@ StreamEvent = (
     | MessageStart
     | MessagePiece
     | MessageEnd
+    | CallStart
+    | CallArguments
+    | CallSuccess
     | CallFailure
     | Failure
     | ChatDone
@@ -113,12 +153,14 @@ _ENDS: dict[Section, StreamEvent] = {
 
 
 class Sections:
-    """Sorts a generation's events into sections, each with its start and its end."""
+    """Sorts an answer's events into sections, each with its start and its end, and calls between
+    them. `transcript`: has taken each event before."""
 
-    def __init__(self) -> None:
+    def __init__(self, transcript: Transcript) -> None:
+        self._transcript = transcript
         self._open: Section | None = None
 
-    def take(self, event: Event) -> Iterator[StreamEvent]:
+    def take(self, event: Event | ActEvent) -> Iterator[StreamEvent]:
         """What a client hears of `event`."""
         match event:
             case PromptProgress(processed, total):
@@ -130,6 +172,13 @@ class Sections:
             case MessageDelta(text) | ToolCallFailed(_, text) if text:
                 yield from self._enter("message")
                 yield MessagePiece(text)
+            case ToolCallStart(index) if self._transcript.kit is not None:
+                yield from self.close()
+                yield from _start(self._transcript.find_call(index))
+            case ToolCallArguments(index, text) if text.rstrip().endswith("}"):
+                yield from _tell_arguments(self._transcript.find_call(index))
+            case CallSucceeded(index) | CallFailed(index):
+                yield from _end(self._transcript.find_call(index))
 
     def close(self) -> Iterator[StreamEvent]:
         """The end of what is open."""
@@ -143,6 +192,27 @@ class Sections:
         yield from self.close()
         self._open = section
         yield _STARTS[section]
+
+
+def _start(call: CallRecord | None) -> Iterator[StreamEvent]:
+    if call is not None and call.offer is not None:
+        yield CallStart(call.tool, call.offer.source.info)
+
+
+def _tell_arguments(call: CallRecord | None) -> Iterator[StreamEvent]:
+    """An object that is whole is not part of a longer one: this happens once a call."""
+    if call is not None and call.offer is not None and (arguments := call.arguments) is not None:
+        yield CallArguments(call.tool, arguments, call.offer.source.info)
+
+
+def _end(call: CallRecord | None) -> Iterator[StreamEvent]:
+    if call is None or call.result is None:
+        return
+    if call.offer is None or isinstance(call.result, CallFailed):
+        yield CallFailure(call.result.text, call.to_metadata())
+    else:
+        info = call.offer.source.info
+        yield CallSuccess(call.tool, call.arguments or {}, call.result.text, info)
 
 
 def to_failure(call: InvalidCallOutput) -> StreamEvent:

@@ -6,22 +6,31 @@ Format: lmstudio-ai/docs, `1_developer/2_rest/chat.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from lmrun.api.lmstudio.timing import Timing
+from lmrun.api.acting.kit import Kit
+from lmrun.api.lmstudio.v1.calls import (
+    CallRecord,
+    InvalidCallOutput,
+    ProviderInfo,
+    ToolCallOutput,
+    no_such_tool,
+)
 from lmrun.chat.events import (
     ChatEnd,
     Event,
     MessageDelta,
     PromptProgress,
     ReasoningDelta,
+    ToolCallArguments,
     ToolCallFailed,
     ToolCallStart,
 )
 from lmrun.chat.messages import Message
+from lmrun.tools.act.events import ActEnd, ActEvent, CallFailed, CallSucceeded, RoundStart
 
 
 class MessageOutput(msgspec.Struct, frozen=True, tag_field="type", tag="message"):
@@ -44,19 +53,7 @@ _OUTPUTS: dict[Kind, type[MessageOutput] | type[ReasoningOutput]] = {
 }
 
 
-class InvalidCallMetadata(msgspec.Struct, frozen=True):
-    tool_name: str
-    type: Literal["invalid_name"] = "invalid_name"
-
-
-class InvalidCallOutput(msgspec.Struct, frozen=True, tag_field="type", tag="invalid_tool_call"):
-    """A call of a tool that there is not: no chat here has any."""
-
-    reason: str
-    metadata: InvalidCallMetadata
-
-
-Output = MessageOutput | ReasoningOutput | InvalidCallOutput
+Output = MessageOutput | ReasoningOutput | ToolCallOutput | InvalidCallOutput
 
 
 class ChatStats(msgspec.Struct, frozen=True):
@@ -82,15 +79,26 @@ class ChatResult(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Transcript:
-    """What was said so far, in order. Grows by `take`."""
+class _Text:
+    kind: Kind
+    pieces: list[str]
 
-    texts: list[tuple[Kind, list[str]]] = field(default_factory=list)
+    def to_output(self) -> Output:
+        return _OUTPUTS[self.kind]("".join(self.pieces))
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What was said and done so far, in order. Grows by `take`. `kit`: the chat's tools, None where
+    it has none."""
+
+    kit: Kit[ProviderInfo] | None = None
     prompt_tokens: int = 0
     end: ChatEnd | None = None
-    _calls: dict[int, str] = field(default_factory=dict)
+    _items: list[_Text | CallRecord] = field(default_factory=list)
+    _calls: dict[int, CallRecord] = field(default_factory=dict)
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event | ActEvent) -> None:
         """The next event."""
         match event:
             case PromptProgress(_, total):
@@ -99,13 +107,33 @@ class Transcript:
                 self._say("reasoning", text)
             case MessageDelta(text):
                 self._say("message", text)
+            case ActEnd(_, stop_reason, _, _, usage):
+                self.end = ChatEnd(stop_reason, usage)
+            case ChatEnd():
+                self.end = event
+            case _:
+                self._take_call(event)
+
+    def _take_call(self, event: Event | ActEvent) -> None:
+        match event:
+            case RoundStart():
+                self._calls.clear()
             case ToolCallStart(index, _, name):
-                self._calls[index] = name
+                offer = self.kit.offers.get(name) if self.kit is not None else None
+                self._calls[index] = CallRecord(name, offer)
+                if self.kit is not None:
+                    self._items.append(self._calls[index])
+            case ToolCallArguments(index, text):
+                self._calls[index].texts.append(text)
             case ToolCallFailed(index, text):
                 del self._calls[index]
                 self._say("message", text)
-            case ChatEnd():
-                self.end = event
+            case CallSucceeded(index) | CallFailed(index):
+                self._calls[index].result = event
+
+    def find_call(self, index: int) -> CallRecord | None:
+        """The call of that index in this round."""
+        return self._calls.get(index)
 
     @property
     def reasoning(self) -> str:
@@ -113,16 +141,15 @@ class Transcript:
 
     @property
     def invalid_calls(self) -> tuple[InvalidCallOutput, ...]:
-        """Every call, since there are no tools."""
-        return tuple(
-            InvalidCallOutput(f"Cannot find tool with name {name}.", InvalidCallMetadata(name))
-            for _, name in sorted(self._calls.items())
-        )
+        """Every call, in a chat without tools."""
+        if self.kit is not None:
+            return ()
+        return tuple(no_such_tool(call.name) for _, call in sorted(self._calls.items()))
 
     @property
     def output(self) -> tuple[Output, ...]:
-        texts = tuple(_OUTPUTS[kind]("".join(pieces)) for kind, pieces in self.texts)
-        return (*texts, *self.invalid_calls)
+        items = tuple(item for it in self._items if (item := it.to_output()) is not None)
+        return (*items, *self.invalid_calls)
 
     def to_message(self) -> Message:
         """As a later request sees it."""
@@ -131,16 +158,28 @@ class Transcript:
     def _say(self, kind: Kind, text: str) -> None:
         if not text:
             return
-        if not self.texts or self.texts[-1][0] != kind:
-            self.texts.append((kind, []))
-        self.texts[-1][1].append(text)
+        last = self._items[-1] if self._items else None
+        if not isinstance(last, _Text) or last.kind != kind:
+            last = _Text(kind, [])
+            self._items.append(last)
+        last.pieces.append(text)
 
     def _join(self, wanted: str) -> str:
-        return "".join(piece for kind, pieces in self.texts if kind == wanted for piece in pieces)
+        texts = (it for it in self._items if isinstance(it, _Text) and it.kind == wanted)
+        return "".join(piece for text in texts for piece in text.pieces)
+
+
+class Pace(Protocol):
+    """How long the parts of an answer took."""
+
+    @property
+    def time_to_first_token_s(self) -> float: ...
+
+    def tokens_per_second(self, tokens: int) -> float: ...
 
 
 def make_stats(
-    transcript: Transcript, timing: Timing, reasoning_tokens: int | None, load_s: float | None
+    transcript: Transcript, timing: Pace, reasoning_tokens: int | None, load_s: float | None
 ) -> ChatStats:
     """`reasoning_tokens`: of the reasoning's text, which may be more than the model wrote; None
     while they have not been counted. `load_s`: None when the model was loaded already."""

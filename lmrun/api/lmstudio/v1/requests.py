@@ -12,7 +12,8 @@ from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
 from lmrun.api.enclosed_files import parse_image
-from lmrun.api.fields import EFFECT, SAYS_ALL, UNSUPPORTED
+from lmrun.api.fields import EFFECT, SAYS_ALL
+from lmrun.api.lmstudio.v1.integrations import Integrations
 from lmrun.api.lmstudio.v1.reasoning import ReasoningSetting
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Count, RepeatPenalty, Share, Strength
@@ -107,16 +108,6 @@ Input = Annotated[
 """A string, or items in their order."""
 
 
-def _refuse_integrations(value: Any) -> Any:
-    if value in (None, [], ()):
-        return None
-    raise PydanticCustomError(
-        UNSUPPORTED,
-        "tools that the server runs (plugins and MCP servers) come with a later version of lmrun; "
-        "/v1/chat/completions takes `tools` that the client runs",
-    )
-
-
 class ChatRequestV1(Settings):
     """The body of /api/v1/chat. A setting left out is the instance's own."""
 
@@ -125,11 +116,11 @@ class ChatRequestV1(Settings):
     system_prompt: str | None = Field(
         None, description="Left out, that of the continued chat, else the instance's own."
     )
-    integrations: Annotated[
-        None,
-        BeforeValidator(_refuse_integrations),
-        Schema({"type": "array", "maxItems": 0, EFFECT: "refused"}),
-    ] = Field(None, description="Tools that the server runs: not supported yet; only [] is.")
+    integrations: Integrations = Field(
+        (),
+        description="Tools that the server runs while it answers. The policy decides on each call; "
+        "what it would ask about is denied.",
+    )
     stream: bool = False
     temperature: Strength | None = None
     top_p: Share | None = None
@@ -137,7 +128,7 @@ class ChatRequestV1(Settings):
     min_p: Share | None = None
     repeat_penalty: RepeatPenalty | None = None
     max_output_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None, description="Most tokens to generate, reasoning included."
+        None, description="Most tokens to generate, reasoning and all rounds included."
     )
     reasoning: ReasoningSetting | None = Field(
         None, description="One of the model's `capabilities.reasoning.allowed_options`."

@@ -74,7 +74,57 @@ class FunctionCall(msgspec.Struct, frozen=True, tag_field="type", tag="function_
     status: Status
 
 
-OutputItem = OutputMessage | Reasoning | FunctionCall
+class ListedTool(msgspec.Struct, frozen=True):
+    """A tool of an MCP server, under its own name."""
+
+    name: str
+    description: str | None
+    input_schema: dict[str, Any]
+    annotations: None = None
+
+
+class McpListTools(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_list_tools"):
+    """What a server offers to the model."""
+
+    id: str
+    server_label: str
+    tools: tuple[ListedTool, ...]
+    error: str | None = None
+
+
+class McpText(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    text: str
+
+
+class McpCallError(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_tool_execution_error"):
+    """Why a call has no good result, as the model reads it."""
+
+    content: tuple[McpText, ...]
+
+
+class McpCall(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_call"):
+    """A call of a server's tool. `arguments`: JSON text; `output`: what the model reads."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+    status: Literal["in_progress", "completed", "failed"]
+    output: str | None = None
+    error: McpCallError | None = None
+    approval_request_id: str | None = None
+
+
+class McpApprovalRequest(msgspec.Struct, frozen=True, tag_field="type", tag="mcp_approval_request"):
+    """A call that waits until the client approves of it."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+OutputItem = OutputMessage | Reasoning | FunctionCall | McpListTools | McpCall | McpApprovalRequest
 
 
 class InputTokensDetails(msgspec.Struct, frozen=True):

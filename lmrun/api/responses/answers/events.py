@@ -141,6 +141,66 @@ class ArgumentsDone(
     arguments: str
 
 
+class McpListInProgress(
+    _InsideItem,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="response.mcp_list_tools.in_progress",
+):
+    pass
+
+
+class McpListCompleted(
+    _InsideItem,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="response.mcp_list_tools.completed",
+):
+    pass
+
+
+class McpCallInProgress(
+    _InsideItem, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.in_progress"
+):
+    """The tool runs."""
+
+
+class McpArgumentsDelta(
+    _InsideItem,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="response.mcp_call_arguments.delta",
+):
+    """All of them at once: whether a call is made is known when they are whole."""
+
+    delta: str
+
+
+class McpArgumentsDone(
+    _InsideItem,
+    frozen=True,
+    kw_only=True,
+    tag_field="type",
+    tag="response.mcp_call_arguments.done",
+):
+    arguments: str
+
+
+class McpCallCompleted(
+    _InsideItem, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.completed"
+):
+    pass
+
+
+class McpCallFailed(
+    _InsideItem, frozen=True, kw_only=True, tag_field="type", tag="response.mcp_call.failed"
+):
+    pass
+
+
 AnyEvent = (
     Created
     | InProgress
@@ -158,6 +218,13 @@ AnyEvent = (
     | ReasoningDone
     | ArgumentsDelta
     | ArgumentsDone
+    | McpListInProgress
+    | McpListCompleted
+    | McpCallInProgress
+    | McpArgumentsDelta
+    | McpArgumentsDone
+    | McpCallCompleted
+    | McpCallFailed
 )
 
 _encode = msgspec.json.Encoder().encode

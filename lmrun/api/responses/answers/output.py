@@ -43,6 +43,7 @@ from lmrun.chat.events import (
     ToolCallFailed,
     ToolCallStart,
 )
+from lmrun.tools.act.events import ActEvent
 
 EventT = TypeVar("EventT", bound=StreamEvent)
 
@@ -60,13 +61,16 @@ class Numbers:
 class _Open(Protocol):
     """An item that grows. Each method gives the events that say so."""
 
+    @property
+    def place(self) -> Place: ...
+
     def begin(self) -> list[StreamEvent]: ...
 
     def end(self, status: Status) -> tuple[OutputItem, list[StreamEvent]]: ...
 
 
 @dataclass(slots=True)
-class _Place:
+class Place:
     """Where an item is in its stream."""
 
     numbers: Numbers
@@ -88,7 +92,7 @@ class _Place:
 
 @dataclass(slots=True)
 class _OpenMessage:
-    place: _Place
+    place: Place
     texts: list[str] = field(default_factory=list)
     logprobs: list[Logprob] = field(default_factory=list)
 
@@ -114,7 +118,7 @@ class _OpenMessage:
 
 @dataclass(slots=True)
 class _OpenReasoning:
-    place: _Place
+    place: Place
     texts: list[str] = field(default_factory=list)
 
     def begin(self) -> list[StreamEvent]:
@@ -137,7 +141,7 @@ class _OpenReasoning:
 
 @dataclass(slots=True)
 class _OpenCall:
-    place: _Place
+    place: Place
     call_id: str
     name: str
     arguments: list[str] = field(default_factory=list)
@@ -167,7 +171,16 @@ class Output:
         self._make_id = make_id
         self._open: _Open | None = None
         self._begun = 0
-        self.items: list[OutputItem] = []
+        self._done: dict[int, OutputItem] = {}
+
+    @property
+    def items(self) -> tuple[OutputItem, ...]:
+        """Those that are complete."""
+        return tuple(item for _, item in sorted(self._done.items()))
+
+    def start(self) -> list[StreamEvent]:
+        """What comes before all that the model says."""
+        return []
 
     @property
     def reasoning(self) -> str:
@@ -175,7 +188,7 @@ class Output:
         texts = (item.content[0].text for item in self.items if isinstance(item, Reasoning))
         return "".join(texts)
 
-    def take(self, event: Event) -> list[StreamEvent]:
+    def take(self, event: Event | ActEvent) -> list[StreamEvent]:
         """The next event of the generation, but for its end."""
         match event:
             case MessageDelta(text, logprobs):
@@ -227,8 +240,8 @@ class Output:
         if self._open is None:
             return []
         item, events = self._open.end(status)
+        self._done[self._open.place.output_index] = item
         self._open = None
-        self.items.append(item)
         return events
 
     def _give_up(self) -> list[StreamEvent]:
@@ -239,7 +252,7 @@ class Output:
         self._open = None
         return events
 
-    def _place(self, prefix: str) -> _Place:
-        place = _Place(self._numbers, self._make_id(prefix), self._begun)
+    def _place(self, prefix: str) -> Place:
+        place = Place(self._numbers, self._make_id(prefix), self._begun)
         self._begun += 1
         return place

@@ -3,8 +3,6 @@ no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from lmrun.api.errors import ErrorBody
@@ -24,6 +22,7 @@ from lmrun.api.responses.answers.events import (
 )
 from lmrun.api.responses.answers.output import Numbers, Output
 from lmrun.chat.events import ChatEnd, Event, StopReason
+from lmrun.tools.act.events import ActEvent
 
 _CUT_OFF: frozenset[StopReason] = frozenset({"maxPredictedTokensReached", "contextLengthReached"})
 
@@ -31,17 +30,18 @@ _CUT_OFF: frozenset[StopReason] = frozenset({"maxPredictedTokensReached", "conte
 class Writer:
     """`body`: the response as it is so far. Its methods give the stream's events."""
 
-    def __init__(self, body: ResponseBody, numbers: Numbers, make_id: Callable[[str], str]) -> None:
+    def __init__(self, body: ResponseBody, numbers: Numbers, output: Output) -> None:
         self.body = body
         self._numbers = numbers
-        self._output = Output(numbers, make_id)
+        self._output = output
 
     def start(self) -> list[StreamEvent]:
-        """What comes before all output."""
+        """What comes before all that the model says."""
         say = self._numbers.say
-        return [say(Created, response=self.body), say(InProgress, response=self.body)]
+        head = [say(Created, response=self.body), say(InProgress, response=self.body)]
+        return [*head, *self._output.start()]
 
-    def take(self, event: Event) -> list[StreamEvent]:
+    def take(self, event: Event | ActEvent) -> list[StreamEvent]:
         """The next piece."""
         return self._output.take(event)
 
@@ -53,7 +53,7 @@ class Writer:
             self.body,
             status="incomplete" if is_cut_off else "completed",
             incomplete_details=IncompleteDetails() if is_cut_off else None,
-            output=tuple(self._output.items),
+            output=self._output.items,
         )
         return events
 
@@ -79,6 +79,6 @@ class Writer:
             status="failed",
             error=Failure(error.message, error.type, error.param),
             incomplete_details=None,
-            output=tuple(self._output.items),
+            output=self._output.items,
         )
         return self._numbers.say(Failed, response=self.body)

@@ -77,9 +77,13 @@ class PromptRequest(Settings):
     )
     tools: Annotated[
         tuple[ToolDefinition, ...] | None, Field(max_length=MAX_TOOLS, strict=False)
-    ] = Field(None, description="Functions that the model may call.")
+    ] = Field(
+        None,
+        description="Functions that the model may call, and MCP servers, whose tools the server "
+        "runs. The answer ends with a call of a function, or one that needs an approval.",
+    )
     tool_choice: Choice | None = Field(
-        None, description="Whether a function is called, and which; `auto` if left out."
+        None, description="Whether a tool is called, and which; `auto` if left out."
     )
     parallel_tool_calls: bool | None = Field(
         None, description="Whether one answer may call several functions; true if left out."
@@ -125,7 +129,7 @@ class ResponseRequest(PromptRequest):
         "there anyway, the latter as plain text that can be sent back.",
     )
     max_output_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None, description="Most tokens to generate, reasoning included."
+        None, description="Most tokens to generate, reasoning and all rounds included."
     )
     temperature: Strength | None = None
     top_p: Share | None = None
@@ -146,9 +150,7 @@ class ResponseRequest(PromptRequest):
         Field(max_length=16),
     ] = Field(None, description="Comes back with the response.")
     max_tool_calls: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
-        None,
-        json_schema_extra=NO_EFFECT,
-        description="Limits calls of tools that the server runs, of which there are none.",
+        None, description="Most calls of tools that the server runs; further ones are denied."
     )
     user: Label | None = Field(None, json_schema_extra=NO_EFFECT, description=_NO_PROVIDER)
     safety_identifier: Label | None = Field(

@@ -14,6 +14,7 @@ from lmrun.api.fields import NO_EFFECT, only
 from lmrun.api.responses.requests.kinds import OneOf, OrText
 from lmrun.api.responses.requests.parts import MAX_PARTS, Content, Holder
 from lmrun.api.tool_choice import ToolName
+from lmrun.profile.tooling.mcp import McpServerName, McpToolName
 from lmrun.settings.base import Settings
 
 MAX_ITEMS = 4096
@@ -96,7 +97,60 @@ class ReasoningItem(Settings):
     status: Status = None
 
 
-Item = MessageItem | CallItem | CallOutputItem | ReasoningItem
+class McpListItem(Settings):
+    """Tools that a server had. What it has now is what counts."""
+
+    type: Literal["mcp_list_tools"]
+    id: Id | None = None
+    server_label: McpServerName
+    tools: list[dict[str, Any]] = Field(json_schema_extra=NO_EFFECT)
+    error: str | None = Field(None, json_schema_extra=NO_EFFECT)
+
+
+class McpCallItem(Settings):
+    """A call of a server's tool that was made, or refused."""
+
+    type: Literal["mcp_call"]
+    id: Id | None = None
+    server_label: McpServerName
+    name: McpToolName
+    arguments: str
+    output: str | None = None
+    error: Any = None
+    approval_request_id: Id | None = None
+    status: Literal["in_progress", "completed", "incomplete", "calling", "failed"] | None = None
+
+
+class McpApprovalRequestItem(Settings):
+    """A call that waits for the client's approval."""
+
+    type: Literal["mcp_approval_request"]
+    id: Id
+    server_label: McpServerName
+    name: McpToolName
+    arguments: str
+
+
+class McpApprovalResponseItem(Settings):
+    """The client's answer to such a request."""
+
+    type: Literal["mcp_approval_response"]
+    id: Id | None = None
+    approval_request_id: Id
+    approve: bool
+    reason: Annotated[str, Field(max_length=4096)] | None = None
+
+
+Item = (
+    MessageItem
+    | CallItem
+    | CallOutputItem
+    | ReasoningItem
+    | McpListItem
+    | McpCallItem
+    | McpApprovalRequestItem
+    | McpApprovalResponseItem
+)
 
 _ITEMS = OneOf(
     {
@@ -104,8 +158,12 @@ _ITEMS = OneOf(
         "function_call": CallItem,
         "function_call_output": CallOutputItem,
         "reasoning": ReasoningItem,
+        "mcp_list_tools": McpListItem,
+        "mcp_call": McpCallItem,
+        "mcp_approval_request": McpApprovalRequestItem,
+        "mcp_approval_response": McpApprovalResponseItem,
     },
-    instead="only messages, function calls, their outputs and reasoning are",
+    instead="only messages, function and MCP calls, their outputs and approvals, and reasoning are",
     default="message",
 )
 

@@ -1,4 +1,5 @@
-"""Functions that the model may call, and whether it must. It knows no item and no model.
+"""Functions and MCP tools that the model may call, and whether it must. It knows no item and no
+model.
 
 Format: `FunctionTool` and `ToolChoice` of OpenAI's reference.
 """
@@ -14,12 +15,15 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from lmrun.api import tool_choice
 from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
 from lmrun.api.responses.requests.kinds import OneOf
+from lmrun.api.responses.requests.mcp import McpTool, NamedMcpTool
 from lmrun.api.tool_choice import MAX_TOOLS, MODES, ToolName, Wanted
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
+from lmrun.errors import InvalidParameter
+from lmrun.profile.tooling.naming import mcp_name
 from lmrun.settings.base import Settings
 
-_INSTEAD = "only function is: tools that the server itself runs come later"
+_INSTEAD = "only function and mcp are"
 
 
 class FunctionTool(Settings):
@@ -42,7 +46,9 @@ class FunctionTool(Settings):
     output_schema: Annotated[Any, only()] = None
 
 
-ToolDefinition = Annotated[FunctionTool, OneOf({"function": FunctionTool}, _INSTEAD)]
+ToolDefinition = Annotated[
+    FunctionTool | McpTool, OneOf({"function": FunctionTool, "mcp": McpTool}, _INSTEAD)
+]
 
 
 class NamedFunction(Settings):
@@ -58,7 +64,13 @@ class AllowedTools(Settings):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
     tools: Annotated[
-        tuple[Annotated[NamedFunction, OneOf({"function": NamedFunction}, _INSTEAD)], ...],
+        tuple[
+            Annotated[
+                NamedFunction | NamedMcpTool,
+                OneOf({"function": NamedFunction, "mcp": NamedMcpTool}, _INSTEAD),
+            ],
+            ...,
+        ],
         Field(min_length=1, max_length=MAX_TOOLS, strict=False),
     ]
 
@@ -88,9 +100,22 @@ class _ModeOrTool(OneOf):
 
 
 Choice = Annotated[
-    Literal["none", "auto", "required"] | NamedFunction | AllowedTools,
-    _ModeOrTool({"function": NamedFunction, "allowed_tools": AllowedTools}, _INSTEAD),
+    Literal["none", "auto", "required"] | NamedFunction | NamedMcpTool | AllowedTools,
+    _ModeOrTool(
+        {"function": NamedFunction, "mcp": NamedMcpTool, "allowed_tools": AllowedTools},
+        "only function, mcp and allowed_tools are",
+    ),
 ]
+
+
+def find_functions(definitions: Sequence[FunctionTool | McpTool]) -> tuple[FunctionTool, ...]:
+    """The functions of the client."""
+    return tuple(it for it in definitions if isinstance(it, FunctionTool))
+
+
+def find_servers(definitions: Sequence[FunctionTool | McpTool]) -> tuple[McpTool, ...]:
+    """The MCP servers."""
+    return tuple(it for it in definitions if isinstance(it, McpTool))
 
 
 def to_tools(definitions: Sequence[FunctionTool]) -> tuple[Tool, ...]:
@@ -105,12 +130,28 @@ def to_choice(
 
     Raises InvalidParameter for a choice that these tools do not have.
     """
-    return tool_choice.to_choice(_read(choice), tools, parallel=parallel)
+    return tool_choice.to_choice(_read(choice, tools), tools, parallel=parallel)
 
 
-def _read(choice: Choice | None) -> Wanted:
+def _read(choice: Choice | None, tools: Sequence[Tool]) -> Wanted:
     if isinstance(choice, AllowedTools):
-        return Wanted(choice.mode, among=tuple(named.name for named in choice.tools))
-    if isinstance(choice, NamedFunction):
-        return Wanted("required", choice.name)
+        names = (name for named in choice.tools for name in _names(named, tools))
+        return Wanted(choice.mode, among=tuple(names))
+    if isinstance(choice, NamedMcpTool) and choice.name is None:
+        raise InvalidParameter(
+            "`tool_choice.name` is required: which tool of the server is to be called.",
+            param="tool_choice",
+        )
+    if isinstance(choice, NamedFunction | NamedMcpTool):
+        return Wanted("required", _names(choice, tools)[0])
     return Wanted(choice or "auto")
+
+
+def _names(named: NamedFunction | NamedMcpTool, tools: Sequence[Tool]) -> tuple[str, ...]:
+    """What the model calls it, or all tools of a server."""
+    if isinstance(named, NamedFunction):
+        return (named.name,)
+    if named.name is not None:
+        return (mcp_name(named.server_label, named.name),)
+    prefix = mcp_name(named.server_label, "")
+    return tuple(tool.name for tool in tools if tool.name.startswith(prefix))

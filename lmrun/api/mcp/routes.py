@@ -1,0 +1,73 @@
+"""The rows of lmrun's MCP server in the route table: one path, one JSON-RPC message at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp
+
+from lmrun.api.errors import BodyInvalid
+from lmrun.api.mcp.server import McpServer
+from lmrun.api.routes import Call, Handler, Response, Route
+
+PATH = "/mcp"
+
+
+class JsonRpcMessage(BaseModel):
+    """A request, a notification or a response of JSON-RPC 2.0, as the Model Context Protocol has
+    them. What its method takes is the protocol's affair."""
+
+    model_config = ConfigDict(extra="allow")
+
+    jsonrpc: Literal["2.0"]
+    id: str | int | None = None
+    method: Annotated[str, Field(max_length=256)] | None = None
+    params: dict[str, Any] | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+
+def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
+    """All of them. There is no GET: the server says nothing unasked."""
+    return (
+        Route(
+            "POST",
+            PATH,
+            _make_message_handler(server),
+            "A message to lmrun's MCP server (streamable HTTP)",
+            request=JsonRpcMessage,
+            responses={
+                200: (
+                    Response("The answer", JsonRpcMessage),
+                    Response("or events, progress among them", JsonRpcMessage, "text/event-stream"),
+                ),
+                202: (Response("Taken: it wants no answer"),),
+            },
+        ),
+        Route(
+            "DELETE",
+            PATH,
+            _make_end_handler(server),
+            "End a session of lmrun's MCP server",
+            responses={200: (Response("It has ended"),)},
+        ),
+    )
+
+
+def _make_message_handler(server: McpServer) -> Handler:
+    async def answer(call: Call) -> ASGIApp:
+        if not isinstance(call.json, dict):
+            raise BodyInvalid("The body must be one JSON-RPC message, an object.")
+        is_request = "method" in call.json and "id" in call.json
+        return server.make_answer(json.dumps(call.json).encode(), is_request=is_request)
+
+    return answer
+
+
+def _make_end_handler(server: McpServer) -> Handler:
+    async def answer(call: Call) -> ASGIApp:
+        return server.make_answer(b"", is_request=True)
+
+    return answer

@@ -1,0 +1,159 @@
+"""lmrun as an MCP server: the protocol's own library around what is offered.
+
+Its HTTP is a path of the port like any other: the door, the limits and the strict reading of bodies
+come before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+import anyio
+import mcp_types as types
+from mcp.server import Server
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.context import ServerRequestContext
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lmrun import __version__
+from lmrun.api.http.record import current_record
+from lmrun.api.mcp.offer import Offering, UnknownTool
+from lmrun.tools.tool import ToolProgress
+
+MAX_SESSIONS = 256
+IDLE_S = 600.0
+"""How long a session may be silent. Only versions of the protocol before 2026-07-28 have any."""
+
+_NO_LIMIT = 2**62
+"""Bodies have been read, within the port's own limit, before they come here."""
+
+ResultT = TypeVar("ResultT")
+
+_left: ContextVar[asyncio.Event] = ContextVar("lmrun_mcp_left")
+"""Set when the client no longer waits for the answer to its request."""
+
+
+class McpServer:
+    """Answers while `run` runs."""
+
+    def __init__(self, offering: Offering) -> None:
+        self._offering = offering
+        self._server: Server[Any] = Server(
+            "lmrun",
+            version=__version__,
+            instructions="Local models to chat and embed with, and the tools of their profile.",
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+        )
+        self._manager = StreamableHTTPSessionManager(
+            self._server,
+            max_sessions=MAX_SESSIONS,
+            session_idle_timeout=IDLE_S,
+            max_request_body_size=_NO_LIMIT,
+        )
+        self._is_open = asyncio.Event()
+        self._acknowledged: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; then every session ends. Once only."""
+        async with self._manager.run():
+            self._is_open.set()
+            await asyncio.Event().wait()
+
+    def make_answer(self, body: bytes, *, is_request: bool) -> ASGIApp:
+        """What answers the message that `body` is. `is_request`: it wants an answer."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._is_open.wait()
+            handle = self._manager.handle_request(_name_user(scope), _replay(body), send)
+            if is_request:
+                async with _until_left():
+                    await handle
+                return
+            # The end of its answer counts as a disconnect, after which the message is still to be
+            # passed on.
+            task = asyncio.create_task(handle)
+            self._acknowledged.add(task)
+            task.add_done_callback(self._acknowledged.discard)
+            await asyncio.shield(task)
+
+        return answer
+
+    async def _list_tools(
+        self, context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=await self._offering.list())
+
+    async def _call_tool(
+        self, context: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        async def report(progress: ToolProgress) -> None:
+            await context.session.report_progress(
+                progress.progress, progress.total, progress.message
+            )
+
+        call = self._offering.call(params.name, params.arguments or {}, report)
+        try:
+            return await _while_wanted(call)
+        except UnknownTool as error:
+            raise MCPError(types.INVALID_PARAMS, error.message) from None
+
+
+async def _while_wanted(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """What `work` gives. It ends when nobody waits for it any more: its client has left, or has
+    cancelled the request. Cancelled is it once, so that its clean-up may await."""
+    task = asyncio.create_task(work)
+    left = asyncio.create_task(_left.get(asyncio.Event()).wait())
+    try:
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        if not task.done():
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task})
+    if task.cancelled():
+        raise MCPError(types.INTERNAL_ERROR, "The client has left.")
+    return task.result()
+
+
+@asynccontextmanager
+async def _until_left() -> AsyncIterator[None]:
+    """Handlers of what the block passes on run elsewhere; they hear of its end."""
+    left = asyncio.Event()
+    token = _left.set(left)
+    try:
+        yield
+    finally:
+        left.set()
+        _left.reset(token)
+
+
+def _replay(body: bytes) -> Receive:
+    """A body that has been read already. Who waits for a disconnect waits: the port itself looks
+    out for one, and cancels."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if not pending:
+            await asyncio.Event().wait()
+        return pending.pop()
+
+    return receive
+
+
+def _name_user(scope: Scope) -> Scope:
+    """The key of the request as the library's user: a session answers only the key that began
+    it."""
+    record = current_record()
+    if record is None or record.key is None:
+        return scope
+    token = AccessToken(token="", client_id=record.key, scopes=[])
+    return {**scope, "user": AuthenticatedUser(token)}
