@@ -15,7 +15,7 @@ def find_check_contradictions(data: Any) -> Iterator[Finding]:
     directory; values of a wrong type are passed over."""
     profile = _mapping(data)
     models = _mapping(profile.get("models"))
-    owners = _owners(models)
+    owners = find_owners(models)
     for name, check in _mapping(profile.get("checks")).items():
         fault = _find_model_fault(_mapping(check).get("model"), owners, models)
         if fault is not None:
@@ -45,7 +45,7 @@ def _find_model_fault(name: Any, owners: dict[str, str], models: dict[str, Any])
     return None
 
 
-def _owners(models: dict[str, Any]) -> dict[str, str]:
+def find_owners(models: dict[str, Any]) -> dict[str, str]:
     """Every name by which a request finds a model → the model's key."""
     owners = {key: key for key in models}
     for key, model in models.items():

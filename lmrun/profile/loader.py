@@ -25,6 +25,7 @@ from lmrun.profile.shape import profile_shape
 from lmrun.profile.text import nodes
 from lmrun.profile.text.files import ReadText, read_text
 from lmrun.profile.text.overlay import Overlaid, read_overlaid
+from lmrun.profile.tooling.contradictions import find_tooling_contradictions
 
 __all__ = [
     "LoadedProfile",
@@ -118,7 +119,11 @@ def _validate(
         faults = (fault for fault in some if _is_news(fault, has_holes))
         problems += to_problems(faults, profile_shape())
     if not has_holes:
-        findings = [*find_contradictions(data), *find_check_contradictions(data)]
+        findings = [
+            *find_contradictions(data),
+            *find_check_contradictions(data),
+            *find_tooling_contradictions(data, tree),
+        ]
         problems += [place(finding, tree) for finding in findings]
     return profile, problems
 

@@ -42,6 +42,11 @@ def profile_shape() -> Shape:
     return _of_type(Profile, "", None)
 
 
+def shape_of(model: type[BaseModel]) -> Shape:
+    """The shape of another file that is described by types."""
+    return _of_type(model, "", None)
+
+
 def find_effect(*path: str | int) -> Effect:
     """What a change at `path` costs. What lies below a value that is compared as a whole costs
     what that does."""

@@ -66,7 +66,7 @@ def check(wish: Wish, around: Surroundings) -> int:
 
     Raises UnknownCheck, ProfileInvalid, and LmrunError when nothing can be asked.
     """
-    file = _find_profile(wish.profile, around.home)
+    file = find_profile(wish.profile, around.home, "lmrun check")
     loaded = load_profile(file, around.environment)
     chosen = choose(loaded, wish.names)
     values = read_environment(file, around.environment)
@@ -98,14 +98,14 @@ def choose(loaded: LoadedProfile, names: Sequence[str]) -> Mapping[str, Check]:
     return choose_checks(loaded, set(names) or None)
 
 
-def _find_profile(path: Path | None, home: Home) -> Path:
+def find_profile(path: Path | None, home: Home, command: str) -> Path:
     """The profile named, else the one that was applied last to this home."""
     if path is not None:
         return locate_profile(path)
     newest = _read_newest(home)
     if newest is None:
         raise LmrunError(
-            "No profile was applied here.", hint="Name one: `lmrun check --profile FILE`."
+            "No profile was applied here.", hint=f"Name one: `{command} --profile FILE`."
         )
     return locate_profile(newest)
 

@@ -51,14 +51,15 @@ class Parsed:
     problems: tuple[Problem, ...]
 
 
-def parse_yaml(text: str, file: str) -> Parsed:
-    """One strict YAML document whose top level is a mapping; never raises for bad text."""
+def parse_yaml(text: str, file: str, needs: str = "a profile needs `version: 1`") -> Parsed:
+    """One strict YAML document whose top level is a mapping; never raises for bad text. `needs`:
+    what to tell whoever gives an empty one."""
     text = text.removeprefix("\ufeff")
     if bad := FORBIDDEN.search(text):
         return Parsed(None, (_forbidden_character(text, bad.start(), file),))
     if not yaml.__with_libyaml__:
         return Parsed(None, (Problem(file, 0, 0, "", _NO_LIBYAML),))
-    builder = _TreeBuilder(file)
+    builder = _TreeBuilder(file, needs)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
@@ -99,9 +100,10 @@ class _Frame:
 class _TreeBuilder:
     """Takes events in order; `problems` grows, `finish` gives the tree."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, needs: str) -> None:
         self.problems: list[Problem] = []
         self._file = file
+        self._needs = needs
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Node, int]] = {}
         self._aliases = 0
@@ -124,9 +126,7 @@ class _TreeBuilder:
     def finish(self) -> Parsed:
         root = self._root
         if root is None or (isinstance(root, Scalar) and root.value is None):
-            self._note(
-                Position(self._file, 1, 1), "the file is empty; a profile needs `version: 1`"
-            )
+            self._note(Position(self._file, 1, 1), f"the file is empty; {self._needs}")
         elif not isinstance(root, Mapping):
             self._note(
                 root.position, f"the file must be a mapping (`key: value`), not {describe(root)}"

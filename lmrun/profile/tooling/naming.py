@@ -33,5 +33,6 @@ def matches(pattern: str, path: str) -> bool:
     one part; alone it means every tool."""
     if pattern == "*":
         return True
-    theirs, ours = pattern.split("/"), path.split("/")
+    # What a server calls its tools may hold `/`, too.
+    theirs, ours = pattern.split("/"), path.split("/", 2)
     return len(theirs) == len(ours) and all(map(fnmatchcase, ours, theirs))

@@ -1,0 +1,57 @@
+"""What a profile says of single tools, its defaults filled in. It knows no rule and no call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.profile.tooling.policy import Decision
+from lmrun.profile.tooling.tools import Effect, ToolConfig
+
+RESOURCE_TOOL = "read_resource"
+"""What lmrun calls the tool with which a server's resources are read."""
+
+_ANYTHING: frozenset[Effect] = frozenset({"write", "network"})
+
+
+def effects_of(tool: ToolConfig) -> frozenset[Effect]:
+    """What a call of a declared tool may do."""
+    if tool.effects is not None:
+        return frozenset(tool.effects)
+    is_get = tool.http is not None and tool.http.method == "GET"
+    return frozenset({"network"}) if is_get else _ANYTHING
+
+
+def is_untrusted(tool: ToolConfig) -> bool:
+    """Whether its results are content from elsewhere."""
+    return tool.http is not None if tool.untrusted is None else tool.untrusted
+
+
+def is_offered(server: McpServerConfig, tool: str) -> bool:
+    """Whether the profile lets an MCP server's tool be used at all."""
+    if tool == RESOURCE_TOOL and server.resources:
+        return True
+    return is_named(server.tools.allow, tool) and not is_named(server.tools.deny, tool)
+
+
+def is_named(patterns: Iterable[str], tool: str) -> bool:
+    """Whether one of a server's `patterns`, names in which `*` is any text, means its `tool`."""
+    return any(_to_regex(pattern).fullmatch(tool) for pattern in patterns)
+
+
+def mcp_policy_of(server: McpServerConfig, tool: str) -> Decision:
+    """Who decides about calls of an MCP server's tool."""
+    return server.tools.policy.get(tool, server.policy)
+
+
+def mcp_effects_of(server: McpServerConfig, tool: str) -> frozenset[Effect]:
+    """What a call of it may do, whatever the server says of itself."""
+    effects = server.tools.effects.get(tool)
+    return _ANYTHING if effects is None else frozenset(effects)
+
+
+@lru_cache(maxsize=4096)
+def _to_regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

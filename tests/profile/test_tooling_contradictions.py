@@ -1,0 +1,304 @@
+"""What tools, MCP servers, agents and the policy say that the rest of a profile contradicts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.profile.support import find_problems, show
+
+BASE = """\
+version: 1
+server: {api_keys: [{name: ci, key: "${env:K}"}]}
+models:
+  m: {source: file:m.gguf, identifier: assistant}
+  off: {source: file:m.gguf, state: absent}
+presets: {terse: {system_prompt: Be brief.}}
+tools:
+  add: {python: "tools:add"}
+  disk_usage: {command: [du, "{path}"], parameters: {path: {type: string}}}
+mcp_servers:
+  time: {command: [time-server], tools: {allow: [now, get_*], deny: [get_secret]}}
+  docs: {url: "https://docs.example.com/mcp", resources: true}
+  mute: {command: [mute-server]}
+"""
+ENVIRONMENT = {"K": "k" * 32, "T": "top{secret}"}
+
+
+def agents(fields: str) -> str:
+    return BASE + f"agents:\n  a: {{{fields}}}\n"
+
+
+def rules(fields: str) -> str:
+    return BASE + f"agents: {{a: {{model: m}}}}\npolicy:\n  rules:\n    - {{{fields}}}\n"
+
+
+def servers(fields: str) -> str:
+    return BASE + f"  x: {{command: [x], {fields}}}\n"
+
+
+def tools(key: str, fields: str) -> str:
+    return BASE.replace("tools:\n", f"tools:\n  {key}: {{{fields}}}\n", 1)
+
+
+LITERAL = "looks like a secret, which must not stand in a profile; "
+
+WRONG = {
+    "agent's model": (
+        agents("model: assistent"),
+        "main.yaml:15:14: agents.a.model: no model has this key or identifier; "
+        "did you mean `assistant`?",
+    ),
+    "agent's absent model": (
+        agents("model: off"),
+        "main.yaml:15:14: agents.a.model: this model is `absent`; an agent needs one that can be "
+        "loaded",
+    ),
+    "agent's preset": (
+        agents("model: m, preset: tense"),
+        "main.yaml:15:25: agents.a.preset: no preset has this name; did you mean `terse`?",
+    ),
+    "agent's tool": (
+        agents("model: m, tools: [add, disk_use]"),
+        "main.yaml:15:30: agents.a.tools[1]: no tool has this name; did you mean `disk_usage`?",
+    ),
+    "agent's pattern": (
+        agents("model: m, tools: [zz*]"),
+        "main.yaml:15:25: agents.a.tools[0]: no tool has this name; known here: add, disk_usage",
+    ),
+    "agent's server": (
+        agents("model: m, tools: [mcp/tine/*]"),
+        "main.yaml:15:25: agents.a.tools[0]: no MCP server has this name; did you mean `time`?",
+    ),
+    "a tool as models call it": (
+        agents("model: m, tools: [time__now]"),
+        "main.yaml:15:25: agents.a.tools[0]: tools of the MCP server `time` are written "
+        "`mcp/time/…` here",
+    ),
+    "a tool that is not offered": (
+        agents("model: m, tools: [mcp/time/nox]"),
+        "main.yaml:15:25: agents.a.tools[0]: `mcp_servers.time` does not offer this tool; "
+        "did you mean `now`?",
+    ),
+    "a tool that is offered and taken back": (
+        agents("model: m, tools: [mcp/time/get_secret]"),
+        "main.yaml:15:25: agents.a.tools[0]: `mcp_servers.time` does not offer this tool",
+    ),
+    "a server that offers nothing": (
+        agents("model: m, tools: ['mcp/mute/*']"),
+        "main.yaml:15:25: agents.a.tools[0]: `mcp_servers.mute` offers no tool; name some in its "
+        "`tools.allow`",
+    ),
+    "agent called like a key": (
+        BASE + "agents:\n  m: {model: m}\n",
+        "main.yaml:15:6: agents.m: model `m` is called so, too; choose another name",
+    ),
+    "agent called like an identifier": (
+        BASE + "agents:\n  assistant: {model: m}\n",
+        "main.yaml:15:14: agents.assistant: model `m` is called so, too",
+    ),
+    "tool called like a server's": (
+        tools("time__now", 'python: "tools:now"'),
+        "main.yaml:8:14: tools.time__now: is how models call a tool of the MCP server `time`; "
+        "choose a name that does not begin with `time__`",
+    ),
+    "sampling model": (
+        servers("sampling: {model: n}"),
+        "main.yaml:14:39: mcp_servers.x.sampling.model: no model has this key or identifier; "
+        "known here: m, off, assistant",
+    ),
+    "absent sampling model": (
+        servers("sampling: {model: off}"),
+        "main.yaml:14:39: mcp_servers.x.sampling.model: this model is `absent`; sampling needs one",
+    ),
+    "a decision for a tool that is not offered": (
+        servers("tools: {allow: [delete], policy: {delte: deny}}"),
+        "main.yaml:14:62: mcp_servers.x.tools.policy.delte: `mcp_servers.x` does not offer this "
+        "tool; did you mean `delete`?",
+    ),
+    "effects of a tool that is not offered": (
+        servers("tools: {effects: {look: []}}"),
+        "main.yaml:14:45: mcp_servers.x.tools.effects.look: `mcp_servers.x` does not offer this "
+        "tool; name it in its `tools.allow`",
+    ),
+    "an idempotent tool that is not offered": (
+        servers("tools: {allow: [put], idempotent: [put, get]}"),
+        "main.yaml:14:61: mcp_servers.x.tools.idempotent[1]: `mcp_servers.x` does not offer",
+    ),
+    "placeholder of a command": (
+        tools("t", 'command: [ls, "-l{pat}"], parameters: {path: {}}, optional: [path]'),
+        "main.yaml:8:21: tools.t.command[1]: a placeholder names no parameter; "
+        "did you mean `path`?\n"
+        "main.yaml:8:52: tools.t.parameters.path: goes nowhere: no `{path}` stands in `command`; "
+        "use it, or leave it out",
+    ),
+    "placeholder without parameters": (
+        tools("t", 'command: [ls, "{{{x}"]'),
+        "main.yaml:8:21: tools.t.command[1]: a placeholder names no parameter; there are no "
+        "`parameters`",
+    ),
+    "placeholder in a URL": (
+        tools("t", 'http: {url: "https://e.com/{a}?b={b}"}, parameters: {a: {}}'),
+        "main.yaml:8:19: tools.t.http.url: a placeholder names no parameter; known here: a",
+    ),
+    "placeholder in a header": (
+        tools("t", 'http: {url: "https://e.com", headers: {x-a: "{a}"}}'),
+        "main.yaml:8:51: tools.t.http.headers.x-a: a placeholder names no parameter",
+    ),
+    "placeholder in a body": (
+        tools("t", 'http: {method: POST, url: "https://e.com", body: {q: [1, "{a}"]}}'),
+        "main.yaml:8:64: tools.t.http.body.q[1]: a placeholder names no parameter",
+    ),
+    "parameter of a request that goes nowhere": (
+        tools("t", 'http: {url: "https://e.com", result: "{a}"}, parameters: {a: {}}'),
+        "main.yaml:8:68: tools.t.parameters.a: goes nowhere: no `{a}` stands in `http`; "
+        "use it, or leave it out",
+    ),
+    "rule about no tool": (
+        rules("tools: [ad], decision: deny"),
+        "main.yaml:17:16: policy.rules[0].tools[0]: no tool has this name; did you mean `add`?",
+    ),
+    "rule about no server": (
+        rules("tools: [mcp/x/*], decision: deny"),
+        "main.yaml:17:16: policy.rules[0].tools[0]: no MCP server has this name; "
+        "known here: time, docs, mute",
+    ),
+    "rule about no key": (
+        rules("keys: [cd], decision: deny"),
+        "main.yaml:17:15: policy.rules[0].keys[0]: no API key has this name; known here: ci",
+    ),
+    "rule about no model": (
+        rules("models: [m, assistent], decision: deny"),
+        "main.yaml:17:20: policy.rules[0].models[1]: no model has this key or identifier; "
+        "did you mean `assistant`?",
+    ),
+    "rule about no agent": (
+        rules("agents: [b], decision: deny"),
+        "main.yaml:17:17: policy.rules[0].agents[0]: no agent has this name; known here: a",
+    ),
+    "rule about no argument": (
+        rules("tools: [disk_usage], arguments: {pth: x}, decision: deny"),
+        "main.yaml:17:46: policy.rules[0].arguments.pth: no parameter of these tools is called so; "
+        "did you mean `path`?",
+    ),
+    "pattern that another library reads otherwise": (
+        rules("tools: [disk_usage], arguments: {path: '/home/{id}'}, decision: deny"),
+        "main.yaml:17:47: policy.rules[0].arguments.path: a `{` that begins no repetition like "
+        "`{2,3}` is written `\\{` here",
+    ),
+    "secret header": (
+        BASE + '  x: {url: "https://e.com", headers: {X-Api-Key: abc}}\n',
+        f"main.yaml:14:50: mcp_servers.x.headers.X-Api-Key: {LITERAL}write a reference, "
+        "${env:NAME} or ${file:path}",
+    ),
+    "secret header in whose text there is more": (
+        BASE + '  x: {url: "https://e.com", headers: {authorization: "Bearer $${abc}"}}\n',
+        f"main.yaml:14:54: mcp_servers.x.headers.authorization: {LITERAL}",
+    ),
+    "secret variable": (
+        servers("env: {GITHUB_TOKEN: ghp_123}"),
+        f"main.yaml:14:41: mcp_servers.x.env.GITHUB_TOKEN: {LITERAL}",
+    ),
+    "secret header of a tool": (
+        tools("t", 'http: {url: "https://e.com", headers: {Authorization: Basic eDp5}}'),
+        f"main.yaml:8:61: tools.t.http.headers.Authorization: {LITERAL}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
+def test_a_contradiction_has_its_place_and_what_would_be_right(text: str, expected: str) -> None:
+    shown = show(find_problems(text, ENVIRONMENT)).splitlines()
+    lines = expected.splitlines()
+    assert len(shown) == len(lines), shown
+    for line, begin in zip(shown, lines, strict=True):
+        assert line.startswith(begin)
+
+
+def test_without_any_of_a_kind_the_message_says_so() -> None:
+    text = (
+        "version: 1\n"
+        "agents: {a: {model: m, preset: p, tools: [t, mcp/s/*]}}\n"
+        "policy: {rules: [{keys: [k], decision: ask}]}\n"
+    )
+    assert [problem.message for problem in find_problems(text)] == [
+        "no model has this key or identifier; this profile has no `models`",
+        "no preset has this name; this profile has no `presets`",
+        "no tool has this name; this profile has no `tools`",
+        "no MCP server has this name; this profile has no `mcp_servers`",
+        "no API key has this name; this profile has none",
+    ]
+
+
+RIGHT = {
+    "everything": agents(
+        "model: assistant, preset: terse, tools: [add, 'disk*', '*', mcp/time/now, mcp/time/get_x, "
+        "'mcp/*/x', mcp/docs/read_resource, 'mcp/docs/*']"
+    ),
+    "a rule about all": rules("decision: deny"),
+    "a rule about a tool that is not offered": rules("tools: [mcp/time/set], decision: deny"),
+    "a rule about all there is": rules(
+        "tools: [add], keys: [ci], models: [m, assistant, off], agents: [a], decision: allow"
+    ),
+    "arguments of what is not known here": rules(
+        "tools: [add, disk_usage], arguments: {a: '1{2}'}, decision: allow"
+    ),
+    "an argument inside another": rules(
+        "tools: [disk_usage], arguments: {path.x: '1'}, decision: allow"
+    ),
+    "a name that only looks like a server's": tools("times__now", 'python: "tools:now"'),
+    "braces": tools("t", 'command: [awk, "{{print}}", "{a}"], parameters: {a: {}}'),
+    "a secret with braces in it": tools(
+        "t", 'http: {url: "https://e.com", headers: {x: "Bearer ${env:K}"}}'
+    ),
+    "secrets by reference": servers('env: {API_KEY: "${env:K}", TOKEN: "x-${env:U:-1}"}'),
+    "a header that is an argument": tools(
+        "t",
+        'http: {url: "https://e.com", headers: {X-Key: "{key}"}}, parameters: {key: {}}',
+    ),
+    "names that keep no secret": servers(
+        "env: {MAX_TOKENS: '4096', TOKENIZERS_PARALLELISM: 'false', KEY_FILE: k.pem, TOKEN: '', "
+        "LANG: C}"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", RIGHT.values(), ids=RIGHT)
+def test_what_fits_together_is_no_contradiction(text: str) -> None:
+    assert show(find_problems(text, ENVIRONMENT)) == ""
+
+
+def test_no_message_holds_a_secret_that_looks_like_a_placeholder() -> None:
+    text = tools("t", 'http: {url: "https://e.com", headers: {x: "Bearer ${env:T}"}}')
+    (problem,) = find_problems(text, ENVIRONMENT)
+    assert problem.message == "a placeholder names no parameter; there are no `parameters`"
+
+
+def test_the_tree_of_a_later_file_counts() -> None:
+    files = {"base.yaml": 'mcp_servers: {x: {command: [x], env: {API_KEY: "abc"}}}\n'}
+    above = "version: 1\ninclude: [base.yaml]\n"
+    (problem,) = find_problems(above, files=files)
+    assert (problem.file, problem.line, problem.column) == ("/profiles/base.yaml", 1, 48)
+    fixed = above + 'mcp_servers: {x: {env: {API_KEY: "${env:K}"}}}\n'
+    assert find_problems(fixed, ENVIRONMENT, files) == ()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "tools: 1",
+        "tools: {t: 1}",
+        "tools: {t: {command: 1, parameters: 1}}",
+        "tools: {t: {http: {headers: 1, body: {a: [{}]}}, parameters: [1]}}",
+        "mcp_servers: [1]",
+        "mcp_servers: {s: {tools: 1, env: [1], headers: 1, sampling: 1}}",
+        "mcp_servers: {s: {tools: {allow: 1, policy: 1, idempotent: {}, effects: [1]}}}",
+        "agents: {a: 1}",
+        "agents: {a: {tools: 1, model: 1, preset: 1}}",
+        "agents: {a: {model: m, tools: [1, 'a/b', mcp/x, mcp//, 'x y']}}",
+        "policy: 1",
+        "policy: {rules: 1}",
+        "policy: {rules: [1, {tools: 1, arguments: 1, keys: 1}, {arguments: {a: 1, b: '('}}]}",
+    ],
+)
+def test_what_is_wrong_otherwise_is_passed_over(section: str) -> None:
+    assert find_problems(f"version: 1\n{section}\n")
