@@ -22,6 +22,7 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 PRIORITY_HEADER = "x-lmrun-priority"
 PRIORITIES: dict[str, Priority] = {"high": "high", "normal": "normal", "low": "low"}
+STEPS_HEADER = "x-lmrun-steps"
 
 _SDK_TOKEN = re.compile(r"sk-lm-[A-Za-z0-9]{8}:[A-Za-z0-9]{20}")
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
@@ -171,6 +172,20 @@ def choose_priority(key: Key | None, head: Head) -> Priority:
             param=PRIORITY_HEADER,
         )
     return wished if key is None else lower(wished, key.priority)
+
+
+def choose_steps(head: Head) -> bool:
+    """Whether the client of an agent wants to read what happens on the way to its answer.
+
+    Raises InvalidParameter for a header that says neither `true` nor `false`.
+    """
+    given = head.values(STEPS_HEADER)
+    word = given[0].strip().lower() if len(given) == 1 else ""
+    if given and word not in ("true", "false"):
+        raise InvalidParameter(
+            f"{STEPS_HEADER}: it is true or false, and comes once.", param=STEPS_HEADER
+        )
+    return word == "true"
 
 
 def check_upgrade(head: Head) -> None:

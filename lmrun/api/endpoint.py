@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope, Send
 
 from lmrun.api.body import parse_json, read_body
+from lmrun.api.client import Client, answering
 from lmrun.api.errors import MethodNotAllowed
 from lmrun.api.http.boundary import extra_headers, request_id
 from lmrun.api.http.deadline import in_time, set_deadline
 from lmrun.api.http.disconnect import run_while_connected
-from lmrun.api.http.gate import door_of, granted_scopes, priority_of
+from lmrun.api.http.gate import door_of, granted_scopes, priority_of, wants_steps
 from lmrun.api.http.pace import Pace
 from lmrun.api.http.record import current_record
 from lmrun.api.leniency import drop_unknown, show_names
@@ -56,7 +57,10 @@ class Endpoint:
                 made = await route.handler(call)
             await made(scope, receive, send)
 
-        with prioritized(priority_of(scope)):
+        client = Client(
+            granted_scopes(scope), door is None, wants_steps(scope), _find_idempotency_keys(scope)
+        )
+        with prioritized(priority_of(scope)), answering(client):
             await run_while_connected(receive, answer)
 
     def _choose(self, scope: Scope) -> Route:
@@ -96,6 +100,12 @@ class Endpoint:
             _report_ignored(scope, ignored)
         known = {name: value for name, value in query.items() if name in route.query}
         return Call(json, scope.get("path_params", {}), known, request_id(scope))
+
+
+def _find_idempotency_keys(scope: Scope) -> tuple[str, ...]:
+    return tuple(
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"
+    )
 
 
 def _parse_query(query_string: bytes) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from lmrun import __version__
-from lmrun.api.door import PRIORITIES, PRIORITY_HEADER
+from lmrun.api.door import PRIORITIES, PRIORITY_HEADER, STEPS_HEADER
 from lmrun.api.errors import (
     AnswerTimedOut,
     BodyInvalid,
@@ -65,6 +65,15 @@ _PRIORITY: dict[str, Any] = {
     "schema": {"type": "string", "enum": [*PRIORITIES]},
 }
 
+_STEPS: dict[str, Any] = {
+    "name": STEPS_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Of an agent: its answer's reasoning tells what it does on the way, each tool "
+    "call and its result in a line.",
+    "schema": {"type": "string", "enum": ["true", "false"]},
+}
+
 
 def make_openapi(routes: Sequence[Route]) -> dict[str, Any]:
     """OpenAPI 3.1 for `routes`."""
@@ -100,7 +109,7 @@ def _make_operation(route: Route, references: dict[Any, dict[str, Any]]) -> dict
             {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
             for name in route.query
         ]
-        + ([_PRIORITY] if route.method == "POST" and route.scope == "inference" else []),
+        + ([_PRIORITY, _STEPS] if route.method == "POST" and route.scope == "inference" else []),
         "responses": {
             **{
                 str(status): _show_responses(responses, references)

@@ -13,6 +13,7 @@ from lmrun.chat.events import Event
 from lmrun.chat.request import Prompt, Request
 from lmrun.engines.base import ModelInfo
 from lmrun.errors import (
+    BudgetExceeded,
     ContextOverflow,
     CrashLoop,
     DiskFull,
@@ -61,7 +62,8 @@ LOAD_ERRORS: tuple[type[LmrunError], ...] = (
 """What loading a model can raise."""
 LEASE_ERRORS = (*LOAD_ERRORS, QueueFull)
 """What using a model can raise: whoever waits for it may wait for its load."""
-GENERATION_ERRORS = (*LEASE_ERRORS, ContextOverflow, TemplateFailed)
+GENERATION_ERRORS = (*LEASE_ERRORS, BudgetExceeded, ContextOverflow, TemplateFailed)
+"""An agent has budgets."""
 STORE_ERRORS: tuple[type[LmrunError], ...] = (DiskFull, StoreError)
 """What writing down and looking up can raise."""
 

@@ -198,9 +198,7 @@ class Control:
         """What there is to agree to. Starts the server where somebody has agreed to that."""
         return _decode(self._request("GET", f"mcp/{quote(server, safe='')}"), McpReview)
 
-    def approve_mcp(
-        self, server: str, identity: str | None, tools: Mapping[str, str]
-    ) -> McpReview:
+    def approve_mcp(self, server: str, identity: str | None, tools: Mapping[str, str]) -> McpReview:
         """Agree to what was shown, by its digests; the server refuses when it has changed."""
         body = {"identity": identity, "tools": dict(tools)}
         where = f"mcp/{quote(server, safe='')}/approve"

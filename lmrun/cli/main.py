@@ -15,6 +15,8 @@ import typer
 
 from lmrun import __version__
 from lmrun.cli import failures
+from lmrun.cli.acting import add_acting
+from lmrun.cli.mcp import mcp
 from lmrun.cli.options import (
     AsJson,
     ProfilePath,
@@ -23,6 +25,7 @@ from lmrun.cli.options import (
     open_terminal,
     reporting,
 )
+from lmrun.cli.policies import policy
 from lmrun.cli.streams import prepare_streams
 from lmrun.cli.upkeep import add_upkeep
 
@@ -172,6 +175,9 @@ def check(
 
 
 add_upkeep(app)
+app.add_typer(mcp)
+add_acting(app)
+app.add_typer(policy)
 
 
 @app.command()
@@ -310,14 +316,28 @@ def chat(
         str | None,
         typer.Option("--api-key", envvar="LMRUN_API_KEY", help="Where the profile asks for one."),
     ] = None,
+    tools: Annotated[
+        list[str] | None,
+        typer.Option("--tools", metavar="TOOL", help="The profile's tools that it may use."),
+    ] = None,
 ) -> None:
-    """Ask a model one question; the answer is streamed."""
+    """Ask a model one question; the answer is streamed.
+
+    With --tools it may call tools of the profile; calls are shown, and asked about where the policy
+    wants that.
+    """
     from lmrun.cli.commands import prompt as prompts
 
     text = prompts.read_prompt(prompt or (), sys.stdin)
     if not text:
         raise typer.BadParameter("say something, or pipe it in", param_hint="PROMPT")
     question = prompts.Question(text, model, system, temperature, max_tokens, seed)
+    if tools:
+        from lmrun.cli.commands import act as acting
+
+        task = acting.Task(question, tools=tuple(tools))
+        acting.act(task, acting.Surroundings(open_terminal(), locate_home()))
+        return
     prompts.chat(question, api_key=api_key, terminal=open_terminal(), home=locate_home())
 
 

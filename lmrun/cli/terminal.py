@@ -69,6 +69,13 @@ class Terminal:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+    def choose(self, question: str) -> str:
+        """What somebody types, in lower case; nothing at the end of input. Raises KeyboardInterrupt
+        on Ctrl-C."""
+        _write(sys.stderr, f"{question} ", self.color_err)
+        return sys.stdin.readline().strip().lower()
+
+
 def _write(stream: TextIO, text: str, color: bool) -> None:
     stream.write(text if color else _ANSI.sub("", text))
     stream.flush()

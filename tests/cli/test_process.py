@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +22,7 @@ from lmrun.reconcile.outcome import (
 )
 from tests.cli.conftest import COMMAND, Run
 from tests.support.control import FakeServer
+from tests.support.screen import Screen
 
 HEAVY = (
     "lmrun.api lmrun.catalog lmrun.engines lmrun.process lmrun.profile lmrun.runtime "
@@ -182,42 +180,8 @@ def _start(arguments: list[str], environment: dict[str, str]) -> subprocess.Pope
     )
 
 
-class _Screen:
-    """A command at a terminal of its own, and what it has written there."""
-
-    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
-        self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments], env=environment, stdin=slave, stdout=slave, stderr=slave
-        )
-        os.close(slave)
-        self.text = ""
-
-    def read_until(self, words: str, within_s: float = 15.0) -> None:
-        deadline = time.monotonic() + within_s
-        while words not in self.text:
-            assert time.monotonic() < deadline, self.text
-            if select.select([self._master], [], [], 0.1)[0] and not self._read():
-                assert words in self.text, self.text
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def end(self) -> int:
-        """Read to the end; the exit code."""
-        while self._read():
-            pass
-        os.close(self._master)
-        return self.process.wait(10)
-
-    def _read(self) -> bool:
-        try:
-            data = os.read(self._master, 65536)
-        except OSError:
-            # Linux says EIO when the last process has closed the terminal.
-            return False
-        self.text += data.decode(errors="replace")
-        return bool(data)
+def _open_screen(arguments: list[str], environment: dict[str, str]) -> Screen:
+    return Screen([*COMMAND, *arguments], environment)
 
 
 @pytest.fixture
@@ -238,7 +202,7 @@ def busy(server: FakeServer) -> FakeServer:
 def test_a_terminal_gets_color_and_bars(
     busy: FakeServer, environment: dict[str, str], profile: Path
 ) -> None:
-    screen = _Screen(["apply", "--yes", str(profile)], {**environment, "TERM": "xterm"})
+    screen = _open_screen(["apply", "--yes", str(profile)], {**environment, "TERM": "xterm"})
 
     assert screen.end() == 0
     assert "\x1b[32m✓\x1b[0m new loaded in 0.2 s" in screen.text
@@ -250,7 +214,9 @@ def test_a_terminal_gets_color_and_bars(
 def test_no_color_means_plain_lines(
     busy: FakeServer, environment: dict[str, str], profile: Path, variable: dict[str, str]
 ) -> None:
-    screen = _Screen(["apply", "--yes", str(profile)], {**environment, "TERM": "xterm", **variable})
+    screen = _open_screen(
+        ["apply", "--yes", str(profile)], {**environment, "TERM": "xterm", **variable}
+    )
 
     assert screen.end() == 0
     assert "\x1b" not in screen.text
@@ -266,7 +232,7 @@ def test_an_unload_is_asked_about_at_a_terminal(
     code: int,
     applies: int,
 ) -> None:
-    screen = _Screen(["apply", str(profile)], {**environment, "TERM": "xterm"})
+    screen = _open_screen(["apply", str(profile)], {**environment, "TERM": "xterm"})
 
     screen.read_until("unloads old. Go on? [y/N]")
     screen.type(answer)
@@ -279,7 +245,7 @@ def test_a_model_s_escape_sequences_do_not_reach_the_terminal(
     server: FakeServer, environment: dict[str, str]
 ) -> None:
     server.chat = ["safe\x1b]0;owned\x07", "\x1b[2J"]
-    screen = _Screen(["chat", "hi"], {**environment, "TERM": "xterm"})
+    screen = _open_screen(["chat", "hi"], {**environment, "TERM": "xterm"})
     screen.type("\x04")
 
     assert screen.end() == 0

@@ -20,6 +20,7 @@ from lmrun.api.door import (
     check_origin,
     check_upgrade,
     choose_priority,
+    choose_steps,
     find_credentials,
 )
 from lmrun.api.errors import TooManyAttempts
@@ -34,6 +35,7 @@ from lmrun.runtime.turns import Priority
 _DOOR = "lmrun.door"
 _GRANTED = "lmrun.granted"
 _PRIORITY = "lmrun.priority"
+_STEPS = "lmrun.steps"
 
 _PREFLIGHT_HEADERS = (
     (b"access-control-allow-methods", b"GET, POST, DELETE"),
@@ -57,6 +59,11 @@ def granted_scopes(scope: Scope) -> frozenset[str] | None:
 def priority_of(scope: Scope) -> Priority:
     """The request's class among those that wait."""
     return cast("Priority", scope.get(_PRIORITY, "normal"))
+
+
+def wants_steps(scope: Scope) -> bool:
+    """Whether the request's client wants to read what an agent does."""
+    return cast("bool", scope.get(_STEPS, False))
 
 
 class Gate:
@@ -87,6 +94,7 @@ class Gate:
             if not head.is_websocket:
                 check_upgrade(head)
                 check_media_type(head)
+            scope[_STEPS] = choose_steps(head)
             scope[_DOOR] = door
             await self._app(scope, receive, send)
 

@@ -64,16 +64,26 @@ def _show_answer(chunks: Iterable[dict[str, Any]], terminal: Terminal) -> str | 
 
 def make_request(question: Question, model: str) -> dict[str, Any]:
     """The body of POST /v1/chat/completions; what nobody chose is not in it."""
+    messages, settings = make_messages(question), choose_settings(question)
+    return {"model": model, "messages": messages, "stream": True, **settings}
+
+
+def make_messages(question: Question) -> list[dict[str, str]]:
+    """The conversation that it begins."""
     messages = [{"role": "user", "content": question.prompt}]
     if question.system is not None:
         messages.insert(0, {"role": "system", "content": question.system})
+    return messages
+
+
+def choose_settings(question: Question) -> dict[str, Any]:
+    """The prediction settings that somebody chose, by name."""
     settings = {
         "temperature": question.temperature,
         "max_tokens": question.max_tokens,
         "seed": question.seed,
     }
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    return {"model": model, "messages": messages, "stream": True, **chosen}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def choose_model(wanted: str | None, found: Status) -> str:

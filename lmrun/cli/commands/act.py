@@ -1,0 +1,202 @@
+"""`lmrun act`: a task that a model does with tools, as it goes on; and `lmrun chat --tools`.
+
+It decides nothing about calls: the profile's policy does, and whoever sits at the terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lmrun.cli.client import Control, Refused
+from lmrun.cli.commands.prompt import (
+    Question,
+    choose_model,
+    choose_settings,
+    make_messages,
+)
+from lmrun.cli.commands.steps import Steps, render_call, shorten
+from lmrun.cli.terminal import Terminal, paint, printable
+from lmrun.errors import LmrunError, ServerUnreachable
+from lmrun.store.home import Home
+from lmrun.tools.act.events import ActEnd, ApprovalNeeded
+from lmrun.tools.act.requests import RunDetail, RunSummary
+from lmrun.tools.act.stream import RunEvent, RunStarted
+from lmrun.tools.policy import gate
+
+_REPLIES: Mapping[str, gate.Reply] = {
+    "y": "once",
+    "yes": "once",
+    "s": "session",
+    "session": "session",
+    "a": "always",
+    "always": "always",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the command line asked for: a question to a model with `tools`, or to an `agent`. None
+    leaves a limit to the agent, or the usual."""
+
+    question: Question
+    agent: str | None = None
+    tools: tuple[str, ...] = ()
+    max_rounds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`as_json`: events as JSON lines, and nobody is asked."""
+
+    terminal: Terminal
+    home: Home
+    as_json: bool = False
+
+    @property
+    def can_ask(self) -> bool:
+        return self.terminal.can_ask and not self.as_json
+
+
+def act(task: Task, around: Surroundings) -> None:
+    """Have it done, and show how. Leaving early, by Ctrl-C, cancels it. Raises LmrunError."""
+    control = connect(around.home)
+    body = make_body(task, control) | {"approvals": around.can_ask}
+    follow(control.act(body), control, around)
+
+
+def begin(task: Task, around: Surroundings) -> None:
+    """Have it done in the background, and say which run it is. Raises LmrunError."""
+    control = connect(around.home)
+    data = control.begin(make_body(task, control))
+    if around.as_json:
+        around.terminal.show(data.decode())
+        return
+    run = msgspec.json.decode(data, type=RunDetail).summary
+    around.terminal.show(run.id)
+    around.terminal.tell(paint(f"`lmrun runs show {run.id}` shows how far it is.", "dim"))
+
+
+def resume(run: str, around: Surroundings) -> None:
+    """Go on with a run, and show it from its beginning. Raises LmrunError."""
+    control = connect(around.home)
+    follow(control.resume(run, approvals=around.can_ask), control, around)
+
+
+def connect(home: Home) -> Control:
+    """The server's. Raises ServerUnreachable."""
+    control = Control(home.control_socket)
+    if not control.is_listening():
+        raise ServerUnreachable("lmrun is not running.", hint="`lmrun apply PROFILE` starts it.")
+    return control
+
+
+def make_body(task: Task, control: Control) -> dict[str, Any]:
+    """The body of POST /lmrun/v1/act; what nobody chose is not in it."""
+    question = task.question
+    who = {"agent": task.agent}
+    if task.agent is None:
+        who = {"model": choose_model(question.model, control.status())}
+    body: dict[str, Any] = {
+        **who,
+        "messages": make_messages(question),
+        "prediction": choose_settings(question),
+    }
+    if task.tools:
+        body["tools"] = list(task.tools)
+    if task.max_rounds is not None:
+        body["limits"] = {"max_rounds": task.max_rounds}
+    return body
+
+
+def follow(events: Generator[bytes, None, None], control: Control, around: Surroundings) -> None:
+    """Show a run until it ends. Raises LmrunError when it does not end well."""
+    following = Following(control, around)
+    try:
+        with closing(events):
+            for data in events:
+                following.take(data)
+    except KeyboardInterrupt:
+        following.steps.close()
+        following.cancel()
+        raise
+    finally:
+        following.steps.close()
+    end = following.end
+    if end is None:
+        raise ServerUnreachable(
+            "The server closed the connection before the run had ended.",
+            hint="`lmrun runs list` shows what became of it.",
+        )
+    if end.stop_reason in ("maxPredictedTokensReached", "contextLengthReached"):
+        around.terminal.tell(
+            paint("The answer was cut off: --max-tokens, or the context, is used up.", "dim")
+        )
+
+
+class Following:
+    """A run that is followed. `end`: its last event, once it has come."""
+
+    def __init__(self, control: Control, around: Surroundings) -> None:
+        self._control = control
+        self._around = around
+        self._run: RunSummary | None = None
+        self.steps = Steps(around.terminal)
+        self.end: ActEnd | None = None
+
+    def take(self, data: bytes) -> None:
+        """The next event, as JSON."""
+        event = _decode(data)
+        if isinstance(event, RunStarted):
+            self._run = event.run
+        elif isinstance(event, ActEnd):
+            self.end = event
+        if self._around.as_json:
+            self._around.terminal.show(data.decode())
+        elif isinstance(event, ApprovalNeeded):
+            self._answer(event.question)
+        else:
+            self.steps.take(event)
+
+    def cancel(self) -> None:
+        """Stop it, and wait until it has stopped."""
+        if self._run is None:
+            return
+        # It may have ended already, or have been stopped when its connection was closed.
+        with suppress(LmrunError):
+            self._control.cancel(self._run.id)
+        self._around.terminal.tell(f"\nCancelled {self._run.id}.")
+
+    def _answer(self, question: gate.Question) -> None:
+        self.steps.close()
+        assert self._run is not None, "the first event says which run it is"
+        reply = ask(question, self._around.terminal)
+        # Another terminal may have answered meanwhile, or nobody in time.
+        with suppress(Refused):
+            self._control.approve(self._run.id, question.id, reply)
+
+
+def ask(question: gate.Question, terminal: Terminal) -> gate.Reply:
+    """What somebody at the terminal says about a call; anything unclear is a no."""
+    call = printable(render_call(question.tool, question.arguments))
+    terminal.tell(f"{paint('?', 'change')} {call}")
+    for note in (question.description, question.reason):
+        if note:
+            terminal.tell(paint(f"  {printable(shorten(note))}", "dim"))
+    answer = terminal.choose("  Run it? [y]es, for this [s]ession, [a]lways, [N]o:")
+    return _REPLIES.get(answer, "no")
+
+
+def _decode(data: bytes) -> RunEvent:
+    try:
+        event: RunEvent = msgspec.json.decode(data, type=RunEvent)
+    except msgspec.MsgspecError as error:
+        raise LmrunError(
+            f"The server's answer is not one this lmrun understands: {error}.",
+            hint="Is the server of another version? `lmrun down` and apply again.",
+        ) from error
+    return event

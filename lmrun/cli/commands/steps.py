@@ -1,0 +1,185 @@
+"""How a run looks while it goes on: calls and their results beside the answer.
+
+It knows no server. The answer goes to stdout: to people as it is written, to a pipe only the last
+round's; whatever happens on the way goes to stderr.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart
+from lmrun.cli.terminal import Terminal, paint, printable
+from lmrun.tools.act.events import (
+    ActEnd,
+    CallFailed,
+    CallProgress,
+    CallSucceeded,
+    RoundStart,
+)
+from lmrun.tools.act.stream import RunEvent
+
+MAX_SHOWN = 200
+"""Characters of an argument, and of a result."""
+
+
+def render_call(name: str, arguments: str | Mapping[str, Any]) -> str:
+    """`add(a=1, b=2)`, or the arguments as they are where they are no object."""
+    if isinstance(arguments, str):
+        try:
+            arguments = msgspec.json.decode(arguments, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            return f"{name}({shorten(str(arguments))})"
+    shown = (f"{key}={shorten(_encode(value))}" for key, value in arguments.items())
+    return f"{name}({', '.join(shown)})"
+
+
+def render_result(call: str, event: CallSucceeded | CallFailed) -> str:
+    """`✓ add(a=1, b=2) → 3`, or why there is no result."""
+    took = f" ({event.seconds:.1f} s)" if event.seconds >= 1 else ""
+    text = printable(shorten(event.text))
+    if isinstance(event, CallSucceeded):
+        return f"{paint('✓', 'good')} {printable(call)} → {text}{paint(took, 'dim')}"
+    return f"{paint('✗', 'bad')} {printable(call)} → {paint(event.error, 'bad')}: {text}"
+
+
+def shorten(text: str) -> str:
+    """In one line, and not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}…"
+
+
+def _encode(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+class Running(Protocol):
+    """Where calls are seen while they run."""
+
+    def show(self, index: int, text: str) -> None: ...
+
+    def end(self, index: int, line: str) -> None: ...
+
+    def pause(self) -> None: ...
+
+
+class Spinners:
+    """One per call that runs, redrawn in place, until its result takes its place."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, markup=False)
+        self._progress: Progress | None = None
+        self._tasks: dict[int, TaskID] = {}
+        self._texts: dict[int, str] = {}
+
+    def show(self, index: int, text: str) -> None:
+        """Also after `pause`, when all that go on are shown again."""
+        self._texts[index] = text
+        if self._progress is None:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                console=self._console,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._progress.start()
+        for each in self._texts.keys() - self._tasks.keys():
+            self._tasks[each] = self._progress.add_task(self._texts[each], total=None)
+        self._progress.update(self._tasks[index], description=text)
+
+    def end(self, index: int, line: str) -> None:
+        self._texts.pop(index, None)
+        task = self._tasks.pop(index, None)
+        if task is not None and self._progress is not None:
+            self._progress.remove_task(task)
+        if not self._texts:
+            self.pause()
+        self._console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def pause(self) -> None:
+        """Give the terminal free, for text or a question."""
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = None
+        self._tasks.clear()
+
+
+class Lines:
+    """Where nothing can be redrawn, results alone tell enough."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def show(self, index: int, text: str) -> None:
+        pass
+
+    def end(self, index: int, line: str) -> None:
+        self._terminal.tell(line)
+
+    def pause(self) -> None:
+        pass
+
+
+class Steps:
+    """The display of one run. Grows by `take`."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._streams_text = sys.stdout.isatty()
+        self._running: Running = Spinners() if terminal.is_live else Lines(terminal)
+        self._calls: dict[int, tuple[str, str]] = {}
+        self._is_mid_line = False
+
+    def take(self, event: RunEvent) -> None:
+        """The next event of the run; questions are somebody else's."""
+        match event:
+            case RoundStart():
+                self._calls.clear()
+            case MessageDelta(text) if self._streams_text and text:
+                self._running.pause()
+                self._terminal.stream(text)
+                self._is_mid_line = not text.endswith("\n")
+            case ToolCallStart(index, _, name):
+                self._calls[index] = name, ""
+                self._show(index)
+            case ToolCallArguments(index, text):
+                name, arguments = self._calls[index]
+                self._calls[index] = name, arguments + text
+                self._show(index)
+            case CallProgress(index):
+                self._show(index, _render_progress(event))
+            case CallSucceeded() | CallFailed():
+                self._break_line()
+                call = render_call(event.name, self._calls.get(event.index, ("", ""))[1])
+                self._running.end(event.index, render_result(call, event))
+            case ActEnd(text) if not self._streams_text and text:
+                self._terminal.show(text)
+
+    def close(self) -> None:
+        """Give the terminal free, at the beginning of a line."""
+        self._running.pause()
+        self._break_line()
+
+    def _show(self, index: int, progress: str = "") -> None:
+        self._break_line()
+        if index in self._calls:
+            self._running.show(index, printable(render_call(*self._calls[index]) + progress))
+
+    def _break_line(self) -> None:
+        if self._is_mid_line:
+            self._terminal.stream("\n")
+        self._is_mid_line = False
+
+
+def _render_progress(event: CallProgress) -> str:
+    share = f" {event.progress / event.total:.0%}" if event.total else f" {event.progress:g}"
+    return f"{share} {shorten(event.message)}" if event.message else share

@@ -1,0 +1,1 @@
+"""A Python program's way to a running lmrun: it knows only what the HTTP port says."""

@@ -1,0 +1,300 @@
+"""`lmrun act`, `lmrun runs` and `lmrun chat --tools` against a server that plays one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart, Usage
+from lmrun.chat.messages import Message, ToolCall
+from lmrun.tools.act.events import (
+    ActEnd,
+    ApprovalNeeded,
+    CallFailed,
+    CallProgress,
+    CallSucceeded,
+    RoundEnd,
+    RoundStart,
+)
+from lmrun.tools.act.requests import RunDetail, RunFailure, RunState, RunSummary
+from lmrun.tools.act.stream import RunList, RunStarted
+from lmrun.tools.policy.gate import Question
+from tests.cli.conftest import COMMAND, Run
+from tests.support.control import FakeServer, refusal
+from tests.support.screen import Screen
+
+ACT = "/lmrun/v1/act"
+USAGE = Usage(10, 5)
+
+
+def make_run(state: RunState = "running", **changes: Any) -> RunSummary:
+    plain = RunSummary(
+        id="run_1",
+        state=state,
+        model="assistant",
+        agent=None,
+        door="cli",
+        key=None,
+        background=False,
+        created_at=1_790_000_000.0,
+        updated_at=1_790_000_001.0,
+        task="Add 2 and 3",
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+ADDING = [
+    RunStarted(make_run()),
+    RoundStart(0, False),
+    MessageDelta("Let me see."),
+    ToolCallStart(0, "c1", "add"),
+    ToolCallArguments(0, '{"a": 2,'),
+    ToolCallArguments(0, ' "b": 3}'),
+    CallProgress(0, "c1", 1, 2, "halfway"),
+    CallSucceeded(0, "c1", "add", "5", 0.01),
+    RoundEnd(0, USAGE),
+    RoundStart(1, False),
+    MessageDelta("It is "),
+    MessageDelta("5."),
+    RoundEnd(1, USAGE),
+    ActEnd("It is 5.", "eosFound", 2, 1, USAGE),
+]
+QUESTION = ApprovalNeeded(
+    0, Question("c1", "create_file", "Creates a file.", {"name": "a.txt"}, "it writes")
+)
+ASKING = [*ADDING[:6], QUESTION, *ADDING[7:]]
+
+
+class TestAct:
+    def test_a_pipe_gets_the_answer_alone(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING
+
+        result = lmrun("act", "-t", "add", "-t", "mcp/time/*", "Add 2", "and 3")
+
+        assert (result.code, result.out) == (0, "It is 5.\n")
+        assert result.err == "✓ add(a=2, b=3) → 5\n"
+        assert server.bodies(ACT) == [
+            {
+                "model": "assistant",
+                "messages": [{"role": "user", "content": "Add 2 and 3"}],
+                "prediction": {},
+                "tools": ["add", "mcp/time/*"],
+                "approvals": False,
+                "stream": True,
+            }
+        ]
+
+    def test_an_agent_is_asked_with_settings(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING
+
+        lmrun(
+            *("act", "--agent", "helper", "--system", "Be kind.", "--max-rounds", "3"),
+            *("--temperature", "0", "--max-tokens", "9", "--seed", "7", "Add"),
+        )
+
+        (body,) = server.bodies(ACT)
+        assert "model" not in body
+        assert body["agent"] == "helper"
+        assert body["messages"][0] == {"role": "system", "content": "Be kind."}
+        assert body["prediction"] == {"temperature": 0, "max_tokens": 9, "seed": 7}
+        assert body["limits"] == {"max_rounds": 3}
+
+    def test_an_agent_brings_its_own_model_and_tools(self, lmrun: Run, server: FakeServer) -> None:
+        result = lmrun("act", "--agent", "helper", "-t", "add", "Add")
+
+        assert result.code == 2
+        assert "an agent has its own model and tools" in result.err
+
+    def test_a_task_is_needed(self, lmrun: Run, server: FakeServer) -> None:
+        assert lmrun("act").code == 2
+
+    def test_json_is_the_events_as_they_come(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING
+
+        result = lmrun("act", "-t", "add", "--json", "Add")
+
+        events = [json.loads(line) for line in result.out.splitlines()]
+        assert result.code == 0
+        assert [event["type"] for event in events][:3] == [
+            "run.start",
+            "round.start",
+            "message.delta",
+        ]
+        assert events[-1]["text"] == "It is 5."
+        assert result.err == ""
+
+    def test_what_failed_is_told_and_the_run_goes_on(self, lmrun: Run, server: FakeServer) -> None:
+        failed = CallFailed(0, "c1", "add", "denied", "denied: nobody\nto ask")
+        server.run = [*ADDING[:6], failed, *ADDING[8:]]
+
+        result = lmrun("act", "Add")
+
+        assert (result.code, result.out) == (0, "It is 5.\n")
+        assert result.err == "✗ add(a=2, b=3) → denied: denied: nobody to ask\n"
+
+    def test_a_run_that_fails_is_an_error(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = [*ADDING[:9], refusal("it has run out of calls", code="agent_budget_exceeded")]
+
+        result = lmrun("act", "Add")
+
+        assert (result.code, result.out) == (1, "")
+        assert result.err.splitlines()[-1] == "Error: it has run out of calls"
+
+    def test_an_answer_that_breaks_off_is_an_error(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING[:9]
+
+        result = lmrun("act", "Add")
+
+        assert result.code == 1
+        assert "before the run had ended" in result.err
+
+    def test_an_answer_that_was_cut_off_says_so(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = [*ADDING[:-1], ActEnd("It is", "maxPredictedTokensReached", 2, 1, USAGE)]
+
+        result = lmrun("act", "Add")
+
+        assert (result.code, result.out) == (0, "It is\n")
+        assert "cut off" in result.err
+
+    def test_background_prints_the_name_and_leaves(self, lmrun: Run, server: FakeServer) -> None:
+        server.answers[ACT] = RunDetail(make_run(background=True), 0, 0, USAGE, ())
+
+        result = lmrun("act", "--background", "-t", "add", "Add")
+
+        assert (result.code, result.out) == (0, "run_1\n")
+        (body,) = server.bodies(ACT)
+        assert body["background"] is True
+        assert "stream" not in body
+
+    def test_without_a_server_there_is_a_hint(self, lmrun: Run) -> None:
+        result = lmrun("act", "Add")
+
+        assert result.code == 1
+        assert result.err.splitlines()[1] == "Hint: `lmrun apply PROFILE` starts it."
+
+
+def test_chat_with_tools_is_a_run(lmrun: Run, server: FakeServer) -> None:
+    server.run = ADDING
+
+    result = lmrun("chat", "--tools", "add", "Add")
+
+    assert (result.code, result.out) == (0, "It is 5.\n")
+    assert "add(a=2, b=3) → 5" in result.err
+    assert server.bodies(ACT)[0]["tools"] == ["add"]
+
+
+class TestAtATerminal:
+    @pytest.mark.parametrize(
+        ("typed", "reply"),
+        [("y\n", "once"), ("s\n", "session"), ("always\n", "always"), ("\n", "no"), ("x\n", "no")],
+    )
+    def test_it_is_asked_what_the_policy_does_not_allow(
+        self, server: FakeServer, environment: dict[str, str], typed: str, reply: str
+    ) -> None:
+        server.run = ASKING
+        server.answers[f"{ACT}/run_1/approve"] = {"call": "c1", "reply": reply}
+        screen = Screen([*COMMAND, "act", "-t", "add", "Add"], {**environment, "TERM": "xterm"})
+        screen.read_until("Run it?")
+        assert 'create_file(name="a.txt")' in screen.text
+        assert "Creates a file." in screen.text and "it writes" in screen.text
+        screen.type(typed)
+
+        assert screen.end() == 0
+        assert server.bodies(ACT)[0]["approvals"] is True
+        assert server.bodies(f"{ACT}/run_1/approve") == [{"call": "c1", "reply": reply}]
+
+    def test_text_and_calls_are_seen_as_they_come(
+        self, server: FakeServer, environment: dict[str, str]
+    ) -> None:
+        server.run = ADDING
+        screen = Screen([*COMMAND, "act", "Add"], {**environment, "TERM": "xterm"})
+
+        assert screen.end() == 0
+        text = screen.text.replace("\r", "")
+        assert "Let me see.\n" in text
+        assert "\x1b[32m✓\x1b[0m add(a=2, b=3) → 5" in text
+        assert "It is 5.\n" in text
+        assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l"), "the cursor is back"
+
+    def test_tools_cannot_steer_the_terminal(
+        self, server: FakeServer, environment: dict[str, str]
+    ) -> None:
+        evil = CallSucceeded(0, "c1", "add", "5\x1b]0;owned\x07", 0.01)
+        server.run = [*ADDING[:6], evil, *ADDING[8:]]
+        screen = Screen([*COMMAND, "act", "Add"], {**environment, "TERM": "dumb"})
+
+        assert screen.end() == 0
+        assert "→ 5]0;owned" in screen.text
+        assert "\x1b" not in screen.text
+
+
+class TestRuns:
+    def test_they_are_listed_a_line_each(self, lmrun: Run, server: FakeServer) -> None:
+        failed = make_run("failed", id="run_0", agent="helper", task="Do\nit " + "x" * 100)
+        server.answers[ACT] = RunList((make_run("completed"), failed))
+
+        result = lmrun("runs", "list")
+
+        first, second = result.out.splitlines()
+        assert first.split()[:3] == ["run_1", "completed", "assistant"]
+        assert second.split()[:3] == ["run_0", "failed", "helper"]
+        assert "Do it xxx" in second
+
+    def test_none_is_told(self, lmrun: Run, server: FakeServer) -> None:
+        server.answers[ACT] = RunList(())
+
+        result = lmrun("runs", "list")
+
+        assert (result.code, result.out, result.err) == (0, "", "There are no runs.\n")
+
+    def test_one_is_shown_with_its_calls(self, lmrun: Run, server: FakeServer) -> None:
+        messages = (
+            Message("user", "Add 2 and 3"),
+            Message("assistant", "", tool_calls=(ToolCall("c1", "add", '{"a": 2, "b": 3}'),)),
+            Message("tool", "5", tool_call_id="c1"),
+        )
+        failure = RunFailure("engine_crashed", "The worker died.")
+        detail = RunDetail(
+            make_run("failed"),
+            1,
+            1,
+            USAGE,
+            messages,
+            failure=failure,
+            questions=(QUESTION.question,),
+        )
+        server.answers[f"{ACT}/run_1"] = detail
+
+        result = lmrun("runs", "show", "run_1")
+
+        assert result.out.splitlines() == [
+            "run_1 failed (1 round, 1 call) assistant",
+            "  user Add 2 and 3",
+            "  call add(a=2, b=3)",
+            "  tool 5",
+            '  waits for a reply create_file(name="a.txt")',
+            "  failed The worker died.",
+        ]
+
+    def test_json_is_the_servers(self, lmrun: Run, server: FakeServer) -> None:
+        server.answers[ACT] = RunList((make_run(),))
+
+        assert json.loads(lmrun("runs", "list", "--json").out)["data"][0]["id"] == "run_1"
+
+    def test_one_is_cancelled(self, lmrun: Run, server: FakeServer) -> None:
+        server.answers[f"{ACT}/run_1/cancel"] = make_run("cancelled")
+
+        result = lmrun("runs", "cancel", "run_1")
+
+        assert (result.code, result.out) == (0, "Cancelled run_1.\n")
+
+    def test_one_is_resumed_and_shown(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING
+
+        result = lmrun("runs", "resume", "run_1")
+
+        assert (result.code, result.out) == (0, "It is 5.\n")
+        assert server.bodies(f"{ACT}/run_1/resume") == [{"approvals": False, "stream": True}]
