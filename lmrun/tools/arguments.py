@@ -134,33 +134,37 @@ def _explain(error: ValidationError) -> str:
     field = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
     ).removeprefix(".")
-    rule = error.validator_value
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    given: Any = error.instance
     match error.validator:
         case "required":
-            return " ".join(_missing(error, field))
+            return " ".join(_missing(field, rule, given, schema))
         case "additionalProperties" if rule is False:
-            known = list(error.schema.get("properties", {}))
-            unknown = [name for name in error.instance if name not in known]
+            known = list(schema.get("properties", {}))
+            unknown = [name for name in given if name not in known]
             there = ", ".join(f"`{name}`" for name in known) or "none"
             return f"`{_join(field, unknown[0])}` is no parameter; there are: {there}."
         case "type":
-            return f"{_name(field)} must be {_kinds(rule)}, not {_quote(error.instance)}."
+            return f"{_name(field)} must be {_kinds(rule)}, not {_quote(given)}."
         case "enum":
             choices = ", ".join(_quote(choice) for choice in rule[:50])
-            return f"{_name(field)} must be one of {choices}, not {_quote(error.instance)}."
+            return f"{_name(field)} must be one of {choices}, not {_quote(given)}."
         case "const":
-            return f"{_name(field)} must be {_quote(rule)}, not {_quote(error.instance)}."
+            return f"{_name(field)} must be {_quote(rule)}, not {_quote(given)}."
         case "anyOf" | "oneOf":
             return f"{_name(field)} fits none of what it may be: {' '.join(_alternatives(error))}"
         case _:
             broken = f"{error.validator} {_quote(rule)}"
-            return f"{_name(field)} is {_quote(error.instance)}, which breaks its rule: {broken}."
+            return f"{_name(field)} is {_quote(given)}, which breaks its rule: {broken}."
 
 
-def _missing(error: ValidationError, field: str) -> Iterator[str]:
-    properties = error.schema.get("properties", {})
-    for name in error.validator_value:
-        if name not in error.instance:
+def _missing(
+    field: str, required: Any, value: Mapping[str, Any], schema: Mapping[str, Any]
+) -> Iterator[str]:
+    properties = schema.get("properties", {})
+    for name in required:
+        if name not in value:
             declared = properties.get(name)
             kinds = declared.get("type") if isinstance(declared, Mapping) else None
             wanted = f"; it must be {_kinds(kinds)}" if kinds else ""

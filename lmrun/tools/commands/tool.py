@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.errors import ToolInvalid
-from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.profile.tooling.tools import Effect, ToolConfig
 from lmrun.tools.commands.template import ArgumentRefused, CommandTemplate
 from lmrun.tools.output import BoundedOutput, clean_output
 from lmrun.tools.processes.endings import explain
@@ -21,7 +21,7 @@ from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
 log = logging.getLogger("lmrun.tools")
 
-_EFFECTS = frozenset({"write", "network"})
+_EFFECTS: frozenset[Effect] = frozenset({"write", "network"})
 
 
 class CommandTool:

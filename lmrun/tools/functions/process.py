@@ -11,7 +11,7 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import lmrun
 from lmrun.tools.functions.frames import (
@@ -139,8 +139,11 @@ class FunctionProcess:
 
     async def _ask(self, frame: ToChild) -> FromChild | None:
         self._output.clear()
+        self._group.watch(is_busy=True)
         answer = self._connection.ask(frame)
-        await asyncio.wait({answer, self._connection.lost}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answer, self._connection.lost}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        self._group.watch(is_busy=False)
         return answer.result() if answer.done() else None
 
     async def _lost(self) -> ChildLost:

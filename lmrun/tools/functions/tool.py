@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.profile.tooling.tools import Effect, ToolConfig
 from lmrun.tools.functions.frames import Call, Described, Returned
 from lmrun.tools.functions.pool import Pool, PoolBusy, PoolFailed
 from lmrun.tools.functions.process import ChildLost, FunctionProcess
@@ -19,7 +19,7 @@ from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
 log = logging.getLogger("lmrun.tools")
 
-_EFFECTS = frozenset({"write", "network"})
+_EFFECTS: frozenset[Effect] = frozenset({"write", "network"})
 
 
 class FunctionTool:

@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Literal, Self, cast
 
 from lmrun.tools.processes.endings import EXCEEDED, Ending
-from lmrun.tools.processes.launcher import GRACE_S
+from lmrun.tools.processes.launcher import GRACE_S, KILL, REST, TERMINATE, WATCH
 from lmrun.tools.processes.program import Program, encode_order
 from lmrun.tools.processes.waiting import outlast
 
 OnOutput = Callable[[bytes], None]
 Step = Literal["limits", "directory", "program"]
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+_HERE = str(Path(__file__).parent)
+_LAUNCHER = (
+    "import sys; sys.path.append(sys.argv[1]); import launcher; launcher.main(int(sys.argv[2]))"
+)
+"""As a module rather than as a file: that is compiled once."""
 _LAST_WORDS_S = 0.2
 _MOST_PATIENCE_S = GRACE_S + 13.0
 
@@ -90,7 +94,7 @@ class ProcessGroup:
                 outputs = [await stdout.listen(), await stderr.listen()]
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *("-I", "-S", str(_LAUNCHER), str(theirs.fileno())),
+                    *("-I", "-S", "-c", _LAUNCHER, _HERE, str(theirs.fileno())),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=stdout.writing,
                     stderr=stderr.writing,
@@ -115,13 +119,17 @@ class ProcessGroup:
         done, _ = await asyncio.wait({self.ended}, timeout=seconds)
         return bool(done)
 
+    def watch(self, *, is_busy: bool) -> None:
+        """Whether it is worth looking if it keeps within its limits. It is until this says no."""
+        self._control.send(WATCH if is_busy else REST)
+
     def ask_to_end(self) -> None:
         """TERM to all of it, KILL to what is left after two seconds. `ended` follows."""
-        self._control.send(b"T")
+        self._control.send(TERMINATE)
 
     def kill(self) -> None:
         """KILL to all of it. `ended` follows."""
-        self._control.send(b"K")
+        self._control.send(KILL)
 
     async def close(self) -> Ending:
         """Kill what is left, and wait until nothing is, also when cancelled meanwhile."""
@@ -234,13 +242,17 @@ class _Output(asyncio.Protocol):
     """The end at which a program is heard. `closed` is done once nobody can write any more."""
 
     def __init__(self, on_output: OnOutput) -> None:
-        self.data_received = on_output  # type: ignore[method-assign]
+        self._on_output = on_output
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        self._on_output(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say so, whatever the reason."""

@@ -1,13 +1,12 @@
 """What stands between lmrun and a tool's process: it starts one program with limits, and ends
 everything that came of it, wherever it went. It knows no tool, and nothing of lmrun.
 
-A process of its own, run as a file with Python's standard library alone, once per program:
-
-    launcher.py FD    FD: one end of a socketpair, the control
-
+A process of its own, once per program, that imports nothing but a little of Python's standard
+library: it stands in the way of every call. `main` is given one end of a socketpair, the control.
 It reads what to run (`program.py` writes it) and says `started PID` or `refused ERRNO STEP`; in the
-end `ended STATUS REASON`. `T` on the control ends the program politely, `K` at once; so does the
-control's end: whoever started the launcher is gone then.
+end `ended STATUS REASON`. `K` on the control ends the program at once, and so does the control's
+end: whoever started the launcher is gone then. `T` ends it politely; after `R` it is not looked at
+whether the program keeps within its limits, until `W`.
 
 Where the kernel can do it (Linux), orphans become the launcher's children, so that a program that
 left its group and its session is found as well. Elsewhere only the group is ended.
@@ -15,13 +14,15 @@ left its group and its session is found as well. Elsewhere only the group is end
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
 import signal
 import sys
 import time
+
+KILL, TERMINATE, WATCH, REST = b"K", b"T", b"W", b"R"
+"""Orders."""
 
 GRACE_S = 2.0
 """Between asking and insisting."""
@@ -68,7 +69,7 @@ class Keeper:
         self._poll.register(wake, select.POLLIN)
         self._wake = wake
         self._kill_at: float | None = None
-        self._look_at = time.monotonic() + _FIRST_LOOK_S
+        self._look_at: float | None = time.monotonic() + _FIRST_LOOK_S
         self._is_listening = True
 
     def run(self) -> None:
@@ -84,22 +85,25 @@ class Keeper:
         _say(self._control, f"ended {self._status} {self._reason}")
 
     def _wait(self) -> None:
-        due = self._look_at if self._kill_at is None else min(self._look_at, self._kill_at)
-        left_ms = max(0.0, due - time.monotonic()) * 1000
-        for fd, _ in self._poll.poll(left_ms + 1):
+        dues = [due for due in (self._look_at, self._kill_at) if due is not None]
+        left_ms = max(0.0, min(dues) - time.monotonic()) * 1000 + 1 if dues else None
+        for fd, _ in self._poll.poll(left_ms):
             if fd == self._wake:
                 os.read(fd, 4096)
             elif self._is_listening:
                 self._obey(_read_some(fd))
 
-    def _obey(self, data: bytes) -> None:
+    def _obey(self, orders: bytes) -> None:
         now = time.monotonic()
-        if not data or b"K" in data:
-            self._kill_at = now
-        elif self._kill_at is None:
-            self._kill_at = now + GRACE_S
-            self._signal_all(signal.SIGTERM)
-        if not data:
+        for order in map(chr, orders or KILL):
+            if order == "K":
+                self._kill_at = now
+            elif order == "T" and self._kill_at is None:
+                self._kill_at = now + GRACE_S
+                self._signal_all(signal.SIGTERM)
+            elif order in "WR":
+                self._look_at = now + _FIRST_LOOK_S if order == "W" else None
+        if not orders:
             self._is_listening = False
             self._poll.unregister(self._control)
 
@@ -118,7 +122,7 @@ class Keeper:
     def _look(self) -> None:
         """Whether it uses more than it may. Looking costs more the more processes there are."""
         begin = time.monotonic()
-        if begin < self._look_at:
+        if self._look_at is None or begin < self._look_at:
             return
         if self._order.cpu is not None or self._order.processes is not None:
             self._judge(_descendants())
@@ -300,8 +304,10 @@ def _descendants() -> dict[int, list[bytes]]:
 
 
 def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
+    try:  # noqa: SIM105  contextlib takes milliseconds to import
         os.kill(pid, number)
+    except OSError:
+        pass
 
 
 def _read_order(control: int) -> Order | None:
@@ -331,14 +337,14 @@ def _read_some(fd: int, count: int = 64) -> bytes:
 
 
 def _drain(fd: int) -> None:
-    with contextlib.suppress(BlockingIOError):
+    try:  # noqa: SIM105
         os.read(fd, 4096)
+    except BlockingIOError:
+        pass
 
 
 def _say(control: int, line: str) -> None:
-    with contextlib.suppress(OSError):  # when nobody is there to hear it
+    try:  # noqa: SIM105
         os.write(control, line.encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    except OSError:
+        pass  # nobody is there to hear it

@@ -84,7 +84,7 @@ def _keys(value: Any) -> list[str]:
 @lru_cache(maxsize=8)
 def _bounded(base: type[Validator]) -> type[Validator]:
     """`base` with a count of the rules it looks at, and without what may take forever."""
-    rules: dict[str, Rule] = dict(base.VALIDATORS)  # type: ignore[arg-type]
+    rules: dict[str, Rule] = dict(base.VALIDATORS)
     replaced: dict[str, Rule] = {
         "pattern": _pattern,
         "patternProperties": _pattern_properties,
@@ -95,7 +95,7 @@ def _bounded(base: type[Validator]) -> type[Validator]:
     rules = {name: rule for name, rule in rules.items() if name not in _UNCHECKED}
     counted = {name: _count(rule) for name, rule in rules.items()}
     counted |= dict.fromkeys(set(_UNCHECKED) & set(base.VALIDATORS), _accept)
-    bounded: type[Validator] = extend(base, validators=counted)  # type: ignore[arg-type]
+    bounded: type[Validator] = extend(base, validators=counted)  # type: ignore[no-untyped-call]
     return bounded
 
 
