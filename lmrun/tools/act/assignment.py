@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from math import isfinite
 from re import fullmatch
 from typing import Any
 
@@ -20,16 +22,8 @@ from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.act.limits import Limits
 from lmrun.tools.act.requests import ActRequest, LimitsChoice
 
-_PLACES = {
-    "max_rounds": ("max_rounds",),
-    "parallel_calls": ("parallel_calls",),
-    "calls": ("budgets", "calls"),
-    "tokens": ("budgets", "tokens"),
-    "time_s": ("budgets", "time"),
-    "identical_calls": ("budgets", "identical_calls"),
-    "invalid_calls": ("budgets", "invalid_calls"),
-}
-"""Where a limit is in an agent of the profile, whose bounds hold for requests as well."""
+_OF_AGENT = frozenset({"max_rounds", "parallel_calls"})
+"""Limits that an agent of the profile has itself; the others are in its `budgets`."""
 
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,14 +53,14 @@ def assign(request: ActRequest, profile: Profile | None) -> Assignment:
         )
     if name in agents and profile is not None:
         return _assign_agent(request, name, profile)
-    config = _limit(request.limits, AgentConfig(model=name))
+    limits = _limit(request.limits, Limits())
     for place, pattern in enumerate(request.tools):
         _require_tool(pattern, f"tools[{place}]", profile)
     return Assignment(
         model=name,
         agent=None,
         tools=request.tools,
-        limits=Limits.from_agent(config),
+        limits=limits,
         prediction=_dump(parse_prediction(request.prediction)),
         messages=request.messages,
     )
@@ -97,11 +91,11 @@ def _assign_agent(request: ActRequest, name: str, profile: Profile) -> Assignmen
             hint=f"Leave `tools` out, or ask its model, {agent.model!r}.",
         )
     preset = Preset() if agent.preset is None else profile.presets[agent.preset]
-    limits = Limits.from_agent(_limit(request.limits, agent))
     own = Limits.from_agent(agent)
-    for limit in _PLACES:
-        chosen, most = getattr(request.limits, limit), getattr(own, limit)
-        if chosen is not None and most is not None and chosen > most:
+    limits = _limit(request.limits, own)
+    for limit, chosen in asdict(limits).items():
+        most = getattr(own, limit)
+        if most is not None and chosen > most:
             raise InvalidParameter(
                 f"`limits.{limit}`: the agent {name!r} has {most:g} at most.",
                 param=f"limits.{limit}",
@@ -118,22 +112,23 @@ def _assign_agent(request: ActRequest, name: str, profile: Profile) -> Assignmen
     )
 
 
-def _limit(choice: LimitsChoice, config: AgentConfig) -> AgentConfig:
-    """`config` with what is chosen. Raises InvalidParameter beyond what a profile could say."""
-    given: dict[str, Any] = {"model": config.model, "budgets": {}}
-    for name, place in _PLACES.items():
-        value = getattr(choice, name)
-        kept = config if len(place) == 1 else config.budgets
-        value = getattr(kept, place[-1]) if value is None else value
-        (given if len(place) == 1 else given["budgets"])[place[-1]] = value
+def _limit(choice: LimitsChoice, limits: Limits) -> Limits:
+    """`limits` with what is chosen. Raises InvalidParameter beyond what a profile could say."""
+    chosen = {name: it for name, it in msgspec.structs.asdict(choice).items() if it is not None}
+    time_s = chosen.get("time_s")
+    if time_s is not None and not (isfinite(time_s) and time_s > 0):
+        raise InvalidParameter("`limits.time_s`: more than 0 seconds.", param="limits.time_s")
+    given: dict[str, Any] = {"model": "any", "budgets": {}}
+    for name, value in chosen.items():
+        if name != "time_s":
+            (given if name in _OF_AGENT else given["budgets"])[name] = value
     try:
-        return AgentConfig.model_validate(given)
+        AgentConfig.model_validate(given)
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
-        wrong = next(name for name, place in _PLACES.items() if place == detail["loc"])
-        raise InvalidParameter(
-            f"`limits.{wrong}`: {_explain(detail['msg'])}.", param=f"limits.{wrong}"
-        ) from None
+        param = f"limits.{detail['loc'][-1]}"
+        raise InvalidParameter(f"`{param}`: {_explain(detail['msg'])}.", param=param) from None
+    return replace(limits, **chosen)
 
 
 def _require_tool(pattern: str, param: str, profile: Profile | None) -> None:
@@ -170,7 +165,7 @@ def _with_system_prompt(messages: tuple[Message, ...], prompt: str | None) -> tu
 
 
 def _dump(prediction: PredictionConfig) -> bytes:
-    return prediction.model_dump_json(exclude_unset=True, by_alias=True).encode()
+    return prediction.model_dump_json(exclude_unset=True).encode()
 
 
 def _explain(message: str) -> str:

@@ -1,0 +1,525 @@
+"""Durable runs: begun once, followed by many, cancelled, resumed, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from lmrun.chat.events import MessageDelta, ToolCallArguments
+from lmrun.chat.messages import ImagePart, Message, TextPart
+from lmrun.errors import (
+    BudgetExceeded,
+    EngineCrashed,
+    InvalidParameter,
+    ModelNotFound,
+    RunConflict,
+    RunError,
+    RunNotFound,
+)
+from lmrun.profile.schema import Profile
+from lmrun.store.runs import StoredRuns
+from lmrun.tools.act.events import ActEnd, ActEvent, ApprovalNeeded, CallSucceeded
+from lmrun.tools.act.requests import ActRequest, LimitsChoice, RunState
+from lmrun.tools.act.runs import Runs
+from lmrun.tools.tool import Caller
+from tests.tools.act.stand_ins import (
+    CALLER,
+    ScriptedModel,
+    ScriptedModels,
+    StandInGate,
+    StandInTool,
+    StandInToolset,
+    calls,
+    end_of,
+    gather,
+    make_add,
+    make_tool,
+    says,
+    within,
+)
+
+ADD = ("add", '{"a": 2, "b": 3}')
+PROFILE = Profile.model_validate(
+    {
+        "version": 1,
+        "models": {"m": {"source": "file:./m.gguf"}},
+        "presets": {"p": {"system_prompt": "Be brief.", "prediction": {"temperature": 0.0}}},
+        "tools": {it: {"command": ["true"]} for it in ("add", "t")},
+        "agents": {"helper": {"model": "m", "preset": "p", "tools": ["add"], "max_rounds": 2}},
+    }
+)
+SUM = ActRequest((Message("user", "2 + 3?"),), model="m", tools=("add",))
+
+
+@asynccontextmanager
+async def opened(
+    model: ScriptedModel, *tools: StandInTool, home: Path | None = None, **more: Any
+) -> AsyncIterator[Runs]:
+    """Runs of one server process; nothing is left of it at its end."""
+    store = StoredRuns(None if home is None else home / "runs.db")
+    models = ScriptedModels(model)
+    patterns: list[Sequence[str]] = []
+
+    def toolset_for(wanted: Sequence[str]) -> StandInToolset:
+        patterns.append(wanted)
+        return StandInToolset([tools])
+
+    runs = Runs(models, toolset_for, StandInGate(), store, lambda: PROFILE, **more)
+    await runs.open()
+    try:
+        yield runs
+    finally:
+        await runs.close()
+        store.close()
+        assert models.held == 0
+        assert model.open == 0
+
+
+async def until_state(runs: Runs, id: str, state: RunState) -> None:
+    for _ in range(2000):
+        if (await runs.get(id)).summary.state == state:
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError(f"never {state}: {await runs.get(id)}")
+
+
+class Held:
+    """A tool that waits until it is let go."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.tool = make_tool("t", self._work, **spec)
+
+    async def _work(self, arguments: Mapping[str, Any]) -> str:
+        self.begun.set()
+        await self.go.wait()
+        return "done"
+
+
+def test_a_run_is_begun_followed_to_its_end_and_kept() -> None:
+    async def body() -> None:
+        add, model = make_add(), ScriptedModel(calls(ADD), says("It is 5."))
+        async with opened(model, add) as runs:
+            run = await runs.start(SUM, Caller("act", key="ci"))
+            assert (run.state, run.model, run.key, run.task) == ("running", "m", "ci", "2 + 3?")
+            events = await gather(runs.follow(run.id))
+            assert end_of(events).text == "It is 5."
+            found = await runs.get(run.id)
+            assert found.summary.state == "completed"
+            assert (found.text, found.rounds, found.calls) == ("It is 5.", 2, 1)
+            assert [it.role for it in found.messages] == ["user", "assistant", "tool", "assistant"]
+            assert found.usage == end_of(events).usage
+            assert await gather(runs.follow(run.id)) == shorten(events)
+            assert [it.id for it in await runs.list()] == [run.id]
+            assert await runs.list("running") == []
+
+    within(body)
+
+
+def shorten(events: Sequence[ActEvent]) -> list[ActEvent]:
+    """As they are told again: a call's arguments in one piece."""
+    shortened: list[ActEvent] = []
+    for event in events:
+        last = shortened[-1] if shortened else None
+        if isinstance(event, ToolCallArguments) and isinstance(last, ToolCallArguments):
+            shortened[-1] = ToolCallArguments(event.index, last.text + event.text)
+        else:
+            shortened.append(event)
+    return shortened
+
+
+def test_several_follow_one_run_from_its_first_event() -> None:
+    async def body() -> None:
+        held = Held()
+        model = ScriptedModel(calls(("t", "{}"), text="Well. "), says("ok"))
+        async with opened(model, held.tool) as runs:
+            run = await runs.start(
+                msgspec.structs.replace(SUM, tools=("t",), background=True), CALLER
+            )
+            early = asyncio.create_task(gather(runs.follow(run.id)))
+            await held.begun.wait()
+            late = asyncio.create_task(gather(runs.follow(run.id)))
+            await asyncio.sleep(0)
+            held.go.set()
+            assert shorten(await early) == shorten(await late)
+            assert end_of(await late).text == "ok"
+
+    within(body)
+
+
+def test_a_follower_who_does_not_read_holds_nobody_up_and_misses_nothing() -> None:
+    async def body() -> None:
+        words = [MessageDelta(f"{n} ") for n in range(5000)]
+        model = ScriptedModel([*words, *says("end")])
+        async with opened(model) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, background=True), CALLER)
+            slow = runs.follow(run.id)
+            first = await anext(slow)
+            await until_state(runs, run.id, "completed")
+            rest = await gather(slow)
+            text = "".join(it.text for it in rest if isinstance(it, MessageDelta))
+            assert text == "".join(it.text for it in words) + "end"
+            assert len(rest) < 50
+            assert first != rest[0]
+
+    within(body)
+
+
+def test_the_same_idempotency_key_is_the_same_run_and_never_another() -> None:
+    async def body() -> None:
+        add, model = make_add(), ScriptedModel(calls(ADD), says("5"))
+        request = msgspec.structs.replace(SUM, idempotency_key="k")
+        async with opened(model, add) as runs:
+            begun = await asyncio.gather(*(runs.start(request, CALLER) for _ in range(8)))
+            assert len({run.id for run in begun}) == 1
+            await gather(runs.follow(begun[0].id))
+            again = await runs.start(request, CALLER)
+            assert (again.id, again.state) == (begun[0].id, "completed")
+            assert end_of(await gather(runs.follow(again.id))).text == "5"
+            assert len(add.made) == 1
+            other = msgspec.structs.replace(request, messages=(Message("user", "3 + 4?"),))
+            with pytest.raises(RunConflict):
+                await runs.start(other, CALLER)
+            assert len(await runs.list()) == 1
+            theirs = await runs.start(request, Caller("act", key="somebody else"))
+            assert theirs.id != again.id
+
+    within(body)
+
+
+def test_a_cancelled_run_stops_at_once_and_says_so() -> None:
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}"))), held.tool) as runs:
+            run = await runs.start(
+                msgspec.structs.replace(SUM, tools=("t",), background=True), CALLER
+            )
+            following = asyncio.create_task(gather(runs.follow(run.id)))
+            await held.begun.wait()
+            assert (await runs.cancel(run.id)).state == "cancelled"
+            assert held.tool.open == 0
+            with pytest.raises(RunError, match="cancelled"):
+                await following
+            with pytest.raises(RunError, match="cancelled"):
+                await gather(runs.follow(run.id))
+            assert (await runs.cancel(run.id)).state == "cancelled"
+            with pytest.raises(RunConflict):
+                await runs.resume(run.id)
+
+    within(body)
+
+
+def test_a_run_cancelled_right_after_its_start_is_cancelled() -> None:
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}"))), held.tool) as runs:
+            run = await runs.start(SUM, CALLER)
+            assert (await runs.cancel(run.id)).state == "cancelled"
+            assert held.tool.open == 0
+
+    within(body)
+
+
+def test_what_has_ended_cannot_be_cancelled_or_resumed() -> None:
+    async def body() -> None:
+        async with opened(ScriptedModel(says("Hi"))) as runs:
+            run = await runs.start(SUM, CALLER)
+            await gather(runs.follow(run.id))
+            with pytest.raises(RunConflict):
+                await runs.cancel(run.id)
+            with pytest.raises(RunConflict):
+                await runs.resume(run.id)
+            with pytest.raises(RunConflict):
+                await runs.reply(run.id, "call00000", "once")
+            for ask in (runs.get, runs.cancel, runs.resume):
+                with pytest.raises(RunNotFound):
+                    await ask("run_none")
+            with pytest.raises(RunNotFound):
+                await gather(runs.follow("run_none"))
+
+    within(body)
+
+
+def test_a_run_ends_with_its_last_follower_unless_it_is_in_the_background() -> None:
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}")), says("ok")), held.tool) as runs:
+            request = msgspec.structs.replace(SUM, tools=("t",))
+            run = await runs.start(request, CALLER)
+            first, second = runs.follow(run.id), runs.follow(run.id)
+            await anext(first)
+            await anext(second)
+            await held.begun.wait()
+            await second.aclose()
+            assert (await runs.get(run.id)).summary.state == "running"
+            await first.aclose()
+            assert (await runs.get(run.id)).summary.state == "cancelled"
+            assert held.tool.open == 0
+
+            run = await runs.start(msgspec.structs.replace(request, background=True), CALLER)
+            only = runs.follow(run.id)
+            await anext(only)
+            await only.aclose()
+            held.go.set()
+            await until_state(runs, run.id, "completed")
+
+    within(body)
+
+
+def test_a_run_that_nobody_ever_follows_is_given_up() -> None:
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}"))), held.tool, patience_s=0.05) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
+            await until_state(runs, run.id, "cancelled")
+            assert held.tool.open == 0
+
+    within(body)
+
+
+def test_a_stopped_server_s_runs_are_interrupted_and_go_on(tmp_path: Path) -> None:
+    async def body() -> None:
+        add, held = make_add(), Held(is_idempotent=True)
+        first = ScriptedModel(calls(ADD), calls(("t", "{}")))
+        attached = msgspec.structs.replace(SUM, tools=("add", "t"))
+        detached = msgspec.structs.replace(attached, background=True)
+        async with opened(first, add, held.tool, home=tmp_path) as runs:
+            there = await runs.start(attached, CALLER)
+            following = asyncio.create_task(gather(runs.follow(there.id)))
+            await held.begun.wait()
+            held.begun.clear()
+            first.asked.clear()
+            away = await runs.start(detached, CALLER)
+            await held.begun.wait()
+            assert len(add.made) == 2
+        with pytest.raises(RunError, match="interrupted"):
+            await following
+        held.go.set()
+        second = ScriptedModel(says("done"))
+        async with opened(second, add, held.tool, home=tmp_path) as runs:
+            await until_state(runs, away.id, "completed")
+            assert (await runs.get(there.id)).summary.state == "interrupted"
+            with pytest.raises(RunError, match="interrupted"):
+                await gather(runs.follow(there.id))
+            assert (await runs.resume(there.id)).state == "running"
+            events = await gather(runs.follow(there.id))
+            assert end_of(events).text == "done"
+            assert [it.name for it in events if isinstance(it, CallSucceeded)] == ["add", "t"]
+            assert len(add.made) == 2
+            assert len(held.tool.made) == 4
+            with pytest.raises(RunConflict):
+                await runs.resume(there.id)
+
+    within(body)
+
+
+def test_an_interrupted_run_can_be_cancelled(tmp_path: Path) -> None:
+    async def body() -> None:
+        held = Held()
+        model = ScriptedModel(calls(("t", "{}")))
+        async with opened(model, held.tool, home=tmp_path) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
+            await held.begun.wait()
+        async with opened(model, held.tool, home=tmp_path) as runs:
+            assert (await runs.cancel(run.id)).state == "cancelled"
+
+    within(body)
+
+
+def test_a_call_that_had_begun_is_made_again_only_if_that_is_as_good(tmp_path: Path) -> None:
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}"))), held.tool, home=tmp_path) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
+            await held.begun.wait()
+        model = ScriptedModel(says("I shall look."))
+        async with opened(model, held.tool, home=tmp_path) as runs:
+            await runs.resume(run.id)
+            await gather(runs.follow(run.id))
+        assert len(held.tool.made) == 1
+        assert "unknown" in str(model.conversation[-1].content)
+
+    within(body)
+
+
+def test_a_failed_run_says_why_and_can_go_on(tmp_path: Path) -> None:
+    def crash(request: Any) -> Any:
+        raise EngineCrashed("The worker died.", hint="Look at its log.")
+
+    async def body() -> None:
+        add = make_add()
+        async with opened(ScriptedModel(calls(ADD), crash), add, home=tmp_path) as runs:
+            run = await runs.start(SUM, CALLER)
+            with pytest.raises(EngineCrashed):
+                await gather(runs.follow(run.id))
+            failure = (await runs.get(run.id)).failure
+            assert failure is not None
+            assert (failure.code, failure.hint) == ("engine_crashed", "Look at its log.")
+        async with opened(ScriptedModel(says("5")), add, home=tmp_path) as runs:
+            with pytest.raises(RunError, match="The worker died"):
+                await gather(runs.follow(run.id))
+            await runs.resume(run.id)
+            assert end_of(await gather(runs.follow(run.id))).text == "5"
+            assert (await runs.get(run.id)).failure is None
+            assert len(add.made) == 1
+
+    within(body)
+
+
+def test_a_used_up_budget_is_told_again(tmp_path: Path) -> None:
+    async def body() -> None:
+        limits = LimitsChoice(max_rounds=2)
+        request = msgspec.structs.replace(SUM, limits=limits)
+        model = ScriptedModel(calls(ADD))
+        async with opened(model, make_add(), home=tmp_path) as runs:
+            run = await runs.start(request, CALLER)
+            with pytest.raises(BudgetExceeded):
+                await gather(runs.follow(run.id))
+        async with opened(model, make_add(), home=tmp_path) as runs:
+            with pytest.raises(BudgetExceeded) as told:
+                await gather(runs.follow(run.id))
+            assert told.value.budget == "max_rounds"
+            await runs.resume(run.id)
+            with pytest.raises(BudgetExceeded):
+                await gather(runs.follow(run.id))
+
+    within(body)
+
+
+def test_a_question_waits_until_somebody_answers() -> None:
+    async def body() -> None:
+        add = make_add(policy="ask")
+        model = ScriptedModel(calls(ADD), says("5"))
+        async with opened(model, add) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, approvals=True), CALLER)
+            async for event in runs.follow(run.id):
+                if isinstance(event, ApprovalNeeded):
+                    assert (await runs.get(run.id)).questions == (event.question,)
+                    with pytest.raises(RunConflict):
+                        await runs.reply(run.id, "another", "once")
+                    await runs.reply(run.id, event.question.id, "once")
+                    with pytest.raises(RunConflict):
+                        await runs.reply(run.id, event.question.id, "no")
+            assert (await runs.get(run.id)).text == "5"
+            assert len(add.made) == 1
+
+    within(body)
+
+
+def test_without_approvals_nobody_is_asked() -> None:
+    async def body() -> None:
+        add = make_add(policy="ask")
+        async with opened(ScriptedModel(calls(ADD), says("A pity.")), add) as runs:
+            run = await runs.start(SUM, CALLER)
+            events = await gather(runs.follow(run.id))
+            assert not [it for it in events if isinstance(it, ApprovalNeeded)]
+            assert add.made == []
+
+    within(body)
+
+
+def test_an_agent_is_its_model_with_its_preset_tools_and_limits() -> None:
+    async def body() -> None:
+        model = ScriptedModel(says("Hi"))
+        async with opened(model, make_add()) as runs:
+            request = ActRequest((Message("user", "Hi"),), agent="helper")
+            run = await runs.start(request, CALLER)
+            await gather(runs.follow(run.id))
+            assert (run.model, run.agent) == ("m", "helper")
+            assert model.conversation[0] == Message("system", "Be brief.")
+            assert model.predictions[0].temperature == 0.0
+            by_name = await runs.start(ActRequest((Message("user", "Hi"),), model="helper"), CALLER)
+            assert by_name.agent == "helper"
+            await gather(runs.follow(by_name.id))
+
+    within(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "param"),
+    [
+        ({"messages": ()}, InvalidParameter, "messages"),
+        ({"model": None}, InvalidParameter, "model"),
+        ({"agent": "helper"}, InvalidParameter, "model"),
+        ({"model": None, "agent": "nobody"}, ModelNotFound, "agent"),
+        ({"model": None, "agent": "helper"}, InvalidParameter, "tools"),
+        ({"tools": ("ad",)}, InvalidParameter, "tools[0]"),
+        ({"tools": ("add", "mcp/time/now")}, InvalidParameter, "tools[1]"),
+        ({"tools": ("../x",)}, InvalidParameter, "tools[0]"),
+        ({"prediction": {"temperature": "hot"}}, InvalidParameter, "prediction.temperature"),
+        ({"prediction": {"nonsense": 1}}, InvalidParameter, "prediction.nonsense"),
+        ({"limits": LimitsChoice(max_rounds=0)}, InvalidParameter, "limits.max_rounds"),
+        ({"limits": LimitsChoice(time_s=-1)}, InvalidParameter, "limits.time_s"),
+        (
+            {"model": "helper", "tools": (), "limits": LimitsChoice(max_rounds=3)},
+            InvalidParameter,
+            "limits.max_rounds",
+        ),
+        ({"idempotency_key": ""}, InvalidParameter, "idempotency_key"),
+    ],
+)
+def test_what_a_request_asks_in_vain_is_refused_by_name(
+    change: dict[str, Any], error: type[Exception], param: str
+) -> None:
+    async def body() -> None:
+        async with opened(ScriptedModel(says("Hi"))) as runs:
+            with pytest.raises(error) as refused:
+                await runs.start(msgspec.structs.replace(SUM, **change), CALLER)
+            assert getattr(refused.value, "param", None) == param
+            assert await runs.list() == []
+
+    within(body)
+
+
+def test_what_was_asked_outlives_the_process_as_it_was(tmp_path: Path) -> None:
+    prediction = {
+        "stop_strings": ["x"],
+        "logit_bias": {"5": -1.0},
+        "structured": {"type": "json", "json_schema": {"type": "object"}},
+    }
+    picture = Message("user", (TextPart("What is  this?"), ImagePart(b"\x89PNG\x00")))
+    held = Held()
+    request = ActRequest((picture,), model="m", tools=("t",), prediction=prediction)
+
+    async def body() -> None:
+        first = ScriptedModel(calls(("t", "{}")))
+        async with opened(first, held.tool, home=tmp_path) as runs:
+            run = await runs.start(request, CALLER)
+            assert run.task == "What is this?"
+            await held.begun.wait()
+        second = ScriptedModel(says("ok"))
+        async with opened(second, held.tool, home=tmp_path) as runs:
+            await runs.resume(run.id)
+            await gather(runs.follow(run.id))
+        assert second.predictions == first.predictions
+        assert second.predictions[0].model_fields_set == set(prediction)
+        assert second.conversation[0] == picture
+
+    within(body)
+
+
+def test_fifty_runs_at_once_all_finish(tmp_path: Path) -> None:
+    async def body() -> None:
+        def answer(request: Any) -> Any:
+            made = sum(message.role == "tool" for message in request.messages)
+            return says("5") if made == 4 else calls(("add", f'{{"a": {made}, "b": 1}}'))
+
+        add = make_add()
+        async with opened(ScriptedModel(answer), add, home=tmp_path) as runs:
+
+            async def one() -> ActEnd:
+                run = await runs.start(SUM, CALLER)
+                return end_of(await gather(runs.follow(run.id)))
+
+            ends = await asyncio.gather(*(one() for _ in range(50)))
+            assert [(end.text, end.calls) for end in ends] == [("5", 4)] * 50
+            assert len(await runs.list("completed")) == 50
+        assert len(add.made) == 200
+
+    within(body)
