@@ -25,6 +25,7 @@ from tests.server.crashes.scenarios import FILED, A, Change, make_scenarios
 from tests.support.crashing import Crasher
 from tests.support.profiles import write_profile, write_script
 from tests.support.server import Server, eventually, is_alive
+from tests.tools.act.crashing import POINTS as RUNS
 
 PACKAGE = Path(__file__).parents[3] / "lmrun"
 AT_EVERY_POINT = os.environ.get("LMRUN_CRASHES") == "all"
@@ -52,7 +53,7 @@ def test_every_failpoint_of_the_code_is_crashed_at(tmp_path: Path) -> None:
     scenarios = make_scenarios(tmp_path)
     assert [*scenarios] == NAMES
     covered = LOCKED.union(
-        {"rest.written", "rest.committed"}, *(it.points for it in scenarios.values())
+        {"rest.written", "rest.committed"}, RUNS, *(it.points for it in scenarios.values())
     )
     assert covered == find_points()
 
