@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lmrun.api.telemetry.telemetry import Telemetry
 from lmrun.catalog.catalog import Catalog
 from lmrun.checks.asking import PoolAsker
 from lmrun.errors import LmrunError
+from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import DriftPolicy, LogConfig, ServerConfig
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.declared import DeclaredModels
@@ -62,6 +63,7 @@ from lmrun.store.generations import Generations
 from lmrun.store.home import Home
 from lmrun.store.measurements import Measurements
 from lmrun.store.prefixes import PrefixStore
+from lmrun.workbench import Workbench
 
 log = logging.getLogger("lmrun.server")
 
@@ -81,16 +83,22 @@ class House:
         self.measurements = Measurements(home.measurements)
         self.estimates = Estimates(self.catalog, self.measurements)
         self._total_bytes = read_total_bytes()
-        self.telemetry = Telemetry(lambda: self.pool.instances, self.log_config)
-        self.pool = self._make_pool(PrefixStore(home))
-        self.keeper = Keeper(self.pool.residents, lambda: self.pool.instances, self.estimates)
-        self.ask = PoolAsker(self.pool, make_fingerprint)
+        self.telemetry = Telemetry(lambda: self.models.instances, self.log_config)
+        self.models = self._make_pool(PrefixStore(home))
+        self.keeper = Keeper(self.models.residents, lambda: self.models.instances, self.estimates)
+        self.ask = PoolAsker(self.models, make_fingerprint)
+        self.workbench = Workbench(
+            home, environment, self.models, self._find_loaded, self.until_settled
+        )
+        self.pool = self.workbench.pool
+        self.workshop = self.workbench.workshop
         self.extra_routes = (
             *public_routes(self),
             *telemetry_routes(self.telemetry),
-            *make_responses_routes(self.pool, self.conversations),
+            *make_responses_routes(self.pool, self.conversations, self.workshop),
             *make_lmstudio_routes(self),
             *make_generation_routes(self.pool, "/api/v0", make_extension(self)),
+            *self.workbench.public_routes,
         )
         note_request = self.telemetry.note_request
         app = build_app(self.pool, self._door, self.extra_routes, note_request)
@@ -98,21 +106,21 @@ class House:
         prices = Prices(self.measurements, self._room)
         self.reconciler = Reconciler(
             finder=self.catalog,
-            executor=Executor(self.catalog, self.pool, self.listener, prices),
+            executor=Executor(self.catalog, self.models, self.listener, prices),
             prices=prices,
-            pool=self.pool,
+            pool=self.models,
             listener=self.listener,
             journal=Journal(self.generations),
             on_change=self._on_reconciled,
         )
         self.on_demand = OnDemand(self.reconciler)
-        self.declared = DeclaredModels(self.reconciler, self.pool, self.catalog)
+        self.declared = DeclaredModels(self.reconciler, self.models, self.catalog)
         self.intake = Intake(
             self.reconciler,
             self.generations,
             environment,
             self.changes.ring,
-            partial(require_locked, finder=self.catalog),
+            partial(require_locked, finder=self.catalog, pin_servers=self.workbench.pin_servers),
         )
         self.adoption = Adoption(self.reconciler, self.intake, home.git, self.changes.ring)
         self.reporter = self._make_reporter(home)
@@ -140,9 +148,9 @@ class House:
             home.root,
             self.reconciler,
             self.intake,
-            self.pool,
-            self.pool.residents,
-            self.pool.rollouts,
+            self.models,
+            self.models.residents,
+            self.models.rollouts,
             self.on_demand,
             self.listener,
             log,
@@ -191,8 +199,21 @@ class House:
         self.reconciler.wake()
         self.changes.ring()
 
+    async def until_settled(self) -> None:
+        """Until a profile is applied and everything was tried for it."""
+        async with aclosing(self.changes.listen()) as changes:
+            async for _ in changes:
+                it = self.reconciler
+                was_tried = bool(it.failures) or it.observed_generation == it.generation
+                if it.loaded is not None and was_tried and not it.is_progressing:
+                    return
+
+    def _find_loaded(self) -> LoadedProfile | None:
+        return self.reconciler.loaded
+
     def _on_reconciled(self) -> None:
         self.adoption.wake()
+        self.workbench.wake()
         self.changes.ring()
 
     def _explain_absence(self, name: str) -> LmrunError | None:
@@ -214,7 +235,7 @@ class House:
         return Rules(limit_bytes, config.jit.auto_evict)
 
     def _room(self) -> Room:
-        residents = self.pool.residents
+        residents = self.models.residents
         return Room(residents.tenants, residents.rules.limit_bytes, residents.rules.policy)
 
     async def _load_for(self, name: str, ttl_s: float | None) -> bool:
@@ -244,12 +265,17 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         stack.callback(house.generations.close)
         stack.callback(house.conversations.close)
         stack.callback(house.measurements.close)
-        stack.push_async_callback(house.pool.close)
+        stack.push_async_callback(house.models.close)
+        stack.push_async_callback(house.workbench.close)
+        # Before the port, so that tools are there for as long as answers go on.
+        await stack.enter_async_context(run_beside(house.workbench.run()))
+        await stack.enter_async_context(run_beside(house.workbench.serve()))
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
         await stack.enter_async_context(run_beside(house.reconciler.run()))
         await stack.enter_async_context(run_beside(house.intake.follow()))
         await stack.enter_async_context(run_beside(house.keeper.run()))
         await stack.enter_async_context(run_beside(house.adoption.run()))
+        await stack.enter_async_context(run_beside(house.workbench.take_up()))
         stack.callback(home.control_socket.unlink, missing_ok=True)
         stack.enter_context(feeding(house.telemetry.feed, house.log_config))
         routes = (
@@ -257,6 +283,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
             *check_routes(house),
             *by_hand_routes(house),
             *telemetry_routes(house.telemetry),
+            *house.workbench.control_routes,
         )
         control = make_server(build_socket_app(routes))
         sockets = [open_control_socket(home.control_socket)]

@@ -15,7 +15,7 @@ class Generate(Protocol):
     """A model that is held ready."""
 
     def __call__(
-        self, request: Request, prediction: PredictionConfig
+        self, request: Request, prediction: PredictionConfig, /
     ) -> AsyncGenerator[Event, None]:
         """The events of one generation; the last one is its ChatEnd. What `prediction` leaves open
         is the model's default. Closing the generator is the only way to cancel it. Raises
