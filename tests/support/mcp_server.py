@@ -209,9 +209,10 @@ def killed_mid_call(id: Any, params: Json) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@poked
-def silence(id: Any, params: Json) -> None:
+@behaviour
+def silence() -> None:
     server.tools.append(tool("seen"))
+    server.on_poke = lambda id, params: None
 
 
 @poked
@@ -438,7 +439,7 @@ def nan(id: Any, params: Json) -> None:
 
 @poked
 def big_numbers(id: Any, params: Json) -> None:
-    server.write(_raw(id, b'{"content":[],"structuredContent":{"a":' + b"9" * 400 + b"}}"))
+    server.write(_raw(id, b'{"content":[],"structuredContent":{"a":' + b"9" * 5000 + b"}}"))
 
 
 @poked
@@ -497,7 +498,6 @@ def hidden_characters() -> None:
 def too_much_to_say() -> None:
     big = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(4000)}}
     server.tools = [tool("talks", "x" * 20_000), tool("asks", "A tool.", big), tool("poke")]
-    server.tools.append(tool("odd", "A tool.", {"type": "array"}))
 
 
 @behaviour

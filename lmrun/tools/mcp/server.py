@@ -35,6 +35,8 @@ LISTING_MAX_AGE_S = 60.0
 RELISTING_PAUSE_S = 0.2
 PATIENCE_S = 5.0
 """Whoever needs a server waits for its next start if that is no longer away."""
+AWAITED_STARTS = 2
+"""That fail, until whoever needs it is told so."""
 MAX_SILENT_CALLS = 3
 """Calls in a row without an answer, after which a server is started again."""
 _LOSS_S = 2.0
@@ -83,6 +85,7 @@ class McpServer:
         self._is_legacy = False
         self._starts = 0
         self._failures = 0
+        self._failed_starts = 0
         self._retry_at = 0.0
         self._silent_calls = 0
         self._given_up: str | None = None
@@ -96,10 +99,12 @@ class McpServer:
         McpProtocol, OutboundRefused and OutboundFailed."""
         self._need()
         deadline = _now() + self.config.start_timeout + PATIENCE_S
+        hopeless = self._failed_starts + AWAITED_STARTS
         while not self._is_closed:
             if self._connection is not None and not self._connection.lost.is_set():
                 return self._connection
-            if self.error is not None and self._is_far_away():
+            is_over = self._is_far_away() or self._failed_starts >= hopeless
+            if self.error is not None and is_over:
                 raise self.error
             changed = self._changed
             try:
@@ -260,6 +265,7 @@ class McpServer:
                 self._set("starting", McpUnreachable(why))
         except Exception as error:
             self.error = explain_start(error, self.config.start_timeout)
+            self._failed_starts += began is None
             # Some older servers end when they are asked something that they do not know.
             self._is_legacy = not self._is_legacy and began is None
         finally:

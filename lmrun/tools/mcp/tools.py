@@ -104,11 +104,12 @@ async def _explain(
 ) -> ToolResult:
     config = server.config
     kind, text = explain_call(error)
+    is_lost = is_asked and connection is not None and connection.lost.is_set()
     if is_asked:
         server.note_call(was_silent=kind == "timeout")
     if is_asked and str(error) == SESSION_ENDED and config.url is not None:
         server.give_up("It has forgotten the session.")
-    if is_asked and connection is not None and connection.lost.is_set():
+    if is_lost:
         kind = "crashed" if config.command is not None else "unreachable"
         text = f"The server was gone before it answered: {await server.describe_loss()}"
     if kind == "timeout":

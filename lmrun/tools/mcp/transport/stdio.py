@@ -95,6 +95,8 @@ class StdioLink:
     async def _close(self) -> None:
         process = self._process
         process.input.close()
+        # One that is about to write must be able to, or it would never see that its input ended.
+        discarding = asyncio.ensure_future(self._discard_output())
         is_over = await process.ends_within(EOF_GRACE_S)
         if not is_over:
             process.signal_group(signal.SIGTERM)
@@ -104,7 +106,11 @@ class StdioLink:
         if not is_over:
             await process.exited.wait()
         process.discard()
-        await self._draining
+        await asyncio.gather(self._draining, discarding)
+
+    async def _discard_output(self) -> None:
+        while await self._process.output.read(_CHUNK):
+            pass
 
     async def _drain(self) -> None:
         """What nobody reads would block it."""
