@@ -1,4 +1,4 @@
-"""A small MCP server over stdio whose tools are what a file says, as JSON, whenever they are listed.
+"""A small MCP server over stdio whose tools are what a file says, as JSON, each time they are listed.
 
 Run as a program, by its path: `changing_server.py TOOLS [STARTED]`. It writes its process id to
 STARTED, and says that its tools have changed once a call has seen them change.
