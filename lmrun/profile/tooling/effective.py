@@ -42,8 +42,15 @@ def is_named(patterns: Iterable[str], tool: str) -> bool:
 
 
 def mcp_policy_of(server: McpServerConfig, tool: str) -> Decision:
-    """Who decides about calls of an MCP server's tool."""
-    return server.tools.policy.get(tool, server.policy)
+    """Who decides about calls of an MCP server's tool. What writes or reaches the network is never
+    allowed by a pattern: a server may add tools as it likes."""
+    own = server.tools.policy.get(tool)
+    if own is not None:
+        return own
+    is_by_name = tool in server.tools.allow or tool == RESOURCE_TOOL
+    if server.policy == "allow" and not is_by_name and mcp_effects_of(server, tool):
+        return "ask"
+    return server.policy
 
 
 def mcp_effects_of(server: McpServerConfig, tool: str) -> frozenset[Effect]:

@@ -45,7 +45,10 @@ class PolicyRule(Settings):
     keys: Names = Field((), description="Names of API keys; default: any, and none.")
     models: Names = Field((), description="Models that call, by key or identifier.")
     agents: Names = Field((), description="Agents that call.")
-    decision: Decision = Field(description="`allow`, `ask` or `deny`.")
+    decision: Decision = Field(
+        description="`allow`, `ask` or `deny`. Tools that write or reach the network are allowed "
+        "by their whole names only; where a pattern means them, `allow` is `ask`."
+    )
     reason: Annotated[str, Field(max_length=500)] | None = Field(
         None, description="Shown to whoever is asked, to the model that is denied, and logged."
     )

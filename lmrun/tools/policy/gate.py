@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -40,10 +40,12 @@ Ask = Callable[[Question], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason`: for the model and the log, empty where there is nothing to say."""
+    """`reason`: for the model and the log, empty where there is nothing to say. `is_noted`: the
+    audit log has it already."""
 
     is_allowed: bool
     reason: str = ""
+    is_noted: bool = field(default=False, compare=False)
 
 
 class Gate(Protocol):

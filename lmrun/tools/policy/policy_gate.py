@@ -73,7 +73,7 @@ class PolicyGate:
         call = AuditedCall(wish.caller, wish.id, wish.tool.path, digest)
         try:
             settled = await self._settle(wish, ruling, ask, policy.profile, digest)
-        except asyncio.CancelledError:
+        except BaseException:
             self._note(wish, call, ruling, _Settled(False, "no answer", "the call was given up"))
             raise
         if settled.is_allowed and policy is not self._find_policy():
@@ -82,19 +82,25 @@ class PolicyGate:
             if again.decision == "deny":
                 ruling, settled = again, _Settled(False, settled.answer, _explain(again))
         self._note(wish, call, ruling, settled)
-        return Verdict(settled.is_allowed, settled.reason)
+        return Verdict(settled.is_allowed, settled.reason, is_noted=True)
 
     def note(self, wish: Wish, verdict: Verdict, result: ToolResult | None, seconds: float) -> None:
-        """Write down what became of a call; of a denied one `decide` has said all there is."""
-        if not verdict.is_allowed:
+        """Write down what became of a call. Of a denied one there is no more to say than `decide`
+        has said, unless somebody else denied it."""
+        if not verdict.is_allowed and verdict.is_noted:
             return
         try:
             digest = digest_arguments(wish.arguments)
         except ArgumentsUnreadable:
             digest = None
+        call = AuditedCall(wish.caller, wish.id, wish.tool.path, digest)
+        if not verdict.is_allowed:
+            denied = Decided("deny", False, verdict.reason, is_tainted=wish.is_tainted)
+            self._audit.note_decision(call, denied)
+            return
         error = "cancelled" if result is None else result.error
         ended = Ended(error, 0 if result is None else result.size, seconds)
-        self._audit.note_end(AuditedCall(wish.caller, wish.id, wish.tool.path, digest), ended)
+        self._audit.note_end(call, ended)
 
     def forget_session(self, session: str) -> None:
         """A run or a chat is over, and with it what was agreed to until then."""

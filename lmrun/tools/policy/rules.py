@@ -20,6 +20,7 @@ _STRICTNESS: dict[Decision, int] = {"allow": 0, "ask": 1, "deny": 2}
 
 _UNTOLD = "an argument is too long or too deep to tell whether a rule of the profile applies"
 _TAINTED = "the run has read content from elsewhere, which may be what asks for this"
+_PATTERN = "it may write or reach the network, which is allowed by whole names only"
 _ANONYMOUS = "whoever calls without an API key cannot agree to it"
 
 
@@ -59,12 +60,18 @@ def _apply_rules(wish: Wish, policy: PolicyConfig) -> Ruling:
     for index, rule in enumerate(policy.rules):
         does_apply = _applies(rule, wish, matcher)
         if does_apply:
-            reason = rule.reason or f"policy.rules[{index}] of the profile says so"
-            return _stricter(floor, Ruling(rule.decision, reason, index))
+            return _stricter(floor, _read(rule, index, wish))
         if does_apply is None:
             decision: Decision = "deny" if rule.decision == "deny" else "ask"
             floor = _stricter(Ruling(decision, _UNTOLD, index), floor)
     return _stricter(floor, Ruling(wish.tool.policy))
+
+
+def _read(rule: PolicyRule, index: int, wish: Wish) -> Ruling:
+    """What a rule that applies says."""
+    if rule.decision == "allow" and wish.tool.effects and wish.tool.path not in rule.tools:
+        return Ruling("ask", _PATTERN, index)
+    return Ruling(rule.decision, rule.reason or f"policy.rules[{index}] says so", index)
 
 
 def _stricter(one: Ruling, other: Ruling) -> Ruling:

@@ -27,7 +27,11 @@ mcp_servers:
   time:
     command: [time-server]
     policy: allow
-    tools: {allow: [get_*], deny: [get_secret], policy: {get_zone: deny}, effects: {get_now: []}}
+    tools:
+      allow: [get_*, get_then]
+      deny: [get_secret]
+      policy: {get_zone: deny}
+      effects: {get_now: []}
   docs: {url: "https://docs.example.com/mcp", resources: true}
 agents:
   helper: {model: assistant, tools: [get, 'mcp/time/*']}
@@ -177,6 +181,7 @@ def test_a_case_knows_its_line() -> None:
         ("tool: mcp/time/get_now, tainted: true", "allow", None),
         ("tool: mcp/time/get_then", "allow", None),
         ("tool: mcp/time/get_then, tainted: true", "ask", None),
+        ("tool: mcp/time/get_more", "ask", None),
         ("tool: mcp/time/get_zone", "deny", None),
         ("tool: mcp/time/get_secret", "deny", None),
         ("tool: mcp/time/set_now", "deny", None),

@@ -35,12 +35,12 @@ def test_without_a_rule_the_tool_decides(policy: Decision) -> None:
 def test_the_first_rule_that_applies_decides_and_says_why() -> None:
     policy = a_policy(
         {"tools": ["add"], "decision": "deny"},
-        {"tools": ["r*"], "decision": "allow", "reason": "harmless"},
+        {"tools": ["rm"], "decision": "allow", "reason": "harmless"},
         {"decision": "deny"},
     )
     assert decide(a_wish(), policy) == Ruling("allow", "harmless", 1)
     other = decide(a_wish(a_tool("ls", "allow")), policy)
-    assert other == Ruling("deny", "policy.rules[2] of the profile says so", 2)
+    assert other == Ruling("deny", "policy.rules[2] says so", 2)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,20 @@ def test_the_first_rule_that_applies_decides_and_says_why() -> None:
 def test_tools_are_meant_by_patterns(pattern: str, path: str, does_apply: bool) -> None:
     decision = deciding(a_wish(a_tool(path)), {"tools": [pattern], "decision": "deny"})
     assert decision == ("deny" if does_apply else "ask")
+
+
+def test_what_writes_or_reaches_the_network_is_allowed_by_its_whole_name_only() -> None:
+    pattern = {"tools": ["mcp/fs/*", "r*"], "decision": "allow", "reason": "trusted"}
+    for path in ("mcp/fs/write", "rm"):
+        ruling = decide(a_wish(a_tool(path)), a_policy(pattern))
+        assert (ruling.decision, ruling.rule) == ("ask", 0)
+        assert ruling.reason == (
+            "it may write or reach the network, which is allowed by whole names only"
+        )
+        by_name = {"tools": ["x*", path], "decision": "allow"}
+        assert deciding(a_wish(a_tool(path)), by_name) == "allow"
+        harmless = a_wish(a_tool(path, effects=[]))
+        assert decide(harmless, a_policy(pattern)) == Ruling("allow", "trusted", 0)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +250,8 @@ def plainly(wish: Wish, policy: PolicyConfig, values: dict[str, str]) -> str:
                 for name, pattern in rule.arguments.items()
             )
         ):
-            return rule.decision
+            is_by_name = wish.tool.path in rule.tools or not wish.tool.effects
+            return rule.decision if rule.decision != "allow" or is_by_name else "ask"
     return wish.tool.policy
 
 
