@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import lmrun
+from lmrun.client.http import Refused
+from lmrun.tools.act.events import ActEvent, CallSucceeded
 from tests.support.profiles import posting, read_events, write_profile, write_script
 from tests.support.server import Server, eventually, serving
 
@@ -51,9 +54,9 @@ def make_call(name: str, arguments: dict[str, Any]) -> str:
 
 REPLIES: list[dict[str, Any]] = [
     {"match": r"denied", "pieces": ["I may not."]},
-    {"match": r"\[TOOL_RESULT\]", "pieces": ["It is", " done."]},
+    {"match": "END_TOOL_RESULT", "pieces": ["It is", " done."]},
     {"match": "slowly", "pieces": ["tick "], "repeat": 2000, "seconds_per_token": 0.05},
-    {"match": "a note", "pieces": [make_call("note", {"text": "hi"})]},
+    {"match": "Write a note", "pieces": [make_call("note", {"text": "hi"})]},
     {"pieces": [make_call("add", {"a": 2, "b": 3})]},
 ]
 
@@ -342,6 +345,18 @@ def test_runs_are_shown_and_cancelled_from_the_command_line(server: Server) -> N
     assert "user Count slowly" in run_lmrun(server, "runs", "show", id)
     assert run_lmrun(server, "runs", "cancel", id) == f"Cancelled {id}.\n"
     assert f"{id}  cancelled" in run_lmrun(server, "runs", "list")
+
+
+def test_a_python_program_names_tools_of_the_profile(server: Server) -> None:
+    heard: list[ActEvent] = []
+    end = lmrun.act(
+        "a", "Add 2 and 3", ["add"], base_url=server.address, on_event=heard.append, seed=7
+    )
+    assert (end.text, end.calls) == ("It is done.", 1)
+    assert [event.text for event in heard if isinstance(event, CallSucceeded)] == ["5"]
+    with pytest.raises(Refused, match="nothing") as caught:
+        lmrun.act("a", "Add", ["nothing"], base_url=server.address)
+    assert caught.value.status == 400
 
 
 def test_chat_with_tools_shows_the_answer(server: Server) -> None:

@@ -67,10 +67,11 @@ def real_model(**more: Any) -> dict[str, Any]:
 
 
 def write_agent_profile(folder: Path, **policies: str) -> Path:
-    """`assistant` is the real model, `helper` an agent on it with all tools."""
+    """`assistant` is the real model, `helper` an agent on it that adds and
+    multiplies, `calculator` one that only multiplies."""
     presets = {"greedy": {"prediction": {"temperature": 0, "repeat_penalty": 1, "max_tokens": 200}}}
     agents = {
-        "helper": {"model": "assistant", "tools": ["multiply", "add", "is_prime", "create_file"]},
+        "helper": {"model": "assistant", "tools": ["multiply", "add"]},
         "calculator": {"model": "assistant", "tools": ["multiply"]},
     }
     return write_profile(
