@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.profile.support import find_problems, show
 
@@ -302,3 +307,56 @@ def test_the_tree_of_a_later_file_counts() -> None:
 )
 def test_what_is_wrong_otherwise_is_passed_over(section: str) -> None:
     assert find_problems(f"version: 1\n{section}\n")
+
+
+SECTIONS = ("tools", "mcp_servers", "agents", "policy", "models", "presets", "server")
+FIELDS = (
+    *("command", "http", "python", "url", "headers", "env", "body", "parameters", "optional"),
+    *(
+        "tools",
+        "allow",
+        "deny",
+        "policy",
+        "effects",
+        "idempotent",
+        "resources",
+        "sampling",
+        "model",
+    ),
+    *("preset", "rules", "arguments", "keys", "models", "agents", "decision", "api_keys", "name"),
+    *("a", "b", "mcp__x", "API_KEY", "identifier", "state", "instances"),
+)
+TEXTS = st.sampled_from(
+    [
+        "a",
+        "*",
+        "mcp/a/*",
+        "mcp/a/b",
+        "a__b",
+        "{a}",
+        "{{a}}",
+        "$${a}",
+        "(",
+        "{e}",
+        "deny",
+        "allow",
+        "",
+    ]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | TEXTS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(SECTIONS), ANYTHING, max_size=4))
+def test_whatever_stands_there_is_valid_or_has_problems_with_places(
+    sections: dict[str, Any],
+) -> None:
+    for problem in find_problems(json.dumps({"version": 1, **sections})):
+        assert problem.line == 1
+        assert problem.column > 0
