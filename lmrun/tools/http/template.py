@@ -17,6 +17,9 @@ from lmrun.errors import ToolInvalid
 
 Arguments = Mapping[str, Any]
 
+MAX_FILLED = 8192
+"""Characters of a URL, or of a header; servers take no longer ones."""
+
 _PARTS = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,63})\}|(?P<bad>[{}])")
 _URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<rest>.*)")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
@@ -152,7 +155,12 @@ class UrlTemplate:
             elif value.names <= arguments.keys():
                 pairs.append(f"{name}={_fill_encoded(value, arguments)}")
         query = f"?{'&'.join(pairs)}" if pairs else ""
-        return f"{self.scheme}://{self.authority}{path}{query}"
+        url = f"{self.scheme}://{self.authority}{path}{query}"
+        if len(url) > MAX_FILLED:
+            raise ArgumentRefused(
+                f"The URL would be {len(url)} characters long; {MAX_FILLED} are allowed."
+            )
+        return url
 
     def _texts(self) -> Iterator[Text]:
         yield from self.segments
@@ -194,10 +202,10 @@ class HeadersTemplate:
             value = text.fill(arguments)
             if value is None:
                 continue
-            if not _HEADER_VALUE.fullmatch(value):
+            if len(value) > MAX_FILLED or not _HEADER_VALUE.fullmatch(value):
                 raise ArgumentRefused(
                     f"{_list(text.names)} goes into a header, where only printable ASCII without "
-                    "line ends can stand."
+                    f"line ends can stand, and {MAX_FILLED} characters at most."
                 )
             filled[name] = value.strip()
         return filled

@@ -92,6 +92,14 @@ def test_a_piece_of_a_path_leads_neither_up_nor_away(value: str) -> None:
         UrlTemplate.parse("https://a.example/orders/{id}/x").fill({"id": value})
 
 
+def test_neither_a_url_nor_a_header_gets_too_long() -> None:
+    for url in ("https://a.example/{id}", "https://a.example/?id={id}"):
+        with pytest.raises(ArgumentRefused, match="characters"):
+            UrlTemplate.parse(url).fill({"id": "x" * 8192})
+    with pytest.raises(ArgumentRefused, match="`id`"):
+        HeadersTemplate.parse({"X-Id": "{id}"}).fill({"id": "x" * 8193})
+
+
 def test_two_arguments_do_not_make_up_a_way_together() -> None:
     with pytest.raises(ArgumentRefused):
         UrlTemplate.parse("https://a.example/{a}{b}").fill({"a": ".", "b": "."})
