@@ -60,14 +60,13 @@ def _make_message_handler(server: McpServer) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         if not isinstance(call.json, dict):
             raise BodyInvalid("The body must be one JSON-RPC message, an object.")
-        is_request = "method" in call.json and "id" in call.json
-        return server.make_answer(json.dumps(call.json).encode(), is_request=is_request)
+        return server.make_answer(json.dumps(call.json).encode())
 
     return answer
 
 
 def _make_end_handler(server: McpServer) -> Handler:
     async def answer(call: Call) -> ASGIApp:
-        return server.make_answer(b"", is_request=True)
+        return server.make_answer(b"")
 
     return answer

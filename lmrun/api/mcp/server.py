@@ -7,8 +7,7 @@ come before it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -59,7 +58,7 @@ class McpServer:
             max_request_body_size=_NO_LIMIT,
         )
         self._is_open = asyncio.Event()
-        self._acknowledged: set[asyncio.Task[None]] = set()
+        self._handling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until cancelled; then every session ends. Once only."""
@@ -67,24 +66,30 @@ class McpServer:
             self._is_open.set()
             await asyncio.Event().wait()
 
-    def make_answer(self, body: bytes, *, is_request: bool) -> ASGIApp:
-        """What answers the message that `body` is. `is_request`: it wants an answer."""
+    def make_answer(self, body: bytes) -> ASGIApp:
+        """What answers the message that `body` is."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             await self._is_open.wait()
-            handle = self._manager.handle_request(_name_user(scope), _replay(body), send)
-            if is_request:
-                async with _until_left():
-                    await handle
-                return
-            # The end of its answer counts as a disconnect, after which the message is still to be
-            # passed on.
-            task = asyncio.create_task(handle)
-            self._acknowledged.add(task)
-            task.add_done_callback(self._acknowledged.discard)
-            await asyncio.shield(task)
+            exchange = _Exchange(send)
+            task = asyncio.create_task(self._handle(exchange, scope, body))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+            try:
+                await asyncio.shield(task)
+            finally:
+                # The end of an answer counts as a disconnect, after which the library has still
+                # to keep the session, or to pass the message on.
+                if not exchange.is_answered:
+                    exchange.left.set()
+                    task.cancel()
+                    await asyncio.wait({task})
 
         return answer
+
+    async def _handle(self, exchange: _Exchange, scope: Scope, body: bytes) -> None:
+        _left.set(exchange.left)
+        await self._manager.handle_request(_name_user(scope), _replay(body), exchange.send)
 
     async def _list_tools(
         self, context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
@@ -124,16 +129,18 @@ async def _while_wanted(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     return task.result()
 
 
-@asynccontextmanager
-async def _until_left() -> AsyncIterator[None]:
-    """Handlers of what the block passes on run elsewhere; they hear of its end."""
-    left = asyncio.Event()
-    token = _left.set(left)
-    try:
-        yield
-    finally:
-        left.set()
-        _left.reset(token)
+class _Exchange:
+    """One request. `left`: its client no longer waits; `is_answered`: it has the whole answer."""
+
+    def __init__(self, send: Send) -> None:
+        self.left = asyncio.Event()
+        self.is_answered = False
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.is_answered = True
+        await self._send(message)
 
 
 def _replay(body: bytes) -> Receive:
