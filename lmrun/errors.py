@@ -41,6 +41,7 @@ LmrunError
 │   ├── McpNotFound             the profile declares none of that name
 │   ├── McpNotApproved          nobody has agreed to start it as it is now
 │   ├── McpChanged              it is not any more what somebody agreed to just now
+│   ├── ElicitationNotFound     no such question of a server is open
 │   ├── McpLoginFailed          no credential for it was got
 │   └── McpProtocol             it does not keep to the protocol
 ├── ToolInvalid             a tool that cannot work as the profile declares it
@@ -316,6 +317,10 @@ class McpNotFound(McpError):
 
 class McpNotApproved(McpError):
     code = "mcp_not_approved"
+
+
+class ElicitationNotFound(McpError):
+    code = "elicitation_not_found"
 
 
 class McpChanged(McpError):

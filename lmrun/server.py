@@ -290,6 +290,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         serving = asyncio.create_task(control.serve(sockets=sockets))
         stack.push_async_callback(_end, control, serving)
         stack.callback(house.changes.close)
+        stack.callback(house.workbench.stop_following)
         stack.callback(house.telemetry.feed.close)
         yield house
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lmrun.api.act.routes import make_act_routes
 from lmrun.api.agents.pool import AgentPool
+from lmrun.api.control.elicitations import elicitation_routes
 from lmrun.api.control.mcp import mcp_routes
 from lmrun.api.mcp.offer import Offering
 from lmrun.api.mcp.routes import make_mcp_routes
@@ -25,6 +26,7 @@ from lmrun.store.mcp_pins import McpPins
 from lmrun.store.mcp_secrets import McpSecrets
 from lmrun.store.runs import StoredRuns
 from lmrun.tools.act.runs import Runs
+from lmrun.tools.mcp.answering.elicitations import Elicitations
 from lmrun.tools.mcp.desk import McpDesk
 from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.mcp.oauth.bearer import auth_maker
@@ -74,7 +76,14 @@ class Workbench:
         consent = McpApprovals(self._pins, environment, self._find_root)
         credentials = Credentials(McpSecrets(home.mcp_secrets), self._find_root)
         self.gate = PolicyGate(find_loaded, self._approvals, self._audit)
-        mcp = McpHost(environment, models, consent, make_auth=auth_maker(credentials))
+        self._elicitations = Elicitations()
+        mcp = McpHost(
+            environment,
+            models,
+            consent,
+            elicit=self._elicitations.ask,
+            make_auth=auth_maker(credentials),
+        )
         self.workshop = Workshop(mcp, self.gate, environment, find_loaded)
         self.pool = AgentPool(pool, self.workshop)
         self.runs = Runs(
@@ -92,7 +101,15 @@ class Workbench:
     @property
     def control_routes(self) -> tuple[Route, ...]:
         """Of the unix socket."""
-        return (*make_act_routes(self.runs), *mcp_routes(self._desk))
+        return (
+            *make_act_routes(self.runs),
+            *mcp_routes(self._desk),
+            *elicitation_routes(self._elicitations),
+        )
+
+    def stop_following(self) -> None:
+        """End the streams that only a client would end."""
+        self._elicitations.close()
 
     def wake(self) -> None:
         """Another profile may be applied."""

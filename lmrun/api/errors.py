@@ -167,6 +167,7 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.McpUnreachable: Row(502, None),
     errors.McpNotFound: Row(404),
     errors.McpNotApproved: Row(403, "permission_error"),
+    errors.ElicitationNotFound: Row(404),
     errors.McpChanged: Row(409),
     errors.McpLoginFailed: Row(502, None),
     errors.McpProtocol: Row(502, None),

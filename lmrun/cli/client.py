@@ -11,7 +11,7 @@ import socket
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
 from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import ByHandReport, Status
-from lmrun.tools.mcp.reports import LoginEvent, McpReview, McpServers
+from lmrun.tools.mcp.reports import ElicitationEvent, LoginEvent, McpReview, McpServers
 
 ANSWER_TIMEOUT_S = 120.0
 """A plan may have to read model files on a cold disk; everything else answers at once."""
@@ -211,6 +211,21 @@ class Control:
             where = f"/lmrun/v1/mcp/{quote(server, safe='')}/login"
             for data in read_sse(_send(connection, "POST", where, {}, {})):
                 yield _decode(_no_error(data), LoginEvent)
+
+    def elicitations(self) -> Generator[ElicitationEvent, None, None]:
+        """Questions of MCP servers as they come, until the server ends. While this is read,
+        somebody is there to be asked."""
+        connection = _UnixConnection(self._path, timeout_s=None)
+        with _talking(connection, str(self._path)):
+            for data in read_sse(_send(connection, "GET", "/lmrun/v1/elicitations", {}, None)):
+                yield _decode(_no_error(data), ElicitationEvent)
+
+    def answer_elicitation(
+        self, id: str, action: Literal["accept", "decline", "cancel"], content: Mapping[str, Any]
+    ) -> None:
+        """Raises what the server refuses with for a question that is closed."""
+        body = {"action": action, "content": dict(content)}
+        self._request("POST", f"elicitations/{quote(id, safe='')}", body)
 
     def down(self) -> None:
         """Unload everything; the server exits soon after it has answered."""

@@ -72,3 +72,14 @@ def login(
     from lmrun.cli.commands import mcp as servers
 
     servers.login(server, may_open=browser, terminal=open_terminal(), home=locate_home())
+
+
+@mcp.command()
+def answer() -> None:
+    """Be there for questions of MCP servers (`elicitation: true`), until Ctrl-C.
+
+    While nobody is there, their questions are declined.
+    """
+    from lmrun.cli.commands import mcp_answer
+
+    mcp_answer.answer(terminal=open_terminal(), home=locate_home())

@@ -68,6 +68,12 @@ class Terminal:
         _write(sys.stderr, f"{question} [y/N] ", self.color_err)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def read(self, question: str) -> str | None:
+        """What somebody types, without the line's end; None at the end of input. Raises
+        KeyboardInterrupt on Ctrl-C."""
+        _write(sys.stderr, f"{question} ", self.color_err)
+        line = sys.stdin.readline()
+        return line.rstrip("\r\n") if line else None
 
     def choose(self, question: str) -> str:
         """What somebody types, in lower case; nothing at the end of input. Raises KeyboardInterrupt

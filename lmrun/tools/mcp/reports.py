@@ -4,7 +4,7 @@ too, and waits for no protocol's library.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -93,3 +93,23 @@ class LoginDone(msgspec.Struct, frozen=True, tag="login.done"):
 
 
 LoginEvent = LoginAsked | LoginDone
+
+
+class ElicitationAsked(msgspec.Struct, frozen=True, omit_defaults=True, tag="elicitation.asked"):
+    """The MCP server called `server` asks something. `schema`: of the answer, a flat object; None
+    where somebody is to open `url` instead."""
+
+    id: str
+    server: str
+    message: str
+    schema: dict[str, Any] | None = None
+    url: str | None = None
+
+
+class ElicitationClosed(msgspec.Struct, frozen=True, tag="elicitation.closed"):
+    """It was answered, or nobody needs the answer any more."""
+
+    id: str
+
+
+ElicitationEvent = ElicitationAsked | ElicitationClosed
