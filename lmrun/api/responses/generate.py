@@ -61,28 +61,23 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to generate. `json`: the request as it came; `earlier`: the items that it continues;
-    `places`: the fields of its images."""
+    """What to generate. `json`: the request as it came; `items`: the whole conversation; `places`:
+    the fields of its images."""
 
     request: ResponseRequest
     json: dict[str, Any]
-    earlier: Sequence[Item]
+    items: Sequence[Item]
     prompt: Request
     prediction: PredictionConfig
     places: Sequence[str]
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """The whole conversation."""
-        return (*self.earlier, *self.request.input)
 
 
 def make_response_handler(means: Means) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         request = validate_request(ResponseRequest, call.json)
         prediction = to_prediction(request)
-        earlier, prompt, places = await _make_prompt(means.conversations, request)
-        plan = Plan(request, call.json, earlier, prompt, prediction, places)
+        items, prompt, places = await _make_prompt(means.conversations, request)
+        plan = Plan(request, call.json, items, prompt, prediction, places)
         numbers = Numbers()
         if request.stream:
 
@@ -117,9 +112,11 @@ def make_input_tokens_handler(means: Means) -> Handler:
 async def _make_prompt(
     conversations: Conversations, request: PromptRequest
 ) -> tuple[Sequence[Item], Request, Sequence[str]]:
-    """What is continued, the whole conversation, and the fields of its images."""
+    """The whole conversation, as items and as a prompt, and the fields of its images."""
     earlier = await asyncio.to_thread(read_earlier, conversations, request.previous_response_id)
-    return earlier, to_request(request, earlier), locate_all_images(request, earlier)
+    items = (*earlier, *request.input)
+    find_answered(items)
+    return items, to_request(request, earlier), locate_all_images(request, earlier)
 
 
 def _open_tools(

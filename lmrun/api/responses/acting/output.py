@@ -149,8 +149,8 @@ class ActOutput(Output):
         events = self._begin_call(call)
         assert call.place is not None
         kind = McpCallFailed if isinstance(result, CallFailed) else McpCallCompleted
-        done = self._finish(call.place, _to_item(call, call.place, result))
-        return [*events, call.place.inside(kind), done]
+        item = _to_item(call, call.place, result)
+        return [*events, call.place.inside(kind), self._finish(call.place, item)]
 
     def _ask(self, call: _Call | None) -> list[StreamEvent]:
         """The call is not made; the client is asked."""

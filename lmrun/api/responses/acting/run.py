@@ -32,7 +32,7 @@ from lmrun.tools.act.events import (
     RoundStart,
 )
 from lmrun.tools.act.loop import Limits, act
-from lmrun.tools.act.steps import Answered, AskedCall, Step
+from lmrun.tools.act.steps import Answered, AskedCall, Step, Transcript
 from lmrun.tools.tool import Caller
 
 
@@ -52,7 +52,6 @@ async def run_response(
 ) -> AsyncGenerator[ActEvent | ChatEnd, None]:
     """The events of a run; its end, or where the client must act, is a ChatEnd. Raises what a run
     raises."""
-    notebook = Notebook()
     client = current_client()
     gate = ClientGate(
         gate=workshop.gate,
@@ -65,6 +64,7 @@ async def run_response(
     )
     chosen = "max_tokens" in task.prediction.model_fields_set
     messages, begun = _resume(task)
+    notebook = Notebook(Transcript((), begun))
     events = act(
         Rounds(lease.generate, task.prediction.max_tokens if chosen else None, bench.functions),
         replace(task.prompt, messages=messages, tools=(), tool_choice=bench.choice),
