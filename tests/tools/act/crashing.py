@@ -1,8 +1,8 @@
 """Runs in a process that dies where a test says: a program that takes orders as lines of JSON.
 
 Each order is one life of a server's runs, in a child that is forked when everything is imported:
-`{"folder": …, "point": "act.answered", "time": 2}`. The child makes the one run of the folder, or
-goes on with it, and dies when it is at that point for that time. The answer is its exit status.
+`{"folder": …, "die_at": 5}`. The child makes the one run of the folder, or goes on with it, and
+dies at the fifth failpoint that it reaches; 0: at none. The answer is its exit status.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,17 +85,19 @@ def answer(request: Request) -> list[Event]:
 class Run:
     """One life of the process."""
 
-    def __init__(self, folder: Path, die_at: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, die_at: int) -> None:
         self._folder = folder
-        self._die_at = die_at
-        self._times: Counter[str] = Counter()
+        self._left = die_at
+        self._lock = threading.Lock()
 
     def reach(self, point: str) -> None:
-        self._times[point] += 1
-        with open(self._folder / "reached", "a") as file:
-            file.write(f"{point}\n")
-        if (point, self._times[point]) == (self._die_at.get("point"), self._die_at.get("time")):
-            os.kill(os.getpid(), signal.SIGKILL)
+        # Calls of one round pass their points in several threads.
+        with self._lock:
+            with open(self._folder / "reached", "a") as file:
+                file.write(f"{point}\n")
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     async def live(self) -> None:
         """Begin or go on, until the run has ended."""
@@ -123,6 +125,9 @@ class Run:
         store.close()
 
 
+DIED = -signal.SIGKILL
+
+
 class Crasher:
     """What a test holds of the process that forks."""
 
@@ -145,12 +150,12 @@ class Crasher:
         self._process.wait(10)
         self._process.stdout.close()
 
-    def live(self, folder: Path, **die_at: Any) -> tuple[int, list[str]]:
+    def live(self, folder: Path, die_at: int = 0) -> tuple[int, list[str]]:
         """How a life on `folder` ended, as `subprocess` says it, and the points it passed."""
         assert self._process.stdin is not None and self._process.stdout is not None
         folder.mkdir(exist_ok=True)
         (folder / "reached").unlink(missing_ok=True)
-        self._process.stdin.write(json.dumps({"folder": str(folder), **die_at}) + "\n")
+        self._process.stdin.write(json.dumps({"folder": str(folder), "die_at": die_at}) + "\n")
         self._process.stdin.flush()
         status = int(self._process.stdout.readline())
         return status, (folder / "reached").read_text().split()
@@ -162,7 +167,7 @@ def main() -> None:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
-            life = Run(Path(order["folder"]), order)
+            life = Run(Path(order["folder"]), order["die_at"])
             failpoints.on_reach = life.reach
             asyncio.run(asyncio.wait_for(life.live(), 20))
             os._exit(0)
