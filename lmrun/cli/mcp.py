@@ -32,6 +32,9 @@ def list_servers(as_json: AsJson = False) -> None:
 def approve(
     server: ServerName,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Agree to all that is shown.")] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Agree to what PROFILE.lock pins, and to nothing else.")
+    ] = False,
 ) -> None:
     """Show what a server is and what its tools say of themselves, and agree to it.
 
@@ -39,7 +42,10 @@ def approve(
     """
     from lmrun.cli.commands import mcp as servers
 
-    servers.approve(server, is_agreed=yes, terminal=open_terminal(), home=locate_home())
+    if yes and locked:
+        raise typer.BadParameter("--yes agrees to more than --locked does", param_hint="--locked")
+    consent: servers.Consent = "yes" if yes else "locked" if locked else "ask"
+    servers.approve(server, consent, terminal=open_terminal(), home=locate_home())
 
 
 @mcp.command("import")

@@ -126,6 +126,38 @@ def test_where_nobody_has_approved_anything_yet_the_lock_holds(
     require(profile, tmp_path / "other")
 
 
+def test_a_new_machine_can_agree_to_just_what_is_locked(
+    lmrun: Run, served: Served, profile: Path, home: Path, tmp_path: Path
+) -> None:
+    served.approve("s")
+    lmrun("lock", profile)
+    with (
+        serving_desk(home / "new", profile, dict(os.environ)) as new,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("LMRUN_HOME", str(home / "new"))
+        assert "lock file" not in lmrun("mcp", "approve", "s").out
+        assert lmrun("mcp", "approve", "s", "--locked").code == 0
+        assert new.offered("s") == ["s__find", "s__send"]
+
+
+def test_what_is_not_locked_is_not_agreed_to_by_locked(
+    lmrun: Run, served: Served, profile: Path, tmp_path: Path
+) -> None:
+    assert lmrun("mcp", "approve", "s", "--locked").code == 1, "there is no lock file"
+    served.approve("s")
+    lmrun("lock", profile)
+    say(tmp_path, tool("find", "Other."), tool("send"))
+    served.call("s", "send")
+    done = lmrun("mcp", "approve", "s", "--locked")
+    assert done.code == 1
+    assert "! The lock file beside the profile does not pin this." in done.out
+    assert "This is not what the lock file pins; nothing was approved." in done.err
+    assert served.offered("s") == ["s__send"]
+    both = lmrun("mcp", "approve", "s", "--locked", "--yes")
+    assert both.code == 2
+
+
 def test_servers_that_came_or_went_are_named(
     lmrun: Run, served: Served, profile: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""A small MCP server over stdio whose tools are what a file says, as JSON, each time they are listed.
+"""A small MCP server over stdio; its tools are what a file says, as JSON, each time it is asked.
 
 Run as a program, by its path: `changing_server.py TOOLS [STARTED]`. It writes its process id to
 STARTED, and says that its tools have changed once a call has seen them change.
@@ -45,8 +45,9 @@ def main() -> None:
             result = {"content": [{"type": "text", "text": f"{params['name']} was called"}]}
         elif method == "ping":
             result = {}
-        body = {"error": {"code": -32601, "message": method}} if result is None else None
-        send({"id": message["id"], **(body or {"result": result})})
+        unknown = {"code": -32601, "message": method}
+        body = {"error": unknown} if result is None else {"result": result}
+        send({"id": message["id"], **body})
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class Served:
 
     def offered(self, server: str) -> list[str]:
         """Names of the tools that models get now."""
-        return [tool.spec.name for tool in self.run(self.host.tools(server))]  # type: ignore[arg-type]
+        return [tool.spec.name for tool in self.run(self.host.tools(server))]
 
     def call(self, server: str, tool: str, **arguments: Any) -> str:
         """What a model reads of a call."""

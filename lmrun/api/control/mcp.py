@@ -19,6 +19,7 @@ from lmrun.api.control.routes import PREFIX
 from lmrun.api.routes import Call, Response, Route
 from lmrun.api.sse import JsonAnswer, open_stream, to_event
 from lmrun.errors import (
+    LockMismatch,
     McpChanged,
     McpLoginFailed,
     McpNotFound,
@@ -55,7 +56,8 @@ class McpHouse(Protocol):
 
     async def review(self, server: str) -> McpReview:
         """What there is to agree to. Starts the server where somebody has agreed to that, to learn
-        of its tools. Raises McpUnreachable where there is no such program, and StoreError."""
+        of its tools. Raises McpUnreachable where there is no such program, LockMismatch for a lock
+        file that cannot be read, and StoreError."""
         ...
 
     async def approve(
@@ -104,7 +106,7 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
             review,
             "What there is to agree to about an MCP server: what is started, and its tools",
             responses=reviewed,
-            errors=(McpNotFound, McpUnreachable, StoreError),
+            errors=(McpNotFound, McpUnreachable, LockMismatch, StoreError),
         ),
         Route(
             "POST",
@@ -113,7 +115,7 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
             "Agree to what was shown of an MCP server",
             request=ApproveRequest,
             responses=reviewed,
-            errors=(McpNotFound, McpChanged, McpUnreachable, StoreError),
+            errors=(McpNotFound, McpChanged, McpUnreachable, LockMismatch, StoreError),
         ),
         Route(
             "POST",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Literal
 
 import msgspec
 
@@ -24,8 +25,12 @@ from lmrun.tools.mcp.reports import (
     ToolReview,
 )
 
+Consent = Literal["ask", "yes", "locked"]
+"""Whether somebody is asked, has agreed to everything, or to what the lock file pins."""
+
 _COLUMNS = ("SERVER", "TRANSPORT", "STATE", "PROTOCOL", "TOOLS", "RESTARTS")
 _STATE_STYLES: dict[str, Style] = {"ready": "good", "failed": "bad", "needs_approval": "bad"}
+_UNLOCKED = paint("  ! The lock file beside the profile does not pin this.", "bad")
 _STANDINGS = {"new": "new", "changed": "changed since it was approved"}
 
 
@@ -78,7 +83,7 @@ def _details(server: McpServerReport) -> Iterator[str]:
             yield from (_render_diff(line) for line in (tool.diff or "").splitlines())
 
 
-def approve(server: str, *, is_agreed: bool, terminal: Terminal, home: Home) -> None:
+def approve(server: str, consent: Consent, *, terminal: Terminal, home: Home) -> None:
     """Show what the server is, ask, then the same for its tools. Raises LmrunError where nobody
     agrees, and for what the MCP server or lmrun's own refuses."""
     control = _connect(home)
@@ -86,7 +91,8 @@ def approve(server: str, *, is_agreed: bool, terminal: Terminal, home: Home) -> 
     approved = []
     if review.identity.standing != "approved":
         terminal.show(render_identity(review))
-        _require_consent(f"Run {server} whenever it is needed?", is_agreed, terminal)
+        question = f"Run {server} whenever it is needed?"
+        _require_consent(question, consent, [review.identity.is_locked], terminal)
         review = control.approve_mcp(server, review.identity.digest, {})
         approved.append(server)
     if review.problem is not None:
@@ -95,7 +101,7 @@ def approve(server: str, *, is_agreed: bool, terminal: Terminal, home: Home) -> 
     if pending:
         terminal.show("\n\n".join(render_tool(tool) for tool in pending))
         question = f"Let models use {count(len(pending), 'tool')} of {server}?"
-        _require_consent(question, is_agreed, terminal)
+        _require_consent(question, consent, [it.is_locked for it in pending], terminal)
         control.approve_mcp(server, None, {tool.name: tool.digest for tool in pending})
         approved += [f"{server}/{tool.name}" for tool in pending]
     if not review.tools:
@@ -119,6 +125,8 @@ def render_identity(review: McpReview) -> str:
     lines = [f"{paint(review.server, 'strong')} ({_STANDINGS.get(identity.standing, '')})"]
     lines += [f"  {printable(line)}" for line in identity.lines]
     lines += [paint(f"  ! {printable(line)}", "bad") for line in identity.changes]
+    if identity.is_locked is False:
+        lines.append(_UNLOCKED)
     return "\n".join(lines)
 
 
@@ -133,6 +141,8 @@ def render_tool(tool: ToolReview) -> str:
     if tool.diff:
         lines.append(paint("  ! What has changed:", "bad"))
         lines += [_render_diff(line) for line in tool.diff]
+    if tool.is_locked is False:
+        lines.append(_UNLOCKED)
     return "\n".join(lines)
 
 
@@ -141,9 +151,17 @@ def _render_diff(line: str) -> str:
     return paint(f"    {printable(line)}", style)
 
 
-def _require_consent(question: str, is_agreed: bool, terminal: Terminal) -> None:
-    if is_agreed:
+def _require_consent(
+    question: str, consent: Consent, are_locked: list[bool | None], terminal: Terminal
+) -> None:
+    """Raises LmrunError unless somebody agrees, or has agreed beforehand."""
+    if consent == "yes" or (consent == "locked" and all(are_locked)):
         return
+    if consent == "locked":
+        raise LmrunError(
+            "This is not what the lock file pins; nothing was approved.",
+            hint="Without --locked you are asked.",
+        )
     if not terminal.can_ask:
         raise LmrunError("Nobody is there to agree; nothing was approved.", hint="--yes agrees.")
     if not terminal.ask(question):

@@ -4,12 +4,16 @@ nothing: approvals know what was agreed to, the host runs the servers.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
 
-from lmrun.errors import LmrunError, McpNotFound, StoreError
+import msgspec
+
+from lmrun.errors import LmrunError, LockMismatch, McpNotFound, StoreError
 from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.lock import LockedServer, lock_path, parse_lock
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.mcp.listing import find_fault, is_allowed
@@ -54,9 +58,14 @@ class McpDesk:
 
     async def review(self, server: str) -> McpReview:
         """What there is to agree to. Starts the server where somebody has agreed to that, to learn
-        of its tools. Raises McpUnreachable where there is no such program, and StoreError."""
+        of its tools. Raises McpUnreachable where there is no such program, LockMismatch for a lock
+        file that cannot be read, and StoreError."""
         config, directory = self._find(server)
+        locked = await self._read_locked(server)
         identity = await self._approvals.review_identity(server, config, directory)
+        if locked is not None:
+            is_locked = locked.identity == identity.digest
+            identity = msgspec.structs.replace(identity, is_locked=is_locked)
         if identity.standing != "approved":
             return McpReview(server, identity)
         try:
@@ -64,7 +73,13 @@ class McpDesk:
         except LmrunError as error:
             return McpReview(server, identity, problem=str(error))
         offered = [it for it in listed if is_allowed(config, it.name) and find_fault(it) is None]
-        return McpReview(server, identity, self._approvals.review_tools(server, offered))
+        tools = self._approvals.review_tools(server, offered)
+        if locked is not None:
+            tools = tuple(
+                msgspec.structs.replace(it, is_locked=locked.tools.get(it.name) == it.digest)
+                for it in tools
+            )
+        return McpReview(server, identity, tools)
 
     async def approve(
         self, server: str, identity: str | None, tools: Mapping[str, str]
@@ -100,6 +115,22 @@ class McpDesk:
                 hint=f"It declares {', '.join(names) or 'none'}.",
             )
         return loaded.profile.mcp_servers[server], loaded.mcp_dirs[server]
+
+    async def _read_locked(self, server: str) -> LockedServer | None:
+        """What the lock file beside the profile pins of it: nothing, where it does not have it;
+        None where there is no lock file. Raises LockMismatch for one that cannot be read."""
+        loaded = self._find_loaded()
+        if loaded is None:
+            return None
+        where = lock_path(loaded.root)
+        try:
+            content = await asyncio.to_thread(where.read_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LockMismatch(f"{where}: {error.strerror}.") from error
+        locked = parse_lock(content, where).mcp_servers
+        return locked.get(server, LockedServer(identity=None, tools={}))
 
     def _recheck(self, server: str) -> None:
         # The host may still have to hear of a profile that was applied just now.

@@ -46,17 +46,19 @@ class McpServers(msgspec.Struct, frozen=True):
 
 class IdentityReview(msgspec.Struct, frozen=True):
     """What is started, or called: `lines` show it in full, `digest` names it. `changes`: what is
-    different from what was approved."""
+    different from what was approved. `is_locked`: whether the lock file beside the profile pins
+    just this; None where there is none."""
 
     digest: str
     standing: Standing
     lines: tuple[str, ...]
     changes: tuple[str, ...] = ()
+    is_locked: bool | None = None
 
 
 class ToolReview(msgspec.Struct, frozen=True):
     """What a tool says of itself: `text` in full, `hidden` characters named, `diff` against what
-    was approved."""
+    was approved. `is_locked` as of an identity."""
 
     name: str
     digest: str
@@ -64,6 +66,7 @@ class ToolReview(msgspec.Struct, frozen=True):
     text: str
     hidden: tuple[str, ...] = ()
     diff: tuple[str, ...] = ()
+    is_locked: bool | None = None
 
 
 class McpReview(msgspec.Struct, frozen=True):

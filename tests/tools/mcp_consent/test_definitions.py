@@ -80,11 +80,12 @@ def test_true_is_not_one_and_a_number_is_not_its_text() -> None:
 )
 def test_characters_that_nobody_sees_are_named_wherever_they_are(character: str, name: str) -> None:
     shown = (f"<U+{ord(character):04X}>", f"\\u{ord(character):04x}")
-    for hidden in (
+    places: tuple[dict[str, Any], ...] = (
         {"description": f"a{character}b"},
         {"inputSchema": {"properties": {f"a{character}": {}}}},
         {"inputSchema": {"properties": {"a": {"enum": ["x", f"{character}{character}"]}}}},
-    ):
+    )
+    for hidden in places:
         definition = {**DEFINITION, **hidden}
         assert find_hidden(definition) == (name,)
         text = show_definition(definition)

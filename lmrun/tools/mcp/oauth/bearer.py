@@ -97,6 +97,10 @@ class BearerAuth(httpx2.Auth):
                 renewed = await renew(fetcher, kept)
         except TokenRefused as refusal:
             raise self._needs_login(f"asks for a new login ({refusal.message})") from None
+        now_kept = await self._credentials.read(self._server, self._url)
+        if now_kept is not None and now_kept != kept:
+            # Somebody has logged in meanwhile, and what came of that is newer.
+            return now_kept
         await self._credentials.write(self._server, renewed)
         return renewed
 

@@ -10,8 +10,8 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lmrun.errors import LmrunError, McpChanged, StoreError
 from lmrun.profile.tooling.mcp import McpServerConfig
@@ -35,6 +35,19 @@ from lmrun.tools.mcp.reports import IdentityReview, ToolReview
 
 log = logging.getLogger("lmrun.tools.mcp")
 
+_MAX_VERDICTS = 4096
+"""Of tools; a server may rename its own as often as it likes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What was found of a tool, for as long as it and its pin are the same objects: it is asked in
+    every round of every run."""
+
+    definition: ToolDefinition
+    pinned: Pin | None
+    fault: Fault | None
+
 
 class Approvals:
     """The consent that an MCP host asks for, kept in `pins`.
@@ -53,7 +66,8 @@ class Approvals:
         self._reader = IdentityReader(environment)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], ServerPins] = {}
-        self._told: dict[str, str] = {}
+        self._verdicts: dict[tuple[str, str], _Verdict] = {}
+        self._refusals: dict[str, str] = {}
 
     def may_start(self, server: str, config: McpServerConfig, directory: Path) -> Fault | None:
         """Whether somebody has agreed to the server as it is now; logged when that is news."""
@@ -64,24 +78,32 @@ class Approvals:
             fault = Fault("needs_approval", error.message, error.hint)
         else:
             if pinned is not None and pinned.digest == identity.digest:
-                self._told.pop(server, None)
+                self._refusals.pop(server, None)
                 return None
             fault = _refuse_start(server, pinned, identity)
-        self._tell(server, fault)
+        if self._refusals.get(server) != fault.message:
+            self._refusals[server] = fault.message
+            log.warning("mcp server %s: %s: %s", server, fault.kind, fault)
         return fault
 
     def may_use(self, server: str, definition: ToolDefinition) -> Fault | None:
-        """Whether somebody has agreed to the tool as its server describes it now."""
+        """Whether somebody has agreed to the tool as its server describes it now; logged when it
+        has changed."""
+        key = (server, definition.name)
         try:
             pinned = self._read_pins(server).tools.get(definition.name)
         except StoreError as error:
             return Fault("needs_approval", error.message, error.hint)
-        described = definition.to_json()
-        if pinned is not None and pinned.digest == digest_of(described):
-            self._told.pop(f"{server}/{definition.name}", None)
-            return None
-        fault = _refuse_tool(server, definition.name, pinned, described)
-        self._tell(f"{server}/{definition.name}", fault)
+        known = self._verdicts.get(key)
+        if known is not None and known.definition is definition and known.pinned is pinned:
+            return known.fault
+        fault = _judge_tool(server, definition, pinned)
+        is_news = known is None or known.fault != fault
+        if is_news and fault is not None and fault.kind == "drift":
+            log.warning("mcp server %s: tool %s: drift: %s", server, definition.name, fault)
+        if len(self._verdicts) >= _MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = _Verdict(definition, pinned, fault)
         return fault
 
     async def review_identity(
@@ -170,12 +192,6 @@ class Approvals:
         with self._lock:
             self._known.pop((str(self._root()), server), None)
 
-    def _tell(self, subject: str, fault: Fault) -> None:
-        """Log the refusal, unless that was the last that was said of it."""
-        if self._told.get(subject) != fault.message:
-            self._told[subject] = fault.message
-            log.warning("mcp %s: %s: %s", subject, fault.kind, fault)
-
 
 def _refuse_start(server: str, pinned: Pin | None, identity: ServerIdentity) -> Fault:
     hint = f"`lmrun mcp approve {server}` shows what it is, and asks."
@@ -186,11 +202,14 @@ def _refuse_start(server: str, pinned: Pin | None, identity: ServerIdentity) -> 
     return Fault("needs_approval", message, hint, "\n".join(changes))
 
 
-def _refuse_tool(server: str, name: str, pinned: Pin | None, described: dict[str, Any]) -> Fault:
-    tool = f"Tool {name!r} of MCP server {server!r}"
+def _judge_tool(server: str, definition: ToolDefinition, pinned: Pin | None) -> Fault | None:
+    described = definition.to_json()
+    tool = f"Tool {definition.name!r} of MCP server {server!r}"
     hint = f"`lmrun mcp approve {server}` shows it, and asks."
     if pinned is None:
         return Fault("needs_approval", f"{tool} has not been approved.", hint)
+    if pinned.digest == digest_of(described):
+        return None
     diff = "\n".join(find_difference(json.loads(pinned.content), described))
     return Fault("drift", f"{tool} has changed since it was approved.", hint, diff)
 
