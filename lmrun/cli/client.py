@@ -286,6 +286,20 @@ def stream_chat(
         raise ServerUnreachable("The connection ended in the middle of the answer.")
 
 
+def list_names(address: str, api_key: str | None) -> list[str]:
+    """GET /v1/models at the base URL `address`: what requests may name, agents included. Raises
+    LmrunError for the server's refusals, and ServerUnreachable."""
+    url = urlsplit(address)
+    connection = http.client.HTTPConnection(
+        url.hostname or "", url.port or 80, timeout=ANSWER_TIMEOUT_S
+    )
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    with _talking(connection, address):
+        data = _send(connection, "GET", "/v1/models", headers, None).read(MAX_ANSWER_BYTES)
+    listed: dict[str, Any] = _decode(data, dict[str, Any])
+    return [str(model["id"]) for model in listed["data"]]
+
+
 def read_sse(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Lines of a `text/event-stream` → the data of each event; comments and names are dropped."""
     data: list[bytes] = []

@@ -41,6 +41,15 @@ class TestChat:
         assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 5, 7)
         assert body["messages"][0] == {"role": "system", "content": "Be kind."}
 
+    def test_an_agent_is_asked_by_its_name(self, lmrun: Run, server: FakeServer) -> None:
+        server.agents, server.chat = ["helper"], ["Done."]
+
+        result = lmrun("chat", "-m", "helper", "--api-key", "k1", "Hi")
+
+        assert (result.code, result.out) == (0, "Done.\n")
+        assert server.bodies("/v1/chat/completions")[0]["model"] == "helper"
+        assert {headers.get("Authorization") for headers in server.headers[-2:]} == {"Bearer k1"}
+
     @pytest.mark.parametrize("arguments", [["--api-key", "k1"], []])
     def test_the_api_key_is_sent(
         self,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 import lmrun
 from lmrun.client.http import Refused
 from lmrun.tools.act.events import ActEvent, CallSucceeded
+from tests.support.profiles import ask as ask_model
 from tests.support.profiles import posting, read_events, write_profile, write_script
 from tests.support.server import Server, eventually, serving
 
@@ -164,6 +166,19 @@ def test_a_stream_says_first_which_run_it_is(server: Server) -> None:
     run = events[0]["run"]["id"]
     assert state_of(server, run) == "completed"
     assert run in {each["id"] for each in ask(server, "GET")[1]["data"]}
+
+
+def test_fifty_at_a_time_come_to_their_answer(server: Server) -> None:
+    """Half of them as runs, half as an agent that clients name as their model."""
+
+    def have_done(number: int) -> str:
+        if number % 2:
+            return str(ask(server, "POST", body=task(f"Add {number} and 3"))[1]["text"])
+        return ask_model(server.address, f"Add {number} and 3", model="helper")
+
+    with ThreadPoolExecutor(50) as threads:
+        assert set(threads.map(have_done, range(50))) == {"It is done."}
+    eventually(lambda: server.status.models[0].instances[0].active == 0)
 
 
 @pytest.mark.parametrize("in_header", [False, True])

@@ -97,6 +97,7 @@ class FakeServer:
     plan_refusal: tuple[int, dict[str, Any]] | None = None
     events: list[ApplyEvent | dict[str, Any]] | None = None
     logs: list[dict[str, Any]] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
     run: list[Any] = field(default_factory=list)
     """The events of a run that is begun or resumed."""
     chat: list[str] | tuple[int, dict[str, Any]] = field(default_factory=list)
@@ -147,6 +148,8 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(200, fake.status)
         elif self.path == "/lmrun/v1/plan":
             self._send(*(fake.plan_refusal or (200, fake.plan)))
+        elif self.path == "/v1/models":
+            self._send(200, {"data": [{"id": name} for name in fake.agents]})
         elif self.path.startswith("/lmrun/v1/act") and body is not None and body.get("stream"):
             self._stream(msgspec.json.encode(event) for event in fake.run)
         elif self.path in fake.answers:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from lmrun.cli.client import Control, stream_chat
+from lmrun.cli.client import Control, list_names, stream_chat
 from lmrun.cli.failures import closest
 from lmrun.cli.terminal import Terminal, paint
 from lmrun.errors import LmrunError, ServerUnreachable
@@ -33,10 +33,11 @@ def chat(question: Question, *, api_key: str | None, terminal: Terminal, home: H
     if not control.is_listening():
         raise ServerUnreachable("lmrun is not running.", hint="`lmrun apply PROFILE` starts it.")
     found = control.status()
-    model = choose_model(question.model, found)
-    if found.server.address is None:
+    address = found.server.address
+    if address is None:
         raise LmrunError("The server does not listen.", hint="`lmrun status` shows why.")
-    chunks = stream_chat(found.server.address, make_request(question, model), api_key)
+    model = choose_model(question.model, found, lambda: list_names(address, api_key))
+    chunks = stream_chat(address, make_request(question, model), api_key)
     with closing(chunks):
         reason = _show_answer(chunks, terminal)
     if reason == "length":
@@ -86,8 +87,11 @@ def choose_settings(question: Question) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def choose_model(wanted: str | None, found: Status) -> str:
-    """The model to ask: the one named, or the only one that is ready. Raises LmrunError."""
+def choose_model(
+    wanted: str | None, found: Status, list_others: Callable[[], Iterable[str]] = tuple
+) -> str:
+    """The model to ask: the one named, or the only one that is ready. `list_others`: what else may
+    be named, which the status does not know: agents. Raises LmrunError."""
     instances = [instance for model in found.models for instance in model.instances]
     known = {model.key for model in found.models} | {it.identifier for it in instances}
     ready = [instance.identifier for instance in instances if instance.state == "ready"]
@@ -97,6 +101,9 @@ def choose_model(wanted: str | None, found: Status) -> str:
         problem = "Several models are ready" if ready else "No model is ready"
         hint = f"Choose one with -m: {', '.join(ready)}." if ready else "See `lmrun status`."
         raise LmrunError(f"{problem}.", hint=hint)
+    if wanted in known:
+        return wanted
+    known |= set(list_others())
     if wanted in known:
         return wanted
     match = closest(wanted, known)
