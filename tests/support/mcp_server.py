@@ -33,7 +33,13 @@ class Server:
         self.capabilities: Json = {"tools": {"listChanged": True}, "logging": {}}
         self.on_poke: Callable[[Any, Json], None] = lambda id, params: self.text(id, "poked")
         self.on_list: Callable[[Any, Json], Json] | None = None
-        self.on_initialize: Callable[[Any, Json], None] | None = None
+        self.methods: dict[str, Callable[[Any, Json], None]] = {
+            "initialize": self.initialize,
+            "ping": lambda id, params: self.result(id, {}),
+            "tools/list": self.list_tools,
+            "tools/call": self.call,
+            "notifications/cancelled": lambda _, it: self.cancelled.append(it["requestId"]),
+        }
         self.cancelled: list[Any] = []
         self.answers: list[Json] = []
         self.client: Json = {}
@@ -76,25 +82,16 @@ class Server:
             then = self.wait_for.pop(id, None)
             if then is not None:
                 then(message)
-        elif method == "initialize":
-            self.client = params
-            if self.on_initialize is not None:
-                self.on_initialize(id, params)
-            else:
-                self.initialize(id)
-        elif method == "ping":
-            self.result(id, {})
-        elif method == "notifications/cancelled":
-            self.cancelled.append(params["requestId"])
-        elif method == "tools/list":
-            listed = {"tools": self.tools} if self.on_list is None else self.on_list(id, params)
-            self.result(id, listed)
-        elif method == "tools/call":
-            self.call(id, params)
+        elif method in self.methods:
+            self.methods[method](id, params)
         elif id is not None:
             self.error(id, {"code": -32601, "message": f"no method {method}"})
 
-    def initialize(self, id: Any) -> None:
+    def list_tools(self, id: Any, params: Json) -> None:
+        self.result(id, {"tools": self.tools} if self.on_list is None else self.on_list(id, params))
+
+    def initialize(self, id: Any, params: Json) -> None:
+        self.client = params
         info = {"name": "fake", "version": "1"}
         self.result(
             id,
@@ -396,19 +393,14 @@ def exit_at_start() -> None:
 
 @behaviour
 def never_ready() -> None:
-    server.on_initialize = lambda id, params: None
+    server.methods["initialize"] = lambda id, params: None
 
 
 @behaviour
 def ends_at_unknown_methods() -> None:
     """As some older servers do."""
 
-    def take(message: Json) -> None:
-        if message.get("method") == "server/discover":
-            os._exit(1)
-        Server.take(server, message)
-
-    server.take = take  # type: ignore[method-assign]
+    server.methods["server/discover"] = lambda id, params: os._exit(1)
 
 
 @poked
@@ -542,6 +534,45 @@ def tool_error(id: Any, params: Json) -> None:
 @poked
 def long_result(id: Any, params: Json) -> None:
     server.text(id, "begin" + "x" * 1_000_000 + "end")
+
+
+@poked
+def asks_a_model(id: Any, params: Json) -> None:
+    message = {"role": "user", "content": {"type": "text", "text": "Hello?"}}
+    asked = {"messages": [message], "maxTokens": 10, **params.get("arguments", {})}
+    server.request("s1", "sampling/createMessage", asked, lambda it: server.text(id, _show(it)))
+
+
+@poked
+def asks_somebody(id: Any, params: Json) -> None:
+    asked = {
+        "message": "Which\u200b size?",
+        "requestedSchema": {
+            "type": "object",
+            "properties": {"size": {"type": "integer"}},
+            "required": ["size"],
+        },
+        **params.get("arguments", {}),
+    }
+    server.request("e1", "elicitation/create", asked, lambda it: server.text(id, _show(it)))
+
+
+@poked
+def asks_for_roots(id: Any, params: Json) -> None:
+    """And again when they change."""
+
+    def ask(then: Callable[[Json], None]) -> None:
+        server.request("r1", "roots/list", {}, then)
+
+    def again() -> None:
+        ask(lambda it: server.notify("notifications/message", {"level": "info", "data": it}))
+
+    server.methods["notifications/roots/list_changed"] = lambda id, params: again()
+    ask(lambda it: server.text(id, _show(it)))
+
+
+def _show(answer: Json) -> str:
+    return json.dumps(answer.get("result") or answer.get("error"))
 
 
 if __name__ == "__main__":
