@@ -184,15 +184,13 @@ def test_a_report_of_failure_keeps_to_the_limit_as_well(tmp_path: Path) -> None:
     assert len(result.text.encode()) <= 1024
 
 
-def test_what_it_left_behind_ends_with_it(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_what_it_left_behind_ends_with_it(tmp_path: Path, pids: Path) -> None:
     tool = make(tmp_path, *write_escaping(tmp_path), str(pids), "once")
     assert run(tool) == ToolResult("Done.")
     assert survivors(pids) == []
 
 
-def test_at_its_timeout_all_of_it_is_ended_wherever_it_went(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_at_its_timeout_all_of_it_is_ended_wherever_it_went(tmp_path: Path, pids: Path) -> None:
     tool = make(tmp_path, *write_escaping(tmp_path), str(pids), timeout="1s")
     begin = time.monotonic()
     result = run(tool)
@@ -210,8 +208,7 @@ def test_a_command_that_ends_when_it_is_asked_is_not_waited_for(tmp_path: Path) 
     assert result.text == "It did not end within 0.5 s, and was ended.\nbegin\nbye\n"
 
 
-def test_a_cancelled_call_goes_on_nowhere(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_a_cancelled_call_goes_on_nowhere(tmp_path: Path, pids: Path) -> None:
     tool = make(tmp_path, *write_escaping(tmp_path), str(pids))
 
     async def body() -> float:
@@ -248,8 +245,7 @@ def test_a_call_cancelled_while_it_begins_leaves_nothing(tmp_path: Path) -> None
     assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
 
 
-def test_cancelling_twice_hurries_nothing(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_cancelling_twice_hurries_nothing(tmp_path: Path, pids: Path) -> None:
     tool = make(tmp_path, *write_escaping(tmp_path), str(pids))
 
     async def body() -> None:
@@ -266,8 +262,7 @@ def test_cancelling_twice_hurries_nothing(tmp_path: Path) -> None:
 
 
 @linux_only
-def test_when_the_server_is_killed_its_commands_end(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+def test_when_the_server_is_killed_its_commands_end(tmp_path: Path, pids: Path) -> None:
     program = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
