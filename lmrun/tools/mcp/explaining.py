@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx2
 from mcp.shared.exceptions import MCPError
 from mcp_types import CONNECTION_CLOSED, HEADER_MISMATCH, UNSUPPORTED_PROTOCOL_VERSION
 from pydantic import ValidationError
@@ -41,14 +42,10 @@ def explain_call(error: BaseException) -> tuple[ErrorKind, str]:
             return "failed", f"The server says: {text}"
         case ValidationError() as invalid:
             return "protocol", f"The server's answer is none: {describe_invalid(invalid)}"
-        case McpNotApproved() as known:
-            return "disabled", str(known)
-        case McpProtocol() as known:
-            return "protocol", str(known)
-        case OutboundFailed(reason=reason) as known:
-            return reason, str(known)
-        case McpUnreachable() | OutboundRefused() as known:
-            return "unreachable", str(known)
+        case LmrunError() as known:
+            return _kind_of(known), str(known)
+        case httpx2.HTTPError() as failed:
+            return "unreachable", f"The server cannot be reached ({type(failed).__name__})."
         case other:
             return "protocol", f"The server's answer cannot be used ({type(other).__name__})."
 
@@ -70,6 +67,9 @@ def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
             return McpProtocol(f"It began with what is no answer: {describe_invalid(invalid)}")
         case McpError() | OutboundRefused() | OutboundFailed() as known:
             return known
+        case httpx2.HTTPError() as failed:
+            text = clean_line(str(failed), MAX_TEXT) or type(failed).__name__
+            return McpUnreachable(f"It cannot be reached: {text}.")
         case other:
             text = clean_line(str(other), MAX_TEXT)
             return McpProtocol(f"There is no session with it: {text or type(other).__name__}")
@@ -78,7 +78,7 @@ def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
 def find_cause(error: BaseException) -> BaseException:
     """Of a group, the one that says most."""
     leaves = list(_leaves(error))
-    for kinds in ((LmrunError,), (MCPError, ValidationError, TimeoutError)):
+    for kinds in ((LmrunError, httpx2.HTTPError), (MCPError, ValidationError, TimeoutError)):
         for leaf in leaves:
             if isinstance(leaf, kinds):
                 return leaf
@@ -90,6 +90,18 @@ def describe_invalid(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     where = clean_line(".".join(map(str, first["loc"])), 200)
     return f"{where}: {clean_line(first['msg'], 200)}" if where else clean_line(first["msg"], 200)
+
+
+def _kind_of(error: LmrunError) -> ErrorKind:
+    match error:
+        case OutboundFailed(reason=reason):
+            return reason
+        case McpNotApproved():
+            return "disabled"
+        case McpUnreachable() | OutboundRefused():
+            return "unreachable"
+        case _:
+            return "protocol"
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

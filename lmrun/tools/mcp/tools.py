@@ -108,6 +108,7 @@ async def _explain(
     if is_asked:
         server.note_call(was_silent=kind == "timeout")
     if is_asked and str(error) == SESSION_ENDED and config.url is not None:
+        kind, text = "unreachable", "The server has forgotten the session; a new one is begun."
         server.give_up("It has forgotten the session.")
     if is_lost:
         kind = "crashed" if config.command is not None else "unreachable"
