@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 
@@ -58,6 +59,7 @@ REPLIES: list[dict[str, Any]] = [
     {"match": r"denied", "pieces": ["I may not."]},
     {"match": "END_TOOL_RESULT", "pieces": ["It is", " done."]},
     {"match": "slowly", "pieces": ["tick "], "repeat": 2000, "seconds_per_token": 0.05},
+    {"match": "patiently", "pieces": ["At last."], "seconds_before_first": 1.0},
     {"match": "Write a note", "pieces": [make_call("note", {"text": "hi"})]},
     {"pieces": [make_call("add", {"a": 2, "b": 3})]},
 ]
@@ -243,11 +245,52 @@ def test_a_run_in_the_background_goes_on_and_can_be_cancelled(server: Server) ->
     eventually(lambda: server.status.models[0].instances[0].active == 0)
 
 
-def test_a_run_ends_with_the_client_that_waits_for_it(server: Server) -> None:
+def test_a_run_ends_with_the_client_that_follows_it(server: Server) -> None:
     with posting(server.address, task("Count slowly", stream=True), ACT) as response:
         id = next(read_events(response))["run"]["id"]
         assert state_of(server, id) == "running"
     eventually(lambda: state_of(server, id) == "cancelled")
+
+
+def find_running(server: Server) -> list[str]:
+    return [run["id"] for run in ask(server, "GET", "?state=running")[1]["data"]]
+
+
+def test_a_run_ends_with_the_client_that_waits_for_it(server: Server) -> None:
+    url = urlsplit(server.address)
+    connection = HTTPConnection(url.hostname or "", url.port, timeout=30)
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", ACT, json.dumps(task("Count slowly")), headers)
+    (id,) = eventually(lambda: find_running(server))
+    connection.close()
+    eventually(lambda: state_of(server, id) == "cancelled")
+
+
+def follow(server: Server, run: str) -> list[dict[str, Any]]:
+    with urlopen(f"{server.address}{ACT}/{run}/events", timeout=30) as response:
+        return list(read_events(response))
+
+
+def test_a_run_that_has_ended_can_be_followed_again(server: Server) -> None:
+    run = ask(server, "POST", body=task())[1]["summary"]["id"]
+    events = follow(server, run)
+    assert (events[0]["type"], events[0]["run"]["state"]) == ("run.start", "completed")
+    assert [event["text"] for event in events if event["type"] == "tool_call.success"] == ["5"]
+    assert (events[-1]["type"], events[-1]["text"]) == ("act.end", "It is done.")
+
+
+def test_after_a_crash_runs_go_on(tmp_path: Path) -> None:
+    """What ran in the background by itself, what somebody waited for when it is asked for."""
+    with serving(tmp_path, write_all(tmp_path)) as server:
+        id = ask(server, "POST", body=task("Wait patiently", background=True))[1]["summary"]["id"]
+        with posting(server.address, task("Wait patiently", stream=True), ACT) as response:
+            attached = next(read_events(response))["run"]["id"]
+            server.kill()
+    with serving(tmp_path, tmp_path / "p.yaml") as server:
+        eventually(lambda: state_of(server, id) == "completed")
+        assert state_of(server, attached) == "interrupted"
+        status, run = ask(server, "POST", f"/{attached}/resume", {})
+        assert (status, run["text"], run["summary"]["state"]) == (200, "At last.", "completed")
 
 
 def test_nobody_can_be_asked_without_a_key(server: Server) -> None:
