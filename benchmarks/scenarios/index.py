@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.scenarios import (
+    acting,
     crowd,
     engine,
     house,
@@ -36,5 +37,6 @@ SCENARIOS: dict[str, Scenario] = {
         house.FIRST_TOKEN,
         crowd.CROWD,
         reconcile.RECONCILE,
+        acting.ACT_OVERHEAD,
     )
 }
