@@ -89,3 +89,15 @@ def answer() -> None:
     from lmrun.cli.commands import mcp_answer
 
     mcp_answer.answer(terminal=open_terminal(), home=locate_home())
+
+
+@mcp.command()
+def serve() -> None:
+    """Be an MCP server on standard input and output, for programs that start theirs.
+
+    It offers what the running lmrun offers under /mcp: models to ask, and tools with `export:
+    true`.
+    """
+    from lmrun.cli.commands import mcp_serve
+
+    mcp_serve.serve(home=locate_home())

@@ -394,7 +394,8 @@ def test_a_key_needs_the_scope_tools(talk: Talk) -> None:
 
 
 def test_tools_count_among_the_tokens_of_a_prompt(talk: Talk) -> None:
-    counted = talk.client.responses.input_tokens.count(model="assistant", input="hi", tools=[TIME])
+    given: Any = {"model": "assistant", "input": "hi", "tools": [TIME]}
+    counted = talk.client.responses.input_tokens.count(**given)
     assert counted.input_tokens > 0
     assert [tool.name for tool in prompt(talk).tools] == ["time__now", "time__later"]
 
@@ -403,7 +404,8 @@ def test_a_client_that_leaves_ends_tool_and_model(talk: Talk) -> None:
     tool = TimeTool(never=True)
     talk.shop.tools = [tool]
     talk.say(call("time__now", ROME))
-    stream = talk.client.responses.create(model="assistant", input="hi", tools=[TIME], stream=True)
+    given: Any = {"model": "assistant", "input": "hi", "tools": [TIME], "stream": True}
+    stream: Any = talk.client.responses.create(**given)
     for event in stream:
         if event.type == "response.mcp_call.in_progress":
             break
