@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -55,14 +55,21 @@ class InvalidCall:
 def read_call(
     asked: AskedCall, tools: Sequence[Tool], *, was_begun: bool = False
 ) -> ValidCall | InvalidCall:
-    """What `asked` means among `tools`."""
+    """What `asked` means among `tools`, which may be others than when it was begun."""
+    call = _read(asked, tools)
+    if not was_begun:
+        return call
+    if isinstance(call, InvalidCall):
+        return InvalidCall(asked, UNKNOWN_OUTCOME)
+    return replace(call, was_begun=True)
+
+
+def _read(asked: AskedCall, tools: Sequence[Tool]) -> ValidCall | InvalidCall:
     if asked.raw is not None:
         quoted = _quote(asked.raw)
         text = f"This could not be read as a tool call: {quoted} Write the whole call again."
         return InvalidCall(asked, ToolResult(text, error="not_a_call"))
     tool = next((it for it in tools if it.spec.name == asked.name), None)
-    if tool is None and was_begun:
-        return InvalidCall(asked, UNKNOWN_OUTCOME)
     if tool is None:
         text = f"There is no tool {_quote(asked.name)}. {_name_tools(tools)}"
         return InvalidCall(asked, ToolResult(text, error="unknown_tool"))
@@ -70,7 +77,7 @@ def read_call(
     if isinstance(arguments, ArgumentFault):
         text = f"{tool.spec.name} was not called. {arguments.message}"
         return InvalidCall(asked, ToolResult(text, error="invalid_arguments"))
-    return ValidCall(asked, tool, arguments, was_begun)
+    return ValidCall(asked, tool, arguments)
 
 
 @dataclass(slots=True)
@@ -111,7 +118,7 @@ class Hands:
         verdict = await self.gate.decide(wish, self._make_ask(call.asked.index))
         if not verdict.is_allowed:
             self.gate.note(wish, verdict, None, 0.0)
-            return _deny(verdict), 0.0
+            return UNKNOWN_OUTCOME if call.was_begun else _deny(verdict), 0.0
         async with self.places:
             await self.journal.write(CallStarted(number, call.asked.index))
             begun = self.clock()

@@ -27,29 +27,33 @@ class _Waiting(NamedTuple):
 
 
 class LiveRun:
-    """`is_background`: it goes on without followers. `past`: its events in an earlier process."""
+    """`is_background`: it goes on without followers. `is_awaited`: whoever has left may come back
+    with its idempotency key. `past`: its events in an earlier process."""
 
     work: asyncio.Task[ActEnd]
     """The run itself."""
 
-    def __init__(self, id: str, *, is_background: bool, past: Iterable[ActEvent] = ()) -> None:
+    def __init__(
+        self,
+        id: str,
+        *,
+        is_background: bool,
+        is_awaited: bool = False,
+        past: Iterable[ActEvent] = (),
+    ) -> None:
         self.id = id
-        self.is_background = is_background
+        self._is_background = is_background
+        self._is_awaited = is_awaited
         self.broadcast = Broadcast(past)
         self._stopped_as: Stopped = "interrupted"
         """What it is if its work is cancelled."""
         self._waiting: list[_Waiting] = []
+        self._alarm: asyncio.TimerHandle | None = None
 
     @property
     def questions(self) -> tuple[Question, ...]:
         """Those that nobody has answered yet."""
         return tuple(it.question for it in self._waiting if not it.reply.done())
-
-    @property
-    def is_deserted(self) -> bool:
-        """Nobody follows it, and it was somebody's."""
-        closed = self.broadcast.is_closed
-        return not self.is_background and not closed and not self.broadcast.followers
 
     async def ask(self, question: Question) -> Reply:
         """Wait for the reply."""
@@ -77,11 +81,18 @@ class LiveRun:
         see_out: Coroutine[Any, Any, None],
         patience_s: float,
     ) -> None:
-        """`see_out` waits for `work`. Without a follower after `patience_s` it is cancelled, unless
-        it is in the background."""
+        """`see_out` waits for `work`. `patience_s`: how long somebody is waited for who follows."""
         self.work = asyncio.create_task(work)
         self._over = asyncio.create_task(see_out)
-        self._alarm = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+        self._patience_s = patience_s
+        self._wait_for_somebody()
+
+    async def leave(self) -> None:
+        """A follower has left. Waits until the run has stopped, if he was the last."""
+        if self._is_deserted and self._is_awaited:
+            self._wait_for_somebody()
+        elif self._is_deserted:
+            await self.stop("cancelled")
 
     async def stop(self, state: Stopped) -> None:
         """End it, and wait until it has ended."""
@@ -104,13 +115,25 @@ class LiveRun:
 
     def close(self, end: ActEnd | None, error: LmrunError | None) -> None:
         """Say the last of it."""
-        self._alarm.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         if end is not None:
             self.broadcast.tell(end)
         self.broadcast.close(error)
 
+    @property
+    def _is_deserted(self) -> bool:
+        """Nobody follows it, and it is somebody's."""
+        closed = self.broadcast.is_closed
+        return not self._is_background and not closed and not self.broadcast.followers
+
+    def _wait_for_somebody(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._give_up)
+
     def _give_up(self) -> None:
-        if self.is_deserted and not self.work.done():
+        if self._is_deserted and not self.work.done():
             self._stopped_as = "cancelled"
             self.work.cancel()
 

@@ -55,8 +55,9 @@ def act(
     earlier process, after which the run goes on; calls that had finished are not made again.
 
     Closing the generator cancels model and tools, and waits until they have stopped. It raises
-    InvalidParameter and UnsupportedParameter before the first event, BudgetExceeded when a limit
-    ends the run, and what `generate` and `journal` raise.
+    BudgetExceeded when a limit ends the run, and what `generate` and `journal` raise; then calls
+    that were asked for may be left without an event that says what came of them. `act` itself
+    raises InvalidParameter and UnsupportedParameter for what no run can honour.
     """
     _check(request, limits)
     outlet: Outlet[ActEvent] = Outlet()

@@ -33,8 +33,8 @@ class ActRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
 
     `prediction`: fields of PredictionConfig. `idempotency_key`: asked again with it, the same
     caller gets the same run. `background`: it goes on without followers, and after a restart;
-    otherwise it is cancelled when its last follower leaves. `approvals`: somebody answers its
-    questions; otherwise what has to be asked is denied.
+    otherwise it is cancelled when its last follower leaves and, with a key, does not come back
+    soon. `approvals`: somebody answers its questions; otherwise what has to be asked is denied.
     """
 
     messages: tuple[Message, ...]

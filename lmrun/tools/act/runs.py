@@ -53,7 +53,7 @@ log = logging.getLogger("lmrun.runs")
 MAX_LIVE = 256
 MAX_KEY_LENGTH = 200
 PATIENCE_S = 30.0
-"""How long a run waits for its first follower, if it is not in the background."""
+"""How long a run that is not in the background waits for a follower."""
 
 _AT_REST = ("interrupted", "running")
 """States of a run that has not ended, if it is not going on here: a full disk may keep it from
@@ -116,7 +116,8 @@ class Runs:
         """All events of a run, from its first one: those that were, shortened, and those to come.
         The last is its ActEnd; instead raises what ended it: BudgetExceeded, EngineError and the
         like, or RunError when it was cancelled or interrupted. Raises RunNotFound. A run that is
-        not in the background is cancelled when its last follower closes this."""
+        not in the background is cancelled when its last follower closes this; one with an
+        idempotency key, when nobody has come back by PATIENCE_S."""
         live = self._live.get(id)
         if live is None:
             run = await self._find(id)
@@ -130,8 +131,7 @@ class Runs:
                 async for event in events:
                     yield event
         finally:
-            if live.is_deserted:
-                await live.stop("cancelled")
+            await live.leave()
 
     async def list(
         self, state: RunState | None = None, *, limit: int = 100
@@ -238,7 +238,12 @@ class Runs:
     ) -> None:
         transcript = Transcript(job.assignment.messages, steps)
         past = retell(transcript, job.assignment.limits.max_rounds)
-        live = LiveRun(run.id, is_background=run.is_background, past=past)
+        live = LiveRun(
+            run.id,
+            is_background=run.is_background,
+            is_awaited=run.idempotency_key is not None,
+            past=past,
+        )
         ask = live.ask if job.approvals or approvals else None
         live.begin(self._work(live, job, steps, ask), self._see_out(live), self._patience_s)
         self._live[run.id] = live

@@ -3,103 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from lmrun.chat.events import MessageDelta, ToolCallArguments
-from lmrun.chat.messages import ImagePart, Message, TextPart
+from lmrun.chat.messages import Message
 from lmrun.errors import (
-    BudgetExceeded,
-    EngineCrashed,
     InvalidParameter,
     ModelNotFound,
     RunConflict,
     RunError,
     RunNotFound,
 )
-from lmrun.profile.schema import Profile
-from lmrun.store.runs import StoredRuns
-from lmrun.tools.act.events import ActEnd, ActEvent, ApprovalNeeded, CallSucceeded
-from lmrun.tools.act.requests import ActRequest, LimitsChoice, RunState
-from lmrun.tools.act.runs import Runs
+from lmrun.tools.act.events import ActEvent, ApprovalNeeded
+from lmrun.tools.act.requests import ActRequest, LimitsChoice
 from lmrun.tools.tool import Caller
+from tests.tools.act.servers import ADD, SUM, Held, opened, until_state
 from tests.tools.act.stand_ins import (
     CALLER,
     ScriptedModel,
-    ScriptedModels,
-    StandInGate,
-    StandInTool,
-    StandInToolset,
     calls,
     end_of,
     gather,
     make_add,
-    make_tool,
     says,
     within,
 )
-
-ADD = ("add", '{"a": 2, "b": 3}')
-PROFILE = Profile.model_validate(
-    {
-        "version": 1,
-        "models": {"m": {"source": "file:./m.gguf"}},
-        "presets": {"p": {"system_prompt": "Be brief.", "prediction": {"temperature": 0.0}}},
-        "tools": {it: {"command": ["true"]} for it in ("add", "t")},
-        "agents": {"helper": {"model": "m", "preset": "p", "tools": ["add"], "max_rounds": 2}},
-    }
-)
-SUM = ActRequest((Message("user", "2 + 3?"),), model="m", tools=("add",))
-
-
-@asynccontextmanager
-async def opened(
-    model: ScriptedModel, *tools: StandInTool, home: Path | None = None, **more: Any
-) -> AsyncIterator[Runs]:
-    """Runs of one server process; nothing is left of it at its end."""
-    store = StoredRuns(None if home is None else home / "runs.db")
-    models = ScriptedModels(model)
-    patterns: list[Sequence[str]] = []
-
-    def toolset_for(wanted: Sequence[str]) -> StandInToolset:
-        patterns.append(wanted)
-        return StandInToolset([tools])
-
-    runs = Runs(models, toolset_for, StandInGate(), store, lambda: PROFILE, **more)
-    await runs.open()
-    try:
-        yield runs
-    finally:
-        await runs.close()
-        store.close()
-        assert models.held == 0
-        assert model.open == 0
-
-
-async def until_state(runs: Runs, id: str, state: RunState) -> None:
-    for _ in range(2000):
-        if (await runs.get(id)).summary.state == state:
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError(f"never {state}: {await runs.get(id)}")
-
-
-class Held:
-    """A tool that waits until it is let go."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.begun, self.go = asyncio.Event(), asyncio.Event()
-        self.tool = make_tool("t", self._work, **spec)
-
-    async def _work(self, arguments: Mapping[str, Any]) -> str:
-        self.begun.set()
-        await self.go.wait()
-        return "done"
 
 
 def test_a_run_is_begun_followed_to_its_end_and_kept() -> None:
@@ -283,111 +215,32 @@ def test_a_run_that_nobody_ever_follows_is_given_up() -> None:
     within(body)
 
 
-def test_a_stopped_server_s_runs_are_interrupted_and_go_on(tmp_path: Path) -> None:
-    async def body() -> None:
-        add, held = make_add(), Held(is_idempotent=True)
-        first = ScriptedModel(calls(ADD), calls(("t", "{}")))
-        attached = msgspec.structs.replace(SUM, tools=("add", "t"))
-        detached = msgspec.structs.replace(attached, background=True)
-        async with opened(first, add, held.tool, home=tmp_path) as runs:
-            there = await runs.start(attached, CALLER)
-            following = asyncio.create_task(gather(runs.follow(there.id)))
-            await held.begun.wait()
-            held.begun.clear()
-            first.asked.clear()
-            away = await runs.start(detached, CALLER)
-            await held.begun.wait()
-            assert len(add.made) == 2
-        with pytest.raises(RunError, match="interrupted"):
-            await following
-        held.go.set()
-        second = ScriptedModel(says("done"))
-        async with opened(second, add, held.tool, home=tmp_path) as runs:
-            await until_state(runs, away.id, "completed")
-            assert (await runs.get(there.id)).summary.state == "interrupted"
-            with pytest.raises(RunError, match="interrupted"):
-                await gather(runs.follow(there.id))
-            assert (await runs.resume(there.id)).state == "running"
-            events = await gather(runs.follow(there.id))
-            assert end_of(events).text == "done"
-            assert [it.name for it in events if isinstance(it, CallSucceeded)] == ["add", "t"]
-            assert len(add.made) == 2
-            assert len(held.tool.made) == 4
-            with pytest.raises(RunConflict):
-                await runs.resume(there.id)
-
-    within(body)
-
-
-def test_an_interrupted_run_can_be_cancelled(tmp_path: Path) -> None:
+def test_whoever_lost_the_connection_finds_the_run_again_by_its_key() -> None:
     async def body() -> None:
         held = Held()
-        model = ScriptedModel(calls(("t", "{}")))
-        async with opened(model, held.tool, home=tmp_path) as runs:
-            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
-            await held.begun.wait()
-        async with opened(model, held.tool, home=tmp_path) as runs:
-            assert (await runs.cancel(run.id)).state == "cancelled"
-
-    within(body)
-
-
-def test_a_call_that_had_begun_is_made_again_only_if_that_is_as_good(tmp_path: Path) -> None:
-    async def body() -> None:
-        held = Held()
-        async with opened(ScriptedModel(calls(("t", "{}"))), held.tool, home=tmp_path) as runs:
-            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
-            await held.begun.wait()
-        model = ScriptedModel(says("I shall look."))
-        async with opened(model, held.tool, home=tmp_path) as runs:
-            await runs.resume(run.id)
-            await gather(runs.follow(run.id))
-        assert len(held.tool.made) == 1
-        assert "unknown" in str(model.conversation[-1].content)
-
-    within(body)
-
-
-def test_a_failed_run_says_why_and_can_go_on(tmp_path: Path) -> None:
-    def crash(request: Any) -> Any:
-        raise EngineCrashed("The worker died.", hint="Look at its log.")
-
-    async def body() -> None:
-        add = make_add()
-        async with opened(ScriptedModel(calls(ADD), crash), add, home=tmp_path) as runs:
-            run = await runs.start(SUM, CALLER)
-            with pytest.raises(EngineCrashed):
-                await gather(runs.follow(run.id))
-            failure = (await runs.get(run.id)).failure
-            assert failure is not None
-            assert (failure.code, failure.hint) == ("engine_crashed", "Look at its log.")
-        async with opened(ScriptedModel(says("5")), add, home=tmp_path) as runs:
-            with pytest.raises(RunError, match="The worker died"):
-                await gather(runs.follow(run.id))
-            await runs.resume(run.id)
-            assert end_of(await gather(runs.follow(run.id))).text == "5"
-            assert (await runs.get(run.id)).failure is None
-            assert len(add.made) == 1
-
-    within(body)
-
-
-def test_a_used_up_budget_is_told_again(tmp_path: Path) -> None:
-    async def body() -> None:
-        limits = LimitsChoice(max_rounds=2)
-        request = msgspec.structs.replace(SUM, limits=limits)
-        model = ScriptedModel(calls(ADD))
-        async with opened(model, make_add(), home=tmp_path) as runs:
+        request = msgspec.structs.replace(SUM, tools=("t",), idempotency_key="k")
+        model = ScriptedModel(calls(("t", "{}")), says("ok"))
+        async with opened(model, held.tool, patience_s=1.0) as runs:
             run = await runs.start(request, CALLER)
-            with pytest.raises(BudgetExceeded):
-                await gather(runs.follow(run.id))
-        async with opened(model, make_add(), home=tmp_path) as runs:
-            with pytest.raises(BudgetExceeded) as told:
-                await gather(runs.follow(run.id))
-            assert told.value.budget == "max_rounds"
-            await runs.resume(run.id)
-            with pytest.raises(BudgetExceeded):
-                await gather(runs.follow(run.id))
+            lost = runs.follow(run.id)
+            await anext(lost)
+            await held.begun.wait()
+            await lost.aclose()
+            again = await runs.start(request, CALLER)
+            assert (again.id, again.state) == (run.id, "running")
+            following = asyncio.create_task(gather(runs.follow(again.id)))
+            await asyncio.sleep(1.2)
+            held.go.set()
+            assert end_of(await following).text == "ok"
+
+            other = msgspec.structs.replace(request, idempotency_key="l")
+            held.go.clear()
+            model.asked.clear()
+            run = await runs.start(other, CALLER)
+            lost = runs.follow(run.id)
+            await anext(lost)
+            await lost.aclose()
+            await until_state(runs, run.id, "cancelled")
 
     within(body)
 
@@ -473,53 +326,5 @@ def test_what_a_request_asks_in_vain_is_refused_by_name(
                 await runs.start(msgspec.structs.replace(SUM, **change), CALLER)
             assert getattr(refused.value, "param", None) == param
             assert await runs.list() == []
-
-    within(body)
-
-
-def test_what_was_asked_outlives_the_process_as_it_was(tmp_path: Path) -> None:
-    prediction = {
-        "stop_strings": ["x"],
-        "logit_bias": {"5": -1.0},
-        "structured": {"type": "json", "json_schema": {"type": "object"}},
-    }
-    picture = Message("user", (TextPart("What is  this?"), ImagePart(b"\x89PNG\x00")))
-    held = Held()
-    request = ActRequest((picture,), model="m", tools=("t",), prediction=prediction)
-
-    async def body() -> None:
-        first = ScriptedModel(calls(("t", "{}")))
-        async with opened(first, held.tool, home=tmp_path) as runs:
-            run = await runs.start(request, CALLER)
-            assert run.task == "What is this?"
-            await held.begun.wait()
-        second = ScriptedModel(says("ok"))
-        async with opened(second, held.tool, home=tmp_path) as runs:
-            await runs.resume(run.id)
-            await gather(runs.follow(run.id))
-        assert second.predictions == first.predictions
-        assert second.predictions[0].model_fields_set == set(prediction)
-        assert second.conversation[0] == picture
-
-    within(body)
-
-
-def test_fifty_runs_at_once_all_finish(tmp_path: Path) -> None:
-    async def body() -> None:
-        def answer(request: Any) -> Any:
-            made = sum(message.role == "tool" for message in request.messages)
-            return says("5") if made == 4 else calls(("add", f'{{"a": {made}, "b": 1}}'))
-
-        add = make_add()
-        async with opened(ScriptedModel(answer), add, home=tmp_path) as runs:
-
-            async def one() -> ActEnd:
-                run = await runs.start(SUM, CALLER)
-                return end_of(await gather(runs.follow(run.id)))
-
-            ends = await asyncio.gather(*(one() for _ in range(50)))
-            assert [(end.text, end.calls) for end in ends] == [("5", 4)] * 50
-            assert len(await runs.list("completed")) == 50
-        assert len(add.made) == 200
 
     within(body)
