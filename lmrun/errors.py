@@ -45,6 +45,8 @@ LmrunError
 │   ├── McpLoginFailed          no credential for it was got
 │   └── McpProtocol             it does not keep to the protocol
 ├── ToolInvalid             a tool that cannot work as the profile declares it
+├── ToolsMissing            some that the profile declares cannot be had
+├── PathRefused             a path that leads out of where it must stay
 ├── OutboundRefused         an address that must not be reached
 ├── OutboundFailed          a request to elsewhere had no good answer
 ├── AddressRefused          the listener may not or cannot bind
@@ -337,6 +339,14 @@ class McpProtocol(McpError):
 
 class ToolInvalid(LmrunError):
     code = "tool_invalid"
+
+
+class ToolsMissing(LmrunError):
+    code = "tools_missing"
+
+
+class PathRefused(LmrunError):
+    code = "path_refused"
 
 
 class OutboundRefused(LmrunError):

@@ -172,6 +172,8 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.McpLoginFailed: Row(502, None),
     errors.McpProtocol: Row(502, None),
     errors.ToolInvalid: Row(500, None),
+    errors.ToolsMissing: Row(500, None),
+    errors.PathRefused: Row(403, "permission_error"),
     errors.OutboundRefused: Row(403, "permission_error"),
     errors.OutboundFailed: Row(502, None),
     errors.AddressRefused: Row(500, None),
