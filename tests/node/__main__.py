@@ -1,4 +1,5 @@
-"""Runs the tests in JavaScript against a server of their own: `python -m tests.node`.
+"""Runs the tests in JavaScript against a server of their own, and those with MCP servers for Node:
+`python -m tests.node`.
 
 The packages are installed once, from the lock file, into `.cache/` at the repository's root.
 """
@@ -24,12 +25,17 @@ LEAST_MAJOR = 20
 
 
 def main() -> int:
-    """The exit status of Node's test runner."""
+    """The exit status of the first test runner that fails."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None or _find_major(node) < LEAST_MAJOR:
         print(f"These tests need Node {LEAST_MAJOR} or newer, with npm.", file=sys.stderr)
         return 1
     _install(npm)
+    servers = [sys.executable, "-m", "pytest", "-q", str(HERE / "mcp_servers.py")]
+    return _run_javascript(node) or subprocess.run(servers, check=False).returncode
+
+
+def _run_javascript(node: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         with serving(home, _write_profile(home)) as server:

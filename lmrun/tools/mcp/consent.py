@@ -19,11 +19,12 @@ FaultKind = Literal[
     "too_large",
     "schema",
     "missing",
+    "unsupported",
 ]
 """`needs_approval`: nobody has agreed to it as it is now; `drift`: it has changed since; `name`: it
 cannot be called what it is called, or another one is; `too_large`: beyond a bound; `schema`: its
 arguments are not described as they must be; `missing`: the profile names a tool that the server
-has not."""
+has not; `unsupported`: it can only be called in a way that lmrun cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class ToolDefinition:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None = None
     annotations: Mapping[str, Any] | None = None
+    needs_task: bool = False
+    """It is only done as a task that is asked after later; no part of what is pinned."""
 
     def to_json(self) -> dict[str, Any]:
         """Its fields by the protocol's names; absent ones are left out."""

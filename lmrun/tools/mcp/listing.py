@@ -93,6 +93,8 @@ def find_fault(definition: ToolDefinition) -> Fault | None:
         return Fault("too_large", f"Its description is longer than {MAX_DESCRIPTION_BYTES} bytes.")
     if len(json.dumps(schema).encode()) > MAX_SCHEMA_BYTES:
         return Fault("too_large", f"Its schema is longer than {MAX_SCHEMA_BYTES} bytes.")
+    if definition.needs_task:
+        return Fault("unsupported", "It can only be called as a task, which lmrun does not do.")
     if schema.get("type") != "object":
         return Fault("schema", "The schema of its arguments is not that of an object.")
     if not has_clean_names(schema):
@@ -182,4 +184,5 @@ def as_definition(raw: Any) -> ToolDefinition:
         input_schema=fields["inputSchema"],
         output_schema=fields.get("outputSchema"),
         annotations=fields.get("annotations"),
+        needs_task=fields.get("execution", {}).get("taskSupport") == "required",
     )
