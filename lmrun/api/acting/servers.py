@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from urllib.parse import urlsplit
 
 from lmrun.api.acting.workshop import Workshop
-from lmrun.errors import Forbidden, InvalidParameter
+from lmrun.errors import (
+    Forbidden,
+    InvalidParameter,
+    McpError,
+    OutboundFailed,
+    OutboundRefused,
+)
 from lmrun.profile.schema import Profile
 from lmrun.tools.http.policy import DEFAULT_PORTS, AllowedHost, plain_host
 from lmrun.tools.http.urls import safe_to_open
@@ -15,6 +23,18 @@ from lmrun.tools.tool import Toolset
 MAX_HEADERS = 32
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept"})
 """Headers that make up the request itself."""
+
+
+@contextmanager
+def naming(server: str, field: str) -> Iterator[None]:
+    """Errors of a server say which one it is, and where the request names it."""
+    try:
+        yield
+    except (McpError, OutboundFailed, OutboundRefused) as error:
+        # Not changed as it is: a server keeps its error, and raises it again.
+        named = copy(error)
+        named.message = f"`{field}`: MCP server {server!r}: {error.message}"
+        raise named from None
 
 
 async def open_declared(workshop: Workshop, name: str, field: str) -> Toolset:
@@ -28,7 +48,8 @@ async def open_declared(workshop: Workshop, name: str, field: str) -> Toolset:
             param=field,
             hint=f"It declares {known}." if known else "Declare it under `mcp_servers`.",
         )
-    await workshop.mcp.definitions(name)
+    with naming(name, field):
+        await workshop.mcp.definitions(name)
     return workshop.toolset((f"mcp/{name}/*",))
 
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.errors import ModelNotFound
-from lmrun.profile.tooling.mcp import McpServerConfig, McpTools
-from lmrun.settings.secret import HiddenText
+from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.backoff import Backoff
 from lmrun.tools.mcp.consent import Fault, ToolDefinition
 from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.models import Generate
 from lmrun.tools.tool import OnProgress, Tool, ToolResult, ToolSpec
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT = "15s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,14 @@ class Ephemeral:
 @asynccontextmanager
 async def open_ephemeral(server: Ephemeral) -> AsyncIterator[EphemeralTools]:
     """All its tools, while the block runs. Raises McpError, OutboundRefused and OutboundFailed."""
-    config = McpServerConfig(
-        url=server.url,
-        headers={name: HiddenText(value) for name, value in server.headers.items()},
-        private=server.allow_private,
-        tools=McpTools(allow=("*",)),
-        start_timeout=START_TIMEOUT_S,
+    config = McpServerConfig.model_validate(
+        {
+            "url": server.url,
+            "headers": dict(server.headers),
+            "private": server.allow_private,
+            "tools": {"allow": ["*"]},
+            "start_timeout": START_TIMEOUT,
+        }
     )
     host = McpHost({}, _NoModels(), _Requested(), backoff=Backoff(most=1))
     try:

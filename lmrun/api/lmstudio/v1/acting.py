@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from lmrun.api.acting.kit import Kit, Source, require_tools
 from lmrun.api.acting.rounds import Notebook, Rounds
-from lmrun.api.acting.servers import check_headers, declared_tools, open_declared, permit
+from lmrun.api.acting.servers import check_headers, declared_tools, naming, open_declared, permit
 from lmrun.api.acting.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.http.record import current_record
@@ -79,7 +79,8 @@ async def _open(
 ) -> Source[ProviderInfo]:
     field = f"integrations[{index}]"
     if isinstance(integration, EphemeralMcp):
-        toolset = await stack.enter_async_context(_reach(workshop, integration, field))
+        with naming(integration.server_label, f"{field}.server_url"):
+            toolset = await stack.enter_async_context(_reach(workshop, integration, field))
         info: ProviderInfo = EphemeralInfo(integration.server_label)
     else:
         toolset, info = await _find(workshop, integration, f"{field}.id")

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from lmrun.api.acting.kit import Kit, Source, require_tools
-from lmrun.api.acting.servers import check_headers, open_declared, permit
+from lmrun.api.acting.servers import check_headers, naming, open_declared, permit
 from lmrun.api.acting.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.responses.requests.bodies import PromptRequest
@@ -111,7 +111,8 @@ async def _open(
         check_headers(headers, f"{field}.headers")
         is_private = permit(workshop, server.server_url, f"{field}.server_url")
         ephemeral = Ephemeral(server.server_label, server.server_url, headers, is_private)
-        toolset = await stack.enter_async_context(open_ephemeral(ephemeral))
+        with naming(server.server_label, f"{field}.server_url"):
+            toolset = await stack.enter_async_context(open_ephemeral(ephemeral))
     source = Source(toolset, server, field, server.allowed)
     await require_tools(source)
     return source
