@@ -19,7 +19,7 @@ AsEvents = Annotated[
 
 runs = typer.Typer(
     name="runs",
-    help="What `act` has begun: listed, shown, cancelled, resumed.",
+    help="What `act` has begun: listed, shown, approved, cancelled, resumed.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -95,6 +95,14 @@ def show(run: RunId, as_json: AsJson = False) -> None:
     from lmrun.cli.commands import runs as showing
 
     showing.show(run, as_json=as_json, terminal=open_terminal(), home=locate_home())
+
+
+@runs.command()
+def approve(run: RunId) -> None:
+    """Answer what a run asks about its calls, as one begun over HTTP may do."""
+    from lmrun.cli.commands import runs as showing
+
+    showing.approve(run, terminal=open_terminal(), home=locate_home())
 
 
 @runs.command()

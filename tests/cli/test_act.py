@@ -230,8 +230,28 @@ class TestAtATerminal:
         assert "→ 5]0;owned" in screen.text
         assert "\x1b" not in screen.text
 
+    def test_questions_of_another_client_are_answered(
+        self, server: FakeServer, environment: dict[str, str]
+    ) -> None:
+        detail = RunDetail(make_run(), 1, 1, USAGE, (), questions=(QUESTION.question,))
+        server.answers[f"{ACT}/run_1"] = detail
+        server.answers[f"{ACT}/run_1/approve"] = {"call": "c1", "reply": "once"}
+        screen = Screen([*COMMAND, "runs", "approve", "run_1"], {**environment, "TERM": "xterm"})
+        screen.read_until("Run it?")
+        assert 'create_file(name="a.txt")' in screen.text
+        screen.type("y\n")
+
+        assert screen.end() == 0
+        assert server.bodies(f"{ACT}/run_1/approve") == [{"call": "c1", "reply": "once"}]
+
 
 class TestRuns:
+    def test_nobody_answers_without_a_terminal(self, lmrun: Run, server: FakeServer) -> None:
+        result = lmrun("runs", "approve", "run_1")
+
+        assert result.code == 1
+        assert result.err.splitlines()[0] == "Error: There is nobody to ask."
+
     def test_they_are_listed_a_line_each(self, lmrun: Run, server: FakeServer) -> None:
         failed = make_run("failed", id="run_0", agent="helper", task="Do\nit " + "x" * 100)
         server.answers[ACT] = RunList((make_run("completed"), failed))

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import msgspec
 
-from lmrun.cli.commands.act import connect
+from lmrun.cli.commands.act import ask, connect
 from lmrun.cli.commands.steps import render_call, shorten
 from lmrun.cli.failures import count
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable
+from lmrun.errors import LmrunError
 from lmrun.store.home import Home
 from lmrun.tools.act.requests import RunDetail, RunState, RunSummary
 from lmrun.tools.act.stream import RunList
@@ -51,6 +52,18 @@ def cancel(run: str, *, as_json: bool, terminal: Terminal, home: Home) -> None:
         terminal.show(_format(data))
         return
     terminal.show(f"Cancelled {msgspec.json.decode(data, type=RunSummary).id}.")
+
+
+def approve(run: str, *, terminal: Terminal, home: Home) -> None:
+    """Put the questions of a run to whoever sits here. Raises LmrunError."""
+    control = connect(home)
+    if not terminal.can_ask:
+        raise LmrunError("There is nobody to ask.", hint="Run it at a terminal.")
+    questions = msgspec.json.decode(control.run(run), type=RunDetail).questions
+    if not questions:
+        terminal.tell("It asks nothing.")
+    for question in questions:
+        control.approve(run, question.id, ask(question, terminal))
 
 
 def render(run: RunDetail) -> str:

@@ -152,7 +152,7 @@ class Steps:
                 self._calls[index] = name, ""
                 self._show(index)
             case ToolCallArguments(index, text):
-                name, arguments = self._calls[index]
+                name, arguments = self._calls.get(index, ("?", ""))
                 self._calls[index] = name, arguments + text
                 self._show(index)
             case CallProgress(index):
