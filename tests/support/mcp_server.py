@@ -493,6 +493,28 @@ def too_much_to_say() -> None:
 
 
 @behaviour
+def odd_tools() -> None:
+    server.tools += [
+        tool("array", "A tool.", {"type": "array"}),
+        tool("plain", "A tool.", {}),
+        tool("promises", outputSchema={"type": "array"}),
+        tool("described", ["a", "list"]),  # type: ignore[arg-type]
+        {"name": "nothing"},
+        {"description": "no name"},
+        "no tool",  # type: ignore[list-item]
+    ]
+
+
+@behaviour
+def changes_in_silence() -> None:
+    def change(id: Any, params: Json) -> None:
+        server.tools[1] = tool("poke", "Another one.")
+        server.text(id, "changed")
+
+    server.on_poke = change
+
+
+@behaviour
 def list_is_no_list() -> None:
     server.on_list = lambda id, params: {"tools": {"poke": 1}}
 

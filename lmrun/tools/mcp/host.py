@@ -213,7 +213,8 @@ def _show(server: McpServer) -> ServerStatus:
         return status
     offer = _offer(server)
     tools = [ToolStatus(it.spec.path.rpartition("/")[2], name=it.spec.name) for it in offer.tools]
-    tools += [ToolStatus(tool, fault=fault) for tool, fault in offer.faults]
+    faults = [*offer.faults, *server.malformed_tools]
+    tools += [ToolStatus(tool, fault=fault) for tool, fault in faults]
     return msgspec.structs.replace(status, tools=tuple(tools))
 
 

@@ -23,6 +23,7 @@ MAX_DESCRIPTION_BYTES = 16 * 2**10
 MAX_SCHEMA_BYTES = 64 * 2**10
 READ_RESOURCE = "read_resource"
 
+_TOO_MANY = f"It lists more than {MAX_TOOLS} tools; the first {MAX_TOOLS} are taken."
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _READ_RESOURCE_SCHEMA = {
     "type": "object",
@@ -58,7 +59,7 @@ def make_offer(
     tools: list[Offered] = []
     faults = list(_find_missing(config, {it.name for it in definitions}))
     if len(definitions) > MAX_TOOLS:
-        faults.append(("*", _too_many(len(definitions))))
+        faults.append(("*", Fault("too_large", _TOO_MANY)))
     for definition in definitions[:MAX_TOOLS]:
         if not is_allowed(config, definition.name):
             continue
@@ -169,10 +170,6 @@ def _find_missing(config: McpServerConfig, names: set[str]) -> list[tuple[str, F
 
 def _any_matches(patterns: Iterable[str], tool: str) -> bool:
     return any(fnmatchcase(tool, pattern) for pattern in patterns)
-
-
-def _too_many(count: int) -> Fault:
-    return Fault("too_large", f"It lists {count} tools; the first {MAX_TOOLS} are taken.")
 
 
 def as_definition(raw: Any) -> ToolDefinition:

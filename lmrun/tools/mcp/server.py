@@ -19,6 +19,7 @@ from lmrun.tools.mcp.answering.answers import Answers
 from lmrun.tools.mcp.answering.elicitation import Elicit, Elicitor
 from lmrun.tools.mcp.answering.sampling import Sampler
 from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
+from lmrun.tools.mcp.cleaning import clean_line
 from lmrun.tools.mcp.connection import Connection, OpenLink, Transport, connect
 from lmrun.tools.mcp.consent import Consent, Fault, ToolDefinition
 from lmrun.tools.mcp.deadlines import Deadlines
@@ -92,6 +93,7 @@ class McpServer:
         self._definitions: tuple[ToolDefinition, ...] = ()
         self._listed_at = 0.0
         self._stale = asyncio.Event()
+        self._woken = asyncio.Event()
         self._listing_turn = asyncio.Lock()
 
     async def connection(self) -> Connection:
@@ -131,6 +133,13 @@ class McpServer:
     def is_listed(self) -> bool:
         """Whether it has ever said which tools it has."""
         return self._listed_at > 0
+
+    @property
+    def malformed_tools(self) -> list[tuple[str, Fault]]:
+        """Those that it lists and nobody could call, by name."""
+        guard = self._transport.guard if self._transport is not None else None
+        found = guard.malformed_tools if guard is not None else {}
+        return [(tool, Fault("schema", clean_line(why, 300))) for tool, why in found.items()]
 
     def may_use(self, definition: ToolDefinition) -> Fault | None:
         """Whether somebody has agreed to the tool as it is."""
@@ -172,6 +181,9 @@ class McpServer:
         if self.state in ("needs_approval", "failed"):
             self._failures = 0
             self._set("stopped", None)
+        elif self.state == "backing_off":
+            self._failures, self._retry_at = 0, _now()
+            self._woken.set()
         elif self._surroundings.consent.may_start(self.name, self.config, self._directory):
             self.give_up("Nobody agrees to it any more.")
 
@@ -219,7 +231,11 @@ class McpServer:
         return self.state in ("needs_approval", "failed")
 
     def _may_start(self) -> bool:
-        fault = self._surroundings.consent.may_start(self.name, self.config, self._directory)
+        try:
+            fault = self._surroundings.consent.may_start(self.name, self.config, self._directory)
+        except LmrunError as error:
+            self._set("failed", error)
+            return False
         if fault is not None:
             self._set("needs_approval", McpNotApproved(fault.message, hint=fault.hint))
         return fault is None
@@ -239,7 +255,10 @@ class McpServer:
                     self._set("failed", self.error)
                     return
                 self._set("backing_off", self.error)
-                await asyncio.sleep(delay_s)
+                self._woken.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s):
+                        await self._woken.wait()
         finally:
             self._connection = None
 

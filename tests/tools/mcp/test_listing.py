@@ -126,6 +126,30 @@ def test_what_is_too_long_is_left_out() -> None:
     run(body())
 
 
+def test_a_tool_that_is_none_is_no_matter_to_the_others() -> None:
+    async def body() -> None:
+        async with hosting({"s": declare("odd_tools")}) as host:
+            offered = [it.spec.path.rpartition("/")[2] for it in await host.tools("s")]
+
+            assert offered == ["echo", "poke", "plain", "promises"]
+            assert (await call(host, "s", "plain")).error is None
+            assert set(_faults(host)) == {"array", "described", "nothing", "?"}
+
+    run(body())
+
+
+def test_a_tool_that_changes_in_silence_is_noticed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
+        async with hosting({"s": declare("changes_in_silence")}) as host:
+            known = await find(host, "s", "poke")
+            await known.call({}, lambda progress: None)
+            monkeypatch.setattr("lmrun.tools.mcp.server.LISTING_MAX_AGE_S", 0.0)
+
+            assert (await known.call({}, lambda progress: None)).error == "disabled"
+
+    run(body())
+
+
 def test_of_ten_thousand_tools_some_are_taken() -> None:
     async def body() -> None:
         async with hosting({"s": declare("huge_tools_list")}) as host:

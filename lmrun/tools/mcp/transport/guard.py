@@ -25,6 +25,7 @@ from mcp_types import (
     JSONRPCResponse,
 )
 
+from lmrun.tools.mcp.transport.tool_lists import sift
 from lmrun.tools.mcp.transport.wire import Breach, Id, Incoming
 
 MAX_REQUESTS = 16
@@ -84,18 +85,20 @@ class Guard:
         self.counters = Counters()
         self.lost = asyncio.Event()
         """Set once nothing more can come."""
-        self._asked: set[Id] = set()
+        self.malformed_tools: dict[str, str] = {}
+        """Why tools of the last list are left out, by name."""
+        self._asked: dict[Id, str] = {}
         self._answering: set[Id] = set()
 
     def sent(self, message: JSONRPCMessage) -> None:
         """This goes out."""
         match message:
-            case JSONRPCRequest(id=id):
-                self._asked.add(_plain(id))
+            case JSONRPCRequest(id=id, method=method):
+                self._asked[_plain(id)] = method
             case JSONRPCResponse(id=id) | JSONRPCError(id=id) if id is not None:
                 self._answering.discard(_plain(id))
             case JSONRPCNotification(method="notifications/cancelled", params=params):
-                self._asked.discard(_plain((params or {}).get("requestId")))
+                self._asked.pop(_plain((params or {}).get("requestId")), None)
             case _:
                 pass
 
@@ -106,10 +109,12 @@ class Guard:
             case Breach():
                 return self._fail(incoming), []
             case JSONRPCResponse() | JSONRPCError():
-                if incoming.id is None or _plain(incoming.id) not in self._asked:
+                method = self._asked.pop(_plain(incoming.id), None)
+                if method is None:
                     self.counters.unasked += 1
                     return [], []
-                self._asked.discard(_plain(incoming.id))
+                if method == "tools/list" and isinstance(incoming, JSONRPCResponse):
+                    return [self._sift(incoming)], []
             case JSONRPCRequest(id=id):
                 if len(self._answering) >= MAX_REQUESTS or _plain(id) in self._answering:
                     self.counters.refused += 1
@@ -119,12 +124,17 @@ class Guard:
                 self._answering.discard(_plain((params or {}).get("requestId")))
         return [incoming], []
 
+    def _sift(self, listed: JSONRPCResponse) -> JSONRPCMessage:
+        result, self.malformed_tools = sift(listed.result)
+        return listed.model_copy(update={"result": result})
+
     def _fail(self, breach: Breach) -> list[JSONRPCMessage]:
         """Whoever waits for what cannot be read need not wait any longer."""
         self.counters.breaches += 1
         self.counters.last_breach = breach.reason
-        failed = {_plain(id) for id in breach.ids} & self._asked
-        self._asked -= failed
+        failed = {_plain(id) for id in breach.ids} & self._asked.keys()
+        for id in failed:
+            del self._asked[id]
         error = ErrorData(code=INTERNAL_ERROR, message=breach.reason, data=breach)
         return [JSONRPCError(jsonrpc="2.0", id=id, error=error) for id in failed]
 
