@@ -106,10 +106,11 @@ class House:
         prices = Prices(self.measurements, self._room)
         self.reconciler = Reconciler(
             finder=self.catalog,
-            executor=Executor(self.catalog, self.models, self.listener, prices),
+            executor=Executor(self.catalog, self.models, self.listener, self.workshop, prices),
             prices=prices,
             pool=self.models,
             listener=self.listener,
+            tools=self.workshop,
             journal=Journal(self.generations),
             on_change=self._on_reconciled,
         )
@@ -213,7 +214,6 @@ class House:
 
     def _on_reconciled(self) -> None:
         self.adoption.wake()
-        self.workbench.wake()
         self.changes.ring()
 
     def _explain_absence(self, name: str) -> LmrunError | None:
@@ -268,7 +268,6 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         stack.push_async_callback(house.models.close)
         stack.push_async_callback(house.workbench.close)
         # Before the port, so that tools are there for as long as answers go on.
-        await stack.enter_async_context(run_beside(house.workbench.run()))
         await stack.enter_async_context(run_beside(house.workbench.serve()))
         stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
         await stack.enter_async_context(run_beside(house.reconciler.run()))

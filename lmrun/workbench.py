@@ -84,7 +84,7 @@ class Workbench:
             elicit=self._elicitations.ask,
             make_auth=auth_maker(credentials),
         )
-        self.workshop = Workshop(mcp, self.gate, environment, find_loaded)
+        self.workshop = Workshop(mcp, self.gate, environment, self._find_profile)
         self.pool = AgentPool(pool, self.workshop)
         self.runs = Runs(
             models, self.workshop.toolset, self.gate, self._stored_runs, self._find_profile
@@ -111,14 +111,6 @@ class Workbench:
         """End the streams that only a client would end."""
         self._elicitations.close()
 
-    def wake(self) -> None:
-        """Another profile may be applied."""
-        self.workshop.wake()
-
-    async def run(self) -> None:
-        """Follow the profile, until cancelled."""
-        await self.workshop.run()
-
     async def serve(self) -> None:
         """Answer clients of lmrun's own MCP server, until cancelled."""
         await self._server.run()
@@ -129,8 +121,9 @@ class Workbench:
         await self.runs.open()
 
     async def close(self) -> None:
-        """Stop the runs, and keep what there is to keep; nothing may follow."""
+        """Stop runs and tools, and keep what there is to keep; nothing may follow."""
         await self.runs.close()
+        await self.workshop.close()
         for store in (self._approvals, self._pins, self._stored_runs, self._audit):
             store.close()
 

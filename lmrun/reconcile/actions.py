@@ -10,9 +10,10 @@ from lmrun.catalog.catalog import LocatedModel
 from lmrun.catalog.gguf import check_before_load
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import ServerConfig
+from lmrun.profile.tooling.section import Tooling, read_tooling
 from lmrun.reconcile.desired import DesiredModel, ModelFinder, make_spec
 from lmrun.reconcile.outcome import Action, ActionProgress
-from lmrun.reconcile.plan import SERVER
+from lmrun.reconcile.plan import SERVER, TOOLS
 from lmrun.reconcile.pricing import Prices
 from lmrun.runtime.instance import Instance
 from lmrun.runtime.rollouts import Rollout
@@ -68,16 +69,33 @@ class Listener(Protocol):
         """Serve by `config` from the next request on; host and port are as before."""
 
 
+class ToolRoom(Protocol):
+    """What runs tools. `tooling`: by what it does."""
+
+    @property
+    def tooling(self) -> Tooling: ...
+
+    async def adopt(self, tooling: Tooling) -> None:
+        """Run tools by `tooling` from now on; calls under way go on. Raises ToolsMissing when not
+        all that it declares can be had; the others are there."""
+
+
 class Executor:
     """Carries actions out, one call each. Loads go one after another: they compete for the disk
     and for every core, and a person waiting for two models gets the first one sooner."""
 
     def __init__(
-        self, catalog: ModelFetcher, pool: InstancePool, listener: Listener, prices: Prices
+        self,
+        catalog: ModelFetcher,
+        pool: InstancePool,
+        listener: Listener,
+        tools: ToolRoom,
+        prices: Prices,
     ) -> None:
         self._catalog = catalog
         self._pool = pool
         self._listener = listener
+        self._tools = tools
         self._prices = prices
         self._load_turn = asyncio.Lock()
 
@@ -96,6 +114,8 @@ class Executor:
             await self._listener.listen(server)
         elif action.target == SERVER and action.kind == "Update" and server is not None:
             self._listener.update(server)
+        elif action.target == TOOLS and action.model is None and loaded is not None:
+            await self._tools.adopt(read_tooling(loaded))
         elif model is not None and loaded is not None:
             await self._converge(action, model, loaded, report)
 

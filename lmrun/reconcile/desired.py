@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from lmrun.profile.effective import (
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.residency import JitConfig
 from lmrun.profile.schema import ModelConfig, Profile, ServerConfig
+from lmrun.profile.tooling.section import Tooling, read_tooling
 from lmrun.runtime.residency.claims import Claim
 from lmrun.runtime.residency.residency import DECLARED, Residency
 from lmrun.runtime.spec import InstanceSpec
@@ -72,6 +73,7 @@ class Desired:
 
     server: ServerConfig
     models: tuple[DesiredModel, ...]
+    tooling: Tooling = field(default_factory=Tooling)
 
     def model(self, key: str | None) -> DesiredModel | None:
         return next((model for model in self.models if model.key == key), None)
@@ -84,7 +86,7 @@ def read_desired(loaded: LoadedProfile, finder: ModelFinder) -> Desired:
         for key in sorted(loaded.profile.models)
         for number, config in enumerate(instance_configs(loaded.profile.models[key]))
     )
-    return Desired(server=loaded.profile.server, models=models)
+    return Desired(loaded.profile.server, models, read_tooling(loaded))
 
 
 def _read_model(

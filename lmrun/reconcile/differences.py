@@ -6,12 +6,14 @@ The cost is the profile's own word for each field; this only finds which fields 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 from lmrun.profile.schema import ServerConfig
 from lmrun.profile.shape import find_effect
+from lmrun.profile.tooling.section import Tooling
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.outcome import FieldChange
 from lmrun.runtime.residency.residency import Residency
@@ -47,6 +49,39 @@ def to_changes(differences: Iterable[Difference]) -> tuple[FieldChange, ...]:
 def compare_servers(observed: ServerConfig, desired: ServerConfig) -> tuple[Difference, ...]:
     """Between the settings that a listener serves by and those it should."""
     return tuple(_compare(("server",), observed, desired))
+
+
+def compare_tooling(observed: Tooling, desired: Tooling) -> tuple[Difference, ...]:
+    """Between what tools are run by and what they should be. Several fields of one tool, server or
+    agent are told one by one; one that comes or goes is told as a whole."""
+    return (
+        *_compare_named("tools", observed.tools, desired.tools),
+        *_compare_dirs("tools", observed.tool_dirs, desired.tool_dirs),
+        *_compare_named("mcp_servers", observed.mcp_servers, desired.mcp_servers),
+        *_compare_dirs("mcp_servers", observed.mcp_dirs, desired.mcp_dirs),
+        *_compare_named("agents", observed.agents, desired.agents),
+        *_compare(("policy",), observed.policy, desired.policy),
+    )
+
+
+def _compare_named(
+    section: str, old: Mapping[str, Settings], new: Mapping[str, Settings]
+) -> Iterator[Difference]:
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before is not None and after is not None:
+            yield from _compare((section, name), before, after)
+        else:
+            yield Difference((section, name), show_value(before), show_value(after))
+
+
+def _compare_dirs(
+    section: str, old: Mapping[str, FilePath], new: Mapping[str, FilePath]
+) -> Iterator[Difference]:
+    """Declared in another directory, which its paths are relative to."""
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            yield Difference((section, name), f"in {old[name]}", f"in {new[name]}")
 
 
 def compare_instance(model: DesiredModel, observed: InstanceSpec) -> tuple[Difference, ...]:
@@ -157,4 +192,4 @@ def show_value(value: Any) -> str | None:
         return json.dumps(value.model_dump(mode="json", exclude_unset=True), ensure_ascii=False)
     if isinstance(value, tuple):
         return "[" + ", ".join(show_value(item) or "null" for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=lambda _: "***")

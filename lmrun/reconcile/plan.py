@@ -4,19 +4,27 @@ give the same plan, always."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from lmrun.profile.schema import ServerConfig
+from lmrun.profile.tooling.section import Tooling
 from lmrun.reconcile.desired import Desired, DesiredModel
-from lmrun.reconcile.differences import compare_instance, compare_servers, to_changes
+from lmrun.reconcile.differences import (
+    compare_instance,
+    compare_servers,
+    compare_tooling,
+    to_changes,
+)
 from lmrun.reconcile.outcome import Action, FieldChange, MemoryPrice, Plan, Way
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.spec import InstanceSpec
 
 SERVER = "server"
 """Target of an Update of the server's hot settings."""
+TOOLS = "tools"
+"""Target of an Update of tools, MCP servers, agents and their policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +42,13 @@ class ObservedInstance:
 @dataclass(frozen=True, slots=True)
 class Observed:
     """What is. `server`: the config that the open listener serves by, None while it is closed.
-    `free_bytes`: how much memory further instances may take, None for no limit."""
+    `free_bytes`: how much memory further instances may take, None for no limit. `tooling`: by
+    which tools are run."""
 
     server: ServerConfig | None = None
     instances: tuple[ObservedInstance, ...] = ()
     free_bytes: int | None = None
+    tooling: Tooling = field(default_factory=Tooling)
 
 
 def make_plan(desired: Desired | None, observed: Observed, base_generation: int) -> Plan:
@@ -57,7 +67,8 @@ def make_plan(desired: Desired | None, observed: Observed, base_generation: int)
     ]
     rank = {"Unload": 0, "Update": 1, "Reload": 2, "Load": 3}
     changes.sort(key=lambda action: rank[action.kind])
-    actions = (*_plan_server(desired.server, observed.server), *changes)
+    tools = _plan_tools(desired.tooling, observed.tooling)
+    actions = (*_plan_server(desired.server, observed.server), *tools, *changes)
     return Plan(base_generation, actions, _price_memory(actions, observed))
 
 
@@ -113,6 +124,12 @@ def _plan_server(desired: ServerConfig, observed: ServerConfig | None) -> tuple[
     if any(difference.effect == "Listen" for difference in differences):
         return (Action("Listen", address, None, changes),)
     return (Action("Update", SERVER, None, changes),)
+
+
+def _plan_tools(desired: Tooling, observed: Tooling) -> tuple[Action, ...]:
+    if desired == observed:
+        return ()
+    return (Action("Update", TOOLS, None, to_changes(compare_tooling(observed, desired))),)
 
 
 def _unload(instance: ObservedInstance) -> Action:

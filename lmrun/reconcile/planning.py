@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lmrun.errors import ModelInvalid
 from lmrun.profile.loader import LoadedProfile
-from lmrun.reconcile.actions import InstancePool, Listener
+from lmrun.reconcile.actions import InstancePool, Listener, ToolRoom
 from lmrun.reconcile.desired import Desired, ModelFinder, estimate_memory, read_desired
 from lmrun.reconcile.evictions import Room, foresee_evictions
 from lmrun.reconcile.outcome import Plan
@@ -22,11 +22,12 @@ from lmrun.runtime.spec import InstanceSpec
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Looks at files, instances and the listener."""
+    """Looks at files, instances, the listener and the tools."""
 
     finder: ModelFinder
     pool: InstancePool
     listener: Listener
+    tools: ToolRoom
     prices: Prices
 
     async def plan(
@@ -63,7 +64,7 @@ class Planner:
             for name, it in self.pool.instances.items()
             if it.state != "unloading"
         )
-        return Observed(self.listener.config, instances, room.free_bytes)
+        return Observed(self.listener.config, instances, room.free_bytes, self.tools.tooling)
 
     def observe(self, without: Container[str]) -> Observed:
         """What is, without prices and without these instances."""
@@ -72,7 +73,7 @@ class Planner:
             for name, it in self.pool.instances.items()
             if name not in without
         )
-        return Observed(server=self.listener.config, instances=instances)
+        return Observed(self.listener.config, instances, tooling=self.tools.tooling)
 
     def _weigh(self, spec: InstanceSpec) -> int:
         """Bytes; nothing is known of an instance whose file is gone."""

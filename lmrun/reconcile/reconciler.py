@@ -18,7 +18,7 @@ from lmrun.failpoints import reach
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import DriftPolicy
 from lmrun.reconcile.absence import explain_absence
-from lmrun.reconcile.actions import Executor, InstancePool, Listener
+from lmrun.reconcile.actions import Executor, InstancePool, Listener, ToolRoom
 from lmrun.reconcile.backoff import Failure, add_failure
 from lmrun.reconcile.desired import Desired, DesiredModel, ModelFinder, read_desired
 from lmrun.reconcile.drift.drift import Drift, find_drift
@@ -57,12 +57,13 @@ class Reconciler:
         executor: Executor,
         pool: InstancePool,
         listener: Listener,
+        tools: ToolRoom,
         journal: Journal,
         prices: Prices,
         on_change: Callable[[], None],
     ) -> None:
         self._finder = finder
-        self._planner = Planner(finder, pool, listener, prices)
+        self._planner = Planner(finder, pool, listener, tools, prices)
         self._executor = executor
         self._pool = pool
         self._listener = listener
@@ -394,7 +395,5 @@ class Reconciler:
 
     def _seconds_to_next_look(self) -> float:
         now_s = time.monotonic()
-        waits = [
-            it.retry_at_s - now_s for slot, it in self.failures.items() if slot not in self._running
-        ]
-        return max(0.0, min([RESYNC_S, self.journal.retry_s, *waits]))
+        due_s = [it.retry_at_s for slot, it in self.failures.items() if slot not in self._running]
+        return max(0.0, min([RESYNC_S, self.journal.retry_s, *(at_s - now_s for at_s in due_s)]))

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.outcome import Action
+from lmrun.reconcile.plan import TOOLS
 
 SERVER_SLOT = ""
 """The slot of actions on the listener: no identifier is empty."""
+TOOLS_SLOT = "the tools"
+"""The slot of actions on the tools: no identifier has a space."""
 
 
 @dataclass(slots=True)
@@ -25,5 +28,7 @@ class Running:
 
 
 def slot_of(action: Action) -> str:
-    """What an action occupies: its instance, or the one listener."""
-    return SERVER_SLOT if action.model is None else action.target
+    """What an action occupies: its instance, the one listener, or the tools."""
+    if action.model is not None:
+        return action.target
+    return TOOLS_SLOT if action.target == TOOLS else SERVER_SLOT

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lmrun.errors import LmrunError
-from lmrun.profile.loader import LoadedProfile
+from lmrun.errors import LmrunError, ToolsMissing
 from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import matches
+from lmrun.profile.tooling.section import Tooling
 from lmrun.profile.tooling.tools import ToolConfig
 from lmrun.tools.commands.tool import CommandTool
 from lmrun.tools.functions.host import FunctionHost
@@ -23,13 +23,12 @@ from lmrun.tools.tool import Tool
 
 log = logging.getLogger("lmrun.tools")
 
-
 _Functions = dict[str, tuple[ToolConfig, Path]]
 
 
 @dataclass(slots=True)
 class _Declared:
-    """The tools of one generation, but those of MCP servers. `faults`: why one is missing."""
+    """The tools that a profile declares itself. `faults`: why one is missing."""
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
@@ -38,33 +37,36 @@ class _Declared:
 
 
 class Workshop:
-    """Follows the profile that `find_loaded` gives while `run` runs; `wake` says that it may have
-    changed. `environment`: that of the server, of which tools see what their profile names."""
+    """`environment`: that of the server, of which tools see what their profile names.
+    `find_profile`: the one that is applied. `tooling`: by what tools are run."""
 
     def __init__(
         self,
         mcp: McpHost,
         gate: Gate,
         environment: Mapping[str, str],
-        find_loaded: Callable[[], LoadedProfile | None],
+        find_profile: Callable[[], Profile | None],
     ) -> None:
         self.mcp = mcp
         self.gate = gate
+        self.tooling = Tooling()
         self._environment = environment
-        self._find_loaded = find_loaded
+        self._find_profile = find_profile
         self._declared = _Declared()
-        self._adopted: LoadedProfile | None = None
-        self._wake = asyncio.Event()
-        self._settled = asyncio.Condition()
 
     @property
     def profile(self) -> Profile | None:
-        loaded = self._find_loaded()
-        return loaded.profile if loaded is not None else None
+        return self._find_profile()
 
     @property
     def agents(self) -> Mapping[str, AgentConfig]:
-        return self.profile.agents if self.profile is not None else {}
+        """By the name that requests give as their model."""
+        return self.tooling.agents
+
+    @property
+    def declared(self) -> Mapping[str, Tool]:
+        """Functions, commands and requests, by what the profile calls them."""
+        return self._declared.tools
 
     @property
     def faults(self) -> Mapping[str, str]:
@@ -75,53 +77,37 @@ class Workshop:
         """The tools that `patterns` mean, whatever the profile declares by the time."""
         return PatternToolset(self, tuple(patterns))
 
-    async def declared_tools(self) -> Mapping[str, Tool]:
-        """Functions, commands and requests of the newest profile, by what it calls them."""
-        async with self._settled:
-            await self._settled.wait_for(lambda: self._adopted is self._find_loaded())
-        return self._declared.tools
-
-    def wake(self) -> None:
-        """The profile may have changed."""
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Adopt what is applied, until cancelled; then end everything that was started."""
-        try:
-            while True:
-                loaded = self._find_loaded()
-                if loaded is not self._adopted:
-                    await self._adopt(loaded)
-                    async with self._settled:
-                        self._adopted = loaded
-                        self._settled.notify_all()
-                await self._wake.wait()
-                self._wake.clear()
-        finally:
-            await self.mcp.close()
-            if self._declared.functions is not None:
-                await self._declared.functions.close()
-
-    async def _adopt(self, loaded: LoadedProfile | None) -> None:
-        profile = loaded.profile if loaded is not None else Profile(version=1)
-        dirs = loaded.tool_dirs if loaded is not None else {}
-        old = self._declared
-        self._declared = await self._make(profile, dirs)
-        for name, fault in self._declared.faults.items():
-            log.error("tool %s: %s", name, fault)
-        await self.mcp.adopt(profile.mcp_servers, loaded.mcp_dirs if loaded is not None else {})
+    async def adopt(self, tooling: Tooling) -> None:
+        """Run tools by `tooling` from now on; calls under way go on. Raises ToolsMissing when not
+        all that it declares can be had; the others are there."""
+        old, self._declared = self._declared, await self._make(tooling)
+        await self.mcp.adopt(tooling.mcp_servers, tooling.mcp_dirs)
+        # Only what is missing keeps it from being what was wanted: it is tried again.
+        missing = {key: tooling.tools[key] for key in self._declared.faults}
+        there = {key: it for key, it in tooling.tools.items() if key not in missing}
+        self.tooling = replace(tooling, tools=there) if missing else tooling
         if old.functions is not None and old.functions is not self._declared.functions:
             await old.functions.close()
+        if missing:
+            faults = self._declared.faults
+            raise ToolsMissing("; ".join(f"{key}: {faults[key]}" for key in sorted(faults)))
 
-    async def _make(self, profile: Profile, dirs: Mapping[str, Path]) -> _Declared:
+    async def close(self) -> None:
+        """End every process and session."""
+        functions, self._declared = self._declared.functions, _Declared()
+        closing = [self.mcp.close(), *([functions.close()] if functions is not None else [])]
+        await asyncio.gather(*closing)
+
+    async def _make(self, tooling: Tooling) -> _Declared:
         tools: dict[str, Tool] = {}
         faults: dict[str, str] = {}
-        made_of = {key: (it, dirs[key]) for key, it in profile.tools.items() if it.python}
+        dirs = tooling.tool_dirs
+        made_of = {key: (it, dirs[key]) for key, it in tooling.tools.items() if it.python}
         functions = await self._open_functions(made_of)
         if functions is not None:
             tools |= functions.tools
             faults |= functions.faults
-        for key, config in profile.tools.items():
+        for key, config in tooling.tools.items():
             try:
                 if config.command is not None:
                     tools[key] = CommandTool(key, config, dirs[key], self._environment)
@@ -153,8 +139,8 @@ class PatternToolset:
 
     async def tools(self) -> Sequence[Tool]:
         """Every one, no name twice: what the profile declares comes before MCP servers' tools."""
-        declared = await self._workshop.declared_tools()
-        found = {tool.spec.name: tool for tool in declared.values() if self._fits(tool)}
+        declared = self._workshop.declared.values()
+        found = {tool.spec.name: tool for tool in declared if self._fits(tool)}
         for server in self._servers():
             for tool in await self._workshop.mcp.tools(server):
                 if self._fits(tool):
@@ -166,8 +152,7 @@ class PatternToolset:
 
     def _servers(self) -> list[str]:
         """The servers that a pattern speaks of; others need not be started."""
-        profile = self._workshop.profile
-        servers = profile.mcp_servers if profile is not None else {}
+        servers = self._workshop.tooling.mcp_servers
         asked = [pattern.split("/")[1] for pattern in self._patterns if pattern.startswith("mcp/")]
         return [
             name

@@ -53,6 +53,20 @@ BASE: Raw = {
     },
     "presets": {"p": {"system_prompt": "Be brief."}, "q": {"system_prompt": "Be kind."}},
     "checks": {"c": {"model": "a", "prompt": "Hi", "expect": {"contains": "Hi"}}},
+    "tools": {
+        "function": {"python": "m:f"},
+        "program": {"command": ["echo", "{x}"], "parameters": {"x": {"type": "string"}}},
+        "web": {
+            "http": {"url": "https://example.com/{x}"},
+            "parameters": {"x": {"type": "string"}},
+        },
+    },
+    "mcp_servers": {
+        "local": {"command": ["serve"], "sampling": {"model": "a"}},
+        "remote": {"url": "https://example.com/mcp", "oauth": {"client_id": "lmrun"}},
+    },
+    "agents": {"bob": {"model": "a", "tools": ["function"]}},
+    "policy": {"rules": [{"tools": ["function"], "decision": "ask"}]},
 }
 CANDIDATES: list[Any] = [
     *(True, False, 0, 1, 2, 0.25, 0.5, 300, 4096, "a", "q", "9s", "2h", "3MiB", "strict", "absent"),
@@ -62,6 +76,9 @@ CANDIDATES: list[Any] = [
     *([0], {}, {"a": 1.0}, {"7": 1.0}, Secret("x" * 40), {"type": "json"}, {"regex": "a+"}),
     *({"jinja": "{{ messages }}"}, {"name": "qwen2.5"}, {"role": "user", "content": "x"}),
     *([{"source": "file:/y.gguf"}], [{"identifier": "one"}], {"json_schema": {"type": "object"}}),
+    *("m:g", ["ls"], "https://example.org/mcp", "sse", "deny", "POST", "items[0]", ["write"]),
+    *({"x": {"type": "integer"}}, {"x": "allow"}, {"x": ["write"]}, ["x"], {"a": "b"}),
+    *([{"tools": ["web"], "decision": "allow"}], {"x": "a+"}, ["PATH"]),
     *([{"name": "web", "key": Secret("w" * 40)}], {"enabled": True}, {"kind": "regex"}),
 ]
 """Values of every kind; what the types let through and is not what the base has is a change."""
@@ -83,8 +100,22 @@ CONTEXTS: dict[str, tuple[tuple[str, ...], Any]] = {
 ONE_VALUE = ("version", "type")
 """Fields that have no other value."""
 
-ABOVE = {"ttl": "jit", "pinned": "jit", "instances": "several"}
-"""Fields of a model that mean something for this one of the base."""
+OWNERS: dict[str, dict[str, str]] = {
+    "models": {"ttl": "jit", "pinned": "jit", "instances": "several", "": "a"},
+    "presets": {"": "p"},
+    "checks": {"": "c"},
+    "agents": {"": "bob"},
+    "tools": {
+        **dict.fromkeys(("command", "parameters", "optional"), "program"),
+        "http": "web",
+        "": "function",
+    },
+    "mcp_servers": {
+        **dict.fromkeys(("url", "transport", "headers", "oauth", "private"), "remote"),
+        "": "local",
+    },
+}
+"""By section: which one of the base a field of that name means something for; else the last."""
 
 
 def fields() -> list[tuple[str, ...]]:
@@ -133,15 +164,16 @@ def has_own(shape: Any) -> bool:
 
 
 def locate(path: tuple[str, ...]) -> tuple[str | int, ...]:
-    """The field's place in the base: `<name>` is the model, preset, check or item that has it."""
+    """The field's place in the base: `<name>` is the model, preset, tool or item that has it."""
     place: list[str | int] = []
     for index, part in enumerate(path):
         if part != "<name>":
             place.append(part)
-        elif place[-1] == "models":
-            place.append(ABOVE.get(path[index + 1], "a"))
+        elif len(place) == 1 and place[0] in OWNERS:
+            owners = OWNERS[str(place[0])]
+            place.append(owners.get(path[index + 1], owners[""]))
         else:
-            place.append({"presets": "p", "checks": "c"}.get(str(place[-1]), 0))
+            place.append(0)
     return tuple(place)
 
 
@@ -206,7 +238,7 @@ def observe(desired: Desired) -> Observed:
     """All of it is loaded, by requests where the profile leaves it to them."""
     specs = [model.spec for model in desired.models if model.config.state != "absent"]
     instances = [ObservedInstance(spec, "ready", in_flight=1) for spec in specs if spec is not None]
-    return Observed(desired.server, tuple(instances))
+    return Observed(desired.server, tuple(instances), tooling=desired.tooling)
 
 
 def test_nothing_changed_costs_nothing() -> None:
