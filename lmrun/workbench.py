@@ -103,6 +103,8 @@ class Workbench:
         """Of the unix socket."""
         return (
             *make_act_routes(self.runs),
+            # For `lmrun mcp serve`.
+            *make_mcp_routes(self._server),
             *mcp_routes(self._desk),
             *elicitation_routes(self._elicitations),
         )
