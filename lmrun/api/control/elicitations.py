@@ -13,7 +13,7 @@ from lmrun.api.control.handlers import parse
 from lmrun.api.control.routes import PREFIX
 from lmrun.api.routes import Call, Response, Route
 from lmrun.api.sse import JsonAnswer, open_stream, to_event
-from lmrun.errors import ElicitationNotFound
+from lmrun.errors import ElicitationNotFound, InvalidParameter
 from lmrun.settings.base import Settings
 from lmrun.tools.mcp.answering.elicitation import Elicited
 from lmrun.tools.mcp.answering.elicitations import Elicitations
@@ -23,8 +23,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ElicitationReply(Settings):
-    """What somebody says. `content`: an object that satisfies the question's schema, with
-    `accept`."""
+    """What somebody says. `content`, with `accept`: an object that satisfies the question's schema,
+    else the question stays open."""
 
     action: Literal["accept", "decline", "cancel"]
     content: dict[str, Any] = Field(default_factory=dict)
@@ -60,7 +60,7 @@ def elicitation_routes(elicitations: Elicitations) -> tuple[Route, ...]:
             "Answer a question of an MCP server",
             request=ElicitationReply,
             responses={200: (Response("The answer was taken", ElicitationClosed),)},
-            errors=(ElicitationNotFound,),
+            errors=(ElicitationNotFound, InvalidParameter),
         ),
     )
 

@@ -15,9 +15,10 @@ from mcp_types import (
     ElicitResult,
 )
 
-from lmrun.errors import OutboundRefused
+from lmrun.errors import McpProtocol, OutboundRefused
 from lmrun.tools.http.urls import safe_to_open
-from lmrun.tools.mcp.cleaning import clean, clean_values
+from lmrun.tools.mcp.answering.forms import read_form
+from lmrun.tools.mcp.cleaning import clean, clean_values, has_clean_names
 from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
 
 MAX_MESSAGE = 4000
@@ -28,8 +29,8 @@ log = logging.getLogger("lmrun.tools.mcp")
 
 
 class Elicitation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the server called `server` asks somebody. `schema`: of the answer, a flat object; None
-    where they are to open `url` instead, which nobody opens for them."""
+    """What the server called `server` asks somebody. `schema`: of the answer, as `forms` reads it;
+    None where they are to open `url` instead, which nobody opens for them."""
 
     server: str
     message: str
@@ -83,10 +84,11 @@ class Elicitor:
                     log.warning("MCP server %s asks somebody to open: %s", self._server, refused)
                     return None
             case ElicitRequestFormParams(requested_schema=requested):
-                schema = clean_values(dict(requested))
-                if len(msgspec.json.encode(schema)) > MAX_SCHEMA_BYTES:
+                try:
+                    return Elicitation(self._server, message, schema=_read_schema(requested))
+                except McpProtocol as error:
+                    log.warning("MCP server %s asks somebody: %s", self._server, error)
                     return None
-                return Elicitation(self._server, message, schema=schema)
 
     def _make_result(self, question: Elicitation, answer: Elicited) -> ElicitResult:
         if answer.action != "accept" or question.schema is None:
@@ -104,3 +106,15 @@ class Elicitor:
             )
             return ElicitResult(action="cancel")
         return ElicitResult(action="accept", content=content)
+
+
+def _read_schema(requested: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of the answer, without what nobody would see. Raises McpProtocol for what nobody
+    can answer."""
+    schema: dict[str, Any] = clean_values(dict(requested))
+    if len(msgspec.json.encode(schema)) > MAX_SCHEMA_BYTES:
+        raise McpProtocol(f"The form has more than {MAX_SCHEMA_BYTES // 2**10} KiB.")
+    if not has_clean_names(schema):
+        raise McpProtocol("Fields of the form have hidden characters in their names.")
+    read_form(schema)
+    return schema

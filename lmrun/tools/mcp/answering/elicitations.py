@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from lmrun.errors import ElicitationNotFound
+from lmrun.errors import ElicitationNotFound, InvalidParameter
 from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
 from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed, ElicitationEvent
+from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
 
 
 class Elicitations:
@@ -42,13 +44,16 @@ class Elicitations:
             self._tell(ElicitationClosed(id))
 
     def answer(self, id: str, answer: Elicited) -> None:
-        """The first answer counts. Raises ElicitationNotFound where the question is closed."""
-        asked = self._open.get(id)
-        if asked is None or asked[1].done():
+        """The first answer counts. Raises ElicitationNotFound where the question is closed, and
+        InvalidParameter for what is no answer to it: it stays open then."""
+        asked, waits = self._open.get(id, (None, None))
+        if asked is None or waits is None or waits.done():
             raise ElicitationNotFound(
                 f"No question {id[:80]!r} is open: it was answered, or given up."
             )
-        asked[1].set_result(answer)
+        if answer.action == "accept" and asked.schema is not None:
+            _require_fit(answer.content or {}, asked.schema)
+        waits.set_result(answer)
 
     @contextmanager
     def following(self) -> Iterator[AsyncIterator[ElicitationEvent]]:
@@ -78,6 +83,14 @@ class Elicitations:
     def _tell(self, event: ElicitationEvent) -> None:
         for events in self._followers:
             events.put_nowait(event)
+
+
+def _require_fit(content: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    # What becomes of a schema that nothing can be checked with is up to who asks.
+    with suppress(SchemaUnusable):
+        for error in find_errors(dict(content), schema):
+            where = ".".join(["content", *map(str, error.path)])
+            raise InvalidParameter(f"{where}: {error.message}.", param=where)
 
 
 async def _read(
