@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart, Usage
 from lmrun.chat.messages import Message, ToolCall
+from lmrun.cli.commands.act import render_question
 from lmrun.tools.act.events import (
     ActEnd,
     ApprovalNeeded,
@@ -198,7 +200,7 @@ class TestAtATerminal:
         server.answers[f"{ACT}/run_1/approve"] = {"call": "c1", "reply": reply}
         screen = Screen([*COMMAND, "act", "-t", "add", "Add"], {**environment, "TERM": "xterm"})
         screen.read_until("Run it?")
-        assert 'create_file(name="a.txt")' in screen.text
+        assert "create_file" in screen.text and "a.txt" in screen.text
         assert "Creates a file." in screen.text and "it writes" in screen.text
         screen.type(typed)
 
@@ -238,11 +240,26 @@ class TestAtATerminal:
         server.answers[f"{ACT}/run_1/approve"] = {"call": "c1", "reply": "once"}
         screen = Screen([*COMMAND, "runs", "approve", "run_1"], {**environment, "TERM": "xterm"})
         screen.read_until("Run it?")
-        assert 'create_file(name="a.txt")' in screen.text
+        assert "create_file" in screen.text and "a.txt" in screen.text
         screen.type("y\n")
 
         assert screen.end() == 0
         assert server.bodies(f"{ACT}/run_1/approve") == [{"call": "c1", "reply": "once"}]
+
+
+def test_a_question_shows_every_argument_whole_and_nothing_unseen() -> None:
+    long = "x" * 5000
+    question = Question(
+        "c1", "run", "Runs.", {"text": f"a\u202eb\u200b\x1b[2J\n{long}", "n": [1, {"b": "\u2066"}]}
+    )
+
+    assert re.sub(r"\x1b\[[0-9;]*m", "", render_question(question)).splitlines() == [
+        "? run",
+        "  text a<U+202E>b<U+200B><U+001B>[2J",
+        f"    {long}",
+        '  n [1,{"b":"<U+2066>"}]',
+        "  Runs.",
+    ]
 
 
 class TestRuns:

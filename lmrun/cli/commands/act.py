@@ -19,13 +19,14 @@ from lmrun.cli.commands.prompt import (
     choose_settings,
     make_messages,
 )
-from lmrun.cli.commands.steps import Steps, render_call, shorten
-from lmrun.cli.terminal import Terminal, paint, printable
+from lmrun.cli.commands.steps import Steps, shorten
+from lmrun.cli.terminal import Terminal, paint
 from lmrun.errors import LmrunError, ServerUnreachable
 from lmrun.store.home import Home
 from lmrun.tools.act.events import ActEnd, ApprovalNeeded
 from lmrun.tools.act.requests import RunDetail, RunSummary
 from lmrun.tools.act.stream import RunEvent, RunStarted
+from lmrun.tools.mcp.pins.definitions import reveal
 from lmrun.tools.policy import gate
 
 _REPLIES: Mapping[str, gate.Reply] = {
@@ -182,13 +183,20 @@ class Following:
 
 def ask(question: gate.Question, terminal: Terminal) -> gate.Reply:
     """What somebody at the terminal says about a call; anything unclear is a no."""
-    call = printable(render_call(question.tool, question.arguments))
-    terminal.tell(f"{paint('?', 'change')} {call}")
-    for note in (question.description, question.reason):
-        if note:
-            terminal.tell(paint(f"  {printable(shorten(note))}", "dim"))
+    terminal.tell(render_question(question))
     answer = terminal.choose("  Run it? [y]es, for this [s]ession, [a]lways, [N]o:")
     return _REPLIES.get(answer, "no")
+
+
+def render_question(question: gate.Question) -> str:
+    """What is asked, with every argument whole: what is not seen cannot be agreed to."""
+    lines = [f"{paint('?', 'change')} {paint(reveal(question.tool), 'strong')}"]
+    for name, value in question.arguments.items():
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        first, *rest = reveal(text).split("\n")
+        lines += [f"  {paint(reveal(name), 'dim')} {first}", *(f"    {line}" for line in rest)]
+    notes = (note for note in (question.description, question.reason) if note)
+    return "\n".join([*lines, *(paint(f"  {reveal(shorten(note))}", "dim") for note in notes)])
 
 
 def _decode(data: bytes) -> RunEvent:

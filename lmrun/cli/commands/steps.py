@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -92,8 +93,9 @@ class Spinners:
                 redirect_stderr=False,
             )
             self._progress.start()
-        for each in self._texts.keys() - self._tasks.keys():
-            self._tasks[each] = self._progress.add_task(self._texts[each], total=None)
+        for each, description in self._texts.items():
+            if each not in self._tasks:
+                self._tasks[each] = self._progress.add_task(description, total=None)
         self._progress.update(self._tasks[index], description=text)
 
     def end(self, index: int, line: str) -> None:
@@ -129,6 +131,15 @@ class Lines:
         pass
 
 
+@dataclass(slots=True)
+class _Call:
+    """A call as the model writes it. `begins`: as much of its arguments as is shown meanwhile."""
+
+    name: str
+    pieces: list[str] = field(default_factory=list)
+    begins: str = ""
+
+
 class Steps:
     """The display of one run. Grows by `take`."""
 
@@ -136,7 +147,7 @@ class Steps:
         self._terminal = terminal
         self._streams_text = sys.stdout.isatty()
         self._running: Running = Spinners() if terminal.is_live else Lines(terminal)
-        self._calls: dict[int, tuple[str, str]] = {}
+        self._calls: dict[int, _Call] = {}
         self._is_mid_line = False
 
     def take(self, event: RunEvent) -> None:
@@ -149,18 +160,17 @@ class Steps:
                 self._terminal.stream(text)
                 self._is_mid_line = not text.endswith("\n")
             case ToolCallStart(index, _, name):
-                self._calls[index] = name, ""
+                self._calls[index] = _Call(name)
                 self._show(index)
-            case ToolCallArguments(index, text):
-                name, arguments = self._calls.get(index, ("?", ""))
-                self._calls[index] = name, arguments + text
-                self._show(index)
+            case ToolCallArguments(index, text) if index in self._calls:
+                self._extend(index, text)
             case CallProgress(index):
                 self._show(index, _render_progress(event))
-            case CallSucceeded() | CallFailed():
+            case CallSucceeded(index, _, name) | CallFailed(index, _, name):
                 self._break_line()
-                call = render_call(event.name, self._calls.get(event.index, ("", ""))[1])
-                self._running.end(event.index, render_result(call, event))
+                pieces = self._calls[index].pieces if index in self._calls else []
+                call = render_call(name, "".join(pieces))
+                self._running.end(index, render_result(call, event))
             case ActEnd(text) if not self._streams_text and text:
                 self._terminal.show(text)
 
@@ -169,10 +179,20 @@ class Steps:
         self._running.pause()
         self._break_line()
 
+    def _extend(self, index: int, text: str) -> None:
+        call = self._calls[index]
+        call.pieces.append(text)
+        # What is long comes in many pieces: only its beginning is drawn.
+        if len(call.begins) <= MAX_SHOWN:
+            call.begins += text
+            self._show(index)
+
     def _show(self, index: int, progress: str = "") -> None:
         self._break_line()
         if index in self._calls:
-            self._running.show(index, printable(render_call(*self._calls[index]) + progress))
+            call = self._calls[index]
+            text = f"{call.name}({shorten(call.begins)}){progress}"
+            self._running.show(index, printable(text))
 
     def _break_line(self) -> None:
         if self._is_mid_line:
