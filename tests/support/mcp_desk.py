@@ -29,7 +29,8 @@ from lmrun.tools.models import Generate
 
 T = TypeVar("T")
 
-_QUICK = Backoff(first_s=0.05, longest_s=0.2, steady_s=60.0, most=4)
+QUICK = Backoff(first_s=0.05, longest_s=0.2, steady_s=60.0, most=4)
+SLOW = Backoff(first_s=600.0, longest_s=600.0, steady_s=60.0, most=4)
 
 
 class _NoModels:
@@ -40,7 +41,7 @@ class _NoModels:
 class Served:
     """`control`: a client. The rest is for tests, and runs in the server's own loop."""
 
-    def __init__(self, home: Home, environment: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, environment: Mapping[str, str], backoff: Backoff) -> None:
         self.home = home
         self.control = Control(home.control_socket)
         self.loaded: LoadedProfile | None = None
@@ -55,7 +56,7 @@ class Served:
             _NoModels(),
             approvals,
             make_auth=auth_maker(credentials),
-            backoff=_QUICK,
+            backoff=backoff,
         )
         self.desk = McpDesk(self.host, approvals, credentials, lambda: self.loaded)
 
@@ -108,12 +109,15 @@ class Served:
 
 @contextmanager
 def serving_desk(
-    root: Path, profile: Path | None, environment: Mapping[str, str]
+    root: Path,
+    profile: Path | None,
+    environment: Mapping[str, str],
+    backoff: Backoff = QUICK,
 ) -> Iterator[Served]:
     """On the home `root`, with `profile` applied; nothing of it is left after the block."""
     home = Home(root)
     home.ensure()
-    served = Served(home, environment)
+    served = Served(home, environment, backoff)
     started, stop = threading.Event(), asyncio.Event()
     loop = served._loop
 

@@ -17,9 +17,10 @@ import pytest
 
 from lmrun.cli.client import Refused
 from lmrun.tools.mcp.reports import LoginAsked, LoginDone, McpServerReport
-from tests.support.mcp_desk import Served, serving_desk
+from tests.support.mcp_desk import SLOW, Served, serving_desk
 from tests.support.oauth_server import FakeOAuth, browse, playing_oauth
 from tests.support.server import eventually, is_alive
+from tests.tools.mcp_consent.servers import write_program
 
 SERVER = Path(__file__).parents[2] / "support" / "changing_server.py"
 
@@ -197,6 +198,21 @@ def test_a_server_that_cannot_start_says_so_after_it_was_approved(
     assert shown.problem is not None and shown.tools == ()
 
 
+def test_what_was_mended_and_approved_is_started_at_once(
+    place: Place, home: Path, tmp_path: Path
+) -> None:
+    program = write_program(tmp_path / "serve", "exit 3")
+    server = {"command": ["./serve"], "tools": {"allow": ["*"]}}
+    place.profile.write_text(json.dumps({"version": 1, "mcp_servers": {"s": server}}))
+    with serving_desk(home, place.profile, dict(os.environ), SLOW) as served:
+        shown = served.control.review_mcp("s")
+        assert served.control.approve_mcp("s", shown.identity.digest, {}).problem is not None
+        write_program(program, f"exec {sys.executable} {SERVER} {place.tools}")
+        shown = served.control.review_mcp("s")
+        assert shown.identity.standing == "changed"
+        assert served.control.approve_mcp("s", shown.identity.digest, {}).problem is None
+
+
 def test_a_program_that_is_missing_is_said(served: Served, place: Place) -> None:
     place.profile.write_text("version: 1\nmcp_servers: {s: {command: [no-such-program]}}\n")
     served.apply(place.profile)
@@ -275,6 +291,16 @@ def test_without_a_login_it_is_said_what_is_missing(remote: Served, fake: FakeOA
     assert fake.asked == []
     log_in(remote)
     assert [it.name for it in remote.control.review_mcp("orders").tools] == ["find"]
+
+
+def test_a_login_is_used_at_once(remote: Served, fake: FakeOAuth, home: Path) -> None:
+    assert remote.loaded is not None
+    profile, environment = remote.loaded.root, dict(os.environ)
+    with serving_desk(home / "slow", profile, environment, SLOW) as served:
+        shown = served.control.review_mcp("orders")
+        assert served.control.approve_mcp("orders", shown.identity.digest, {}).problem is not None
+        log_in(served)
+        assert [it.name for it in served.control.review_mcp("orders").tools] == ["find"]
 
 
 def test_a_session_outlives_its_token(remote: Served, fake: FakeOAuth) -> None:
