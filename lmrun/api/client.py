@@ -31,7 +31,7 @@ class Client:
         if self.granted is not None and not is_granted(scope, self.granted):
             raise Forbidden(
                 f"{what} needs an API key with the scope {scope!r}, which this one does not grant.",
-                hint=f"Add it to the key's `scopes` in the profile: [inference, {scope}].",
+                hint="The profile lists what a key grants in its `scopes`.",
             )
 
 

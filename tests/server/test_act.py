@@ -26,9 +26,10 @@ from tests.support.server import Server, eventually, serving
 
 ACT = "/lmrun/v1/act"
 COMMAND = [sys.executable, "-P", "-m", "lmrun"]
-KEYS = {name: name[0] * 40 for name in ("worker", "other", "boss", "plain")}
+KEYS = {name: name[0] * 40 for name in ("worker", "other", "boss", "plain", "narrow")}
 SCOPES = {
-    "worker": ["tools"],
+    "worker": ["inference", "tools"],
+    "narrow": ["tools"],
     "other": ["inference", "tools"],
     "boss": ["admin"],
     "plain": ["inference"],
@@ -322,6 +323,13 @@ def test_a_key_needs_the_scope_of_tools(locked: Server) -> None:
         )
         assert status == 403
         assert "'tools'" in refused["error"]["message"]
+
+
+def test_a_key_needs_the_scope_of_models_to_have_one_generate(locked: Server) -> None:
+    status, refused = ask(locked, "POST", body=task(), key="narrow")
+    assert status == 403
+    assert "'inference'" in refused["error"]["message"]
+    assert ask(locked, "GET", key="narrow")[0] == 200
 
 
 def test_others_runs_are_not_there(locked: Server) -> None:

@@ -46,6 +46,7 @@ class ActHandlers:
     async def start(self, call: Call) -> ASGIApp:
         body = validate_request(ActBody, call.json)
         client = current_client()
+        client.require("inference", "A run, which has a model generate,")
         if body.approvals:
             require_somebody(client)
         request = to_act_request(body, client.idempotency_keys)
@@ -75,6 +76,7 @@ class ActHandlers:
 
     async def resume(self, call: Call) -> ASGIApp:
         body = validate_request(ResumeBody, call.json)
+        current_client().require("inference", "A run, which has a model generate,")
         if body.approvals:
             require_somebody(current_client())
         run = (await self._find(call)).summary
