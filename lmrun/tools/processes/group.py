@@ -146,8 +146,12 @@ class ProcessGroup:
             self._process.kill()
 
     async def _end(self) -> Ending:
-        await self._control.lost
-        await self._process.wait()
+        while not self._control.lost.done() or self._process.returncode is None:
+            try:
+                await asyncio.shield(self._control.lost)
+                await self._process.wait()
+            except asyncio.CancelledError:
+                self.kill()  # the event loop ends, and everything has to
         if self._control.ending is None:
             # Somebody has killed the launcher: what is in reach is ended all the same.
             self._kill_group()
