@@ -118,8 +118,7 @@ class Runs:
         like, or RunError when it was cancelled or interrupted. Raises RunNotFound. A run that is
         not in the background is cancelled when its last follower closes this; one with an
         idempotency key, when nobody has come back by PATIENCE_S."""
-        live = self._live.get(id)
-        if live is None:
+        async with self._beginning:
             run = await self._find(id)
             live = self._live.get(id)
         if live is None:
