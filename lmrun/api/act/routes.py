@@ -49,8 +49,8 @@ def make_act_routes(runs: Runs) -> tuple[Route, ...]:
             "POST",
             PREFIX,
             handlers.start,
-            "Have a model do a task with tools of the profile, in as many rounds as it takes; takes a "
-            "key that grants `inference`, too",
+            "Have a model do a task with tools of the profile, in as many rounds as it takes; its "
+            "key must grant `inference`, too",
             scope="tools",
             request=ActBody,
             responses={
