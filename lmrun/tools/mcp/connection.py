@@ -54,6 +54,11 @@ class OpenLink(Link, Protocol):
     @property
     def stderr_tail(self) -> str: ...
 
+    @property
+    def refusal(self) -> str | None:
+        """How it was refused by what lies before the server, where it was."""
+        ...
+
     async def describe_end(self) -> str:
         """Why nothing more comes, in a few words."""
         ...

@@ -50,8 +50,8 @@ def explain_call(error: BaseException) -> tuple[ErrorKind, str]:
             return "protocol", f"The server's answer cannot be used ({type(other).__name__})."
 
 
-def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
-    """Why there is no session, for people."""
+def explain_start(error: BaseException, timeout_s: float, refusal: str | None) -> LmrunError:
+    """Why there is no session, for people. `refusal`: what the link knows of it."""
     match find_cause(error):
         case TimeoutError():
             hint = "If it needs longer, give it a longer `start_timeout`."
@@ -62,7 +62,8 @@ def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
                 return McpUnreachable(f"It was gone before it was ready: {text}")
             if code == UNSUPPORTED_PROTOCOL_VERSION:
                 return McpProtocol(f"It speaks no revision that lmrun does: {text}")
-            return McpProtocol(f"It refused to begin: {text}")
+            login = "If it asks for a login: declare `oauth`." if refusal is not None else None
+            return McpProtocol(f"It refused to begin: {refusal or text}", hint=login)
         case ValidationError() as invalid:
             return McpProtocol(f"It began with what is no answer: {describe_invalid(invalid)}")
         case McpError() | OutboundRefused() | OutboundFailed() as known:
@@ -73,6 +74,11 @@ def explain_start(error: BaseException, timeout_s: float) -> LmrunError:
         case other:
             text = clean_line(str(other), MAX_TEXT)
             return McpProtocol(f"There is no session with it: {text or type(other).__name__}")
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether there was no answer in time."""
+    return isinstance(find_cause(error), TimeoutError)
 
 
 def find_cause(error: BaseException) -> BaseException:

@@ -21,8 +21,9 @@ from lmrun.tools.mcp.consent import Consent, ToolDefinition
 from lmrun.tools.mcp.explaining import explain_call
 from lmrun.tools.mcp.listing import MAX_TOOLS, Offer, make_offer
 from lmrun.tools.mcp.results import make_messages, make_resource_text
-from lmrun.tools.mcp.server import MakeAuth, McpServer, Surroundings, no_auth
+from lmrun.tools.mcp.server import McpServer
 from lmrun.tools.mcp.status import ServerStatus, ToolStatus
+from lmrun.tools.mcp.surroundings import MakeAuth, Surroundings, no_auth
 from lmrun.tools.mcp.tools import McpTool
 from lmrun.tools.models import Models
 from lmrun.tools.output import clean_output

@@ -7,29 +7,24 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx2
 
 from lmrun.errors import LmrunError, McpNotApproved, McpProtocol, McpUnreachable
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.answering.answers import Answers
-from lmrun.tools.mcp.answering.elicitation import Elicit, Elicitor
+from lmrun.tools.mcp.answering.elicitation import Elicitor
 from lmrun.tools.mcp.answering.sampling import Sampler
-from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
 from lmrun.tools.mcp.cleaning import clean_line
 from lmrun.tools.mcp.connection import Connection, OpenLink, Transport, connect
-from lmrun.tools.mcp.consent import Consent, Fault, ToolDefinition
+from lmrun.tools.mcp.consent import Fault, ToolDefinition
 from lmrun.tools.mcp.deadlines import Deadlines
-from lmrun.tools.mcp.explaining import explain_call, explain_start
+from lmrun.tools.mcp.explaining import explain_call, explain_start, is_timeout
 from lmrun.tools.mcp.status import ServerStatus, State
+from lmrun.tools.mcp.surroundings import Surroundings, session_key
 from lmrun.tools.mcp.transport.guard import Counters
 from lmrun.tools.mcp.transport.launching import plan_launch
 from lmrun.tools.mcp.transport.remote import RemoteLink
 from lmrun.tools.mcp.transport.stdio import StdioLink
-from lmrun.tools.models import Models
 
 LISTING_MAX_AGE_S = 60.0
 """Not every server says so when its tools change."""
@@ -37,31 +32,12 @@ RELISTING_PAUSE_S = 0.2
 PATIENCE_S = 5.0
 """Whoever needs a server waits for its next start if that is no longer away."""
 AWAITED_STARTS = 2
-"""That fail, until whoever needs it is told so."""
+"""That fail, until nobody waits for the next one any more; one that took too long is enough."""
 MAX_SILENT_CALLS = 3
 """Calls in a row without an answer, after which a server is started again."""
 _LOSS_S = 2.0
 
 log = logging.getLogger("lmrun.tools.mcp")
-
-MakeAuth = Callable[[str, McpServerConfig], httpx2.Auth | None]
-
-
-def no_auth(server: str, config: McpServerConfig) -> None:
-    """No server is told who lmrun is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What servers are given. `environment`: lmrun's own; `elicit` None: there is nobody to ask;
-    `make_auth`: how requests to a remote server say who they are from."""
-
-    environment: Mapping[str, str] = field(repr=False)
-    models: Models
-    consent: Consent
-    elicit: Elicit | None = None
-    make_auth: MakeAuth = no_auth
-    backoff: Backoff = DEFAULT_BACKOFF
 
 
 class McpServer:
@@ -87,6 +63,7 @@ class McpServer:
         self._starts = 0
         self._failures = 0
         self._failed_starts = 0
+        self._failure: LmrunError | None = None
         self._retry_at = 0.0
         self._silent_calls = 0
         self._given_up: str | None = None
@@ -101,13 +78,11 @@ class McpServer:
         McpProtocol, OutboundRefused and OutboundFailed."""
         self._need()
         deadline = _now() + self.config.start_timeout + PATIENCE_S
-        hopeless = self._failed_starts + AWAITED_STARTS
         while not self._is_closed:
             if self._connection is not None and not self._connection.lost.is_set():
                 return self._connection
-            is_over = self._is_far_away() or self._failed_starts >= hopeless
-            if self.error is not None and is_over:
-                raise self.error
+            if self._failure is not None and self._is_hopeless():
+                raise self._failure
             changed = self._changed
             try:
                 async with asyncio.timeout_at(deadline):
@@ -145,6 +120,10 @@ class McpServer:
         """Whether somebody has agreed to the tool as it is."""
         return self._surroundings.consent.may_use(self.name, definition)
 
+    def note_change(self) -> None:
+        """Its tools are no longer those that it has listed."""
+        self._stale.set()
+
     def note_call(self, *, was_silent: bool) -> None:
         """A call had an answer, or none in time. One that stays silent is started again."""
         self._silent_calls = self._silent_calls + 1 if was_silent else 0
@@ -168,7 +147,7 @@ class McpServer:
 
     async def adopt(self, config: McpServerConfig, directory: Path) -> bool:
         """Whether it can go on with another configuration. Its session stays if so."""
-        if _session_key(config, directory) != _session_key(self.config, self._directory):
+        if session_key(config, directory) != session_key(self.config, self._directory):
             return False
         had_roots = self.config.roots
         self.config = config
@@ -179,10 +158,11 @@ class McpServer:
     def recheck(self) -> None:
         """Somebody has agreed to something, or no longer does."""
         if self.state in ("needs_approval", "failed"):
-            self._failures = 0
+            self._failures = self._failed_starts = 0
             self._set("stopped", None)
         elif self.state == "backing_off":
-            self._failures, self._retry_at = 0, _now()
+            self._failures = self._failed_starts = 0
+            self._retry_at = _now()
             self._woken.set()
         elif self._surroundings.consent.may_start(self.name, self.config, self._directory):
             self.give_up("Nobody agrees to it any more.")
@@ -224,8 +204,10 @@ class McpServer:
             self._set("starting", None)
             self._task = asyncio.create_task(self._run(), name=f"mcp-{self.name}")
 
-    def _is_far_away(self) -> bool:
+    def _is_hopeless(self) -> bool:
         """Whether nobody should wait for its next start."""
+        if self._failed_starts >= AWAITED_STARTS:
+            return True
         if self.state == "backing_off":
             return self._retry_at - _now() > PATIENCE_S
         return self.state in ("needs_approval", "failed")
@@ -276,15 +258,16 @@ class McpServer:
             ) as connection:
                 await self._list(connection)
                 self._connection, began = connection, _now()
-                self._given_up = None
+                self._given_up, self._failed_starts = None, 0
                 self._set("ready", None)
                 await self._stay(connection)
                 why = self._given_up or f"The session ended: {await connection.describe_end()}."
                 # Whoever waits for an answer is told before everything is cleared away.
                 self._set("starting", McpUnreachable(why))
         except Exception as error:
-            self.error = explain_start(error, self.config.start_timeout)
-            self._failed_starts += began is None
+            refusal = transport.link.refusal if transport.link is not None else None
+            self.error = explain_start(error, self.config.start_timeout, refusal)
+            self._failed_starts += AWAITED_STARTS if is_timeout(error) else 1
             # Some older servers end when they are asked something that they do not know.
             self._is_legacy = not self._is_legacy and began is None
         finally:
@@ -310,7 +293,7 @@ class McpServer:
         self._stale.clear()
         try:
             async with asyncio.timeout(self.config.start_timeout):
-                self._definitions = await connection.list_tools()
+                listed = await connection.list_tools()
         except Exception as error:
             self._stale.set()
             if connection.lost.is_set():
@@ -319,6 +302,11 @@ class McpServer:
             raise (McpUnreachable if kind == "timeout" else McpProtocol)(
                 f"It could not list its tools: {text}"
             ) from error
+        # What has not changed stays the same object: what was found of it is found again.
+        known = {it.name: it for it in self._definitions}
+        self._definitions = tuple(
+            known[it.name] if known.get(it.name) == it else it for it in listed
+        )
         self._listed_at = _now()
 
     async def _open_link(self) -> OpenLink:
@@ -339,7 +327,7 @@ class McpServer:
             elicitor=Elicitor(self.name, surroundings.elicit) if config.elicitation else None,
             find_roots=self._find_roots if config.roots else None,
             deadlines=self.deadlines,
-            on_change=self._stale.set,
+            on_change=self.note_change,
         )
 
     def _find_roots(self) -> tuple[Path, ...]:
@@ -347,16 +335,9 @@ class McpServer:
 
     def _set(self, state: State, error: LmrunError | None) -> None:
         self.state, self.error = state, error
+        self._failure = error or self._failure
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _session_key(config: McpServerConfig, directory: Path) -> tuple[object, ...]:
-    """What a session cannot change any more."""
-    unfixed = ("tools", "policy", "untrusted", "resources", "prompts", "roots", "timeout")
-    bounds = ("start_timeout", "max_output")
-    fixed = set(McpServerConfig.model_fields) - {*unfixed, *bounds}
-    return (directory, bool(config.roots), *(getattr(config, name) for name in sorted(fixed)))
 
 
 def _now() -> float:

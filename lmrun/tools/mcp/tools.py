@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mcp.shared.dispatcher import ProgressFnT
+from mcp.shared.exceptions import MCPError
 
 from lmrun.errors import McpNotApproved
 from lmrun.tools.mcp.cleaning import clean_line
@@ -64,19 +65,20 @@ class McpTool:
         """Raises McpNotApproved where the tool is not, or is no longer, what the model knows."""
         if self._definition is None:
             return
-        check_unchanged(self._definition, await self._server.definitions())
-        fault = self._server.may_use(self._definition)
+        now = find_unchanged(self._definition, await self._server.definitions())
+        fault = self._server.may_use(now)
         if fault is not None:
             raise McpNotApproved(fault.message, hint=fault.hint)
 
 
-def check_unchanged(known: ToolDefinition, listed: tuple[ToolDefinition, ...]) -> None:
-    """Raises McpNotApproved unless the server still lists the tool as it is known."""
+def find_unchanged(known: ToolDefinition, listed: tuple[ToolDefinition, ...]) -> ToolDefinition:
+    """The tool as the server lists it now. Raises McpNotApproved unless it is as it is known."""
     now = next((it for it in listed if it.name == known.name), None)
     if now is None:
         raise McpNotApproved("The server does not have this tool any more.")
     if now != known:
         raise McpNotApproved("The tool has changed since you were told of it; it was not called.")
+    return now
 
 
 async def _result_of(
@@ -84,41 +86,51 @@ async def _result_of(
     check: Callable[[], Awaitable[None]],
     ask: Callable[[Connection], Awaitable[ToolResult]],
 ) -> ToolResult:
-    """What `ask` gives, or what became of it instead."""
-    connection: Connection | None = None
-    is_asked = False
-    try:
-        connection = await server.connection()
-        await check()
-        async with server.deadlines.within(server.config.timeout):
-            is_asked = True
-            result = await ask(connection)
-    except Exception as error:
-        return await _explain(server, connection, is_asked, error)
-    server.note_call(was_silent=False)
-    return result
+    """What `ask` gives, or what became of it instead. Where the server has forgotten the session,
+    and so done nothing, it is asked again."""
+    for is_again in (False, True):
+        connection: Connection | None = None
+        is_asked = False
+        try:
+            connection = await server.connection()
+            await check()
+            async with server.deadlines.within(server.config.timeout):
+                is_asked = True
+                result = await ask(connection)
+        except Exception as error:
+            if is_asked and not is_again and _is_forgotten(error, server):
+                server.give_up("It has forgotten the session.")
+                continue
+            return await _explain(server, connection if is_asked else None, error)
+        server.note_call(was_silent=False)
+        return result
+    raise AssertionError("the second time ends in a result")
+
+
+def _is_forgotten(error: Exception, server: McpServer) -> bool:
+    is_said = isinstance(error, MCPError) and error.message == SESSION_ENDED
+    return is_said and server.config.url is not None
 
 
 async def _explain(
-    server: McpServer, connection: Connection | None, is_asked: bool, error: Exception
+    server: McpServer, connection: Connection | None, error: Exception
 ) -> ToolResult:
+    """`connection`: over which it was asked; None: it was not."""
     config = server.config
     kind, text = explain_call(error)
-    is_lost = is_asked and connection is not None and connection.lost.is_set()
-    if is_asked:
+    is_lost = connection is not None and connection.lost.is_set()
+    if connection is not None:
         server.note_call(was_silent=kind == "timeout")
-    if is_asked and str(error) == SESSION_ENDED and config.url is not None:
-        kind, text = "unreachable", "The server has forgotten the session; a new one is begun."
-        server.give_up("It has forgotten the session.")
+        if kind == "disabled":
+            server.note_change()
     if is_lost:
         kind = "crashed" if config.command is not None else "unreachable"
         text = f"The server was gone before it answered: {await server.describe_loss()}"
     if kind == "timeout":
         text = f"There was no answer within {config.timeout:g} s."
     log.info("a call of MCP server %s failed (%s): %s", server.name, kind, clean_line(text, 300))
-    return make_text_result(
-        text, kind, max_output=config.max_output, is_untrusted=is_asked and config.untrusted
-    )
+    is_untrusted = connection is not None and config.untrusted
+    return make_text_result(text, kind, max_output=config.max_output, is_untrusted=is_untrusted)
 
 
 async def _read_resource(connection: Connection, arguments: Mapping[str, Any]) -> str:

@@ -115,11 +115,24 @@ def test_a_session_that_is_forgotten_is_begun_anew() -> None:
             async with hosting({"s": remote(fake.url)}) as host:
                 await call(host, "s", "echo", text="one")
                 fake.sessions.clear()
-                forgotten = await call(host, "s", "echo", text="two")
 
-                assert forgotten.error == "unreachable"
-                assert (await call(host, "s", "echo", text="three")).text == "three"
-                assert len(fake.sessions) == 1
+                assert (await call(host, "s", "echo", text="two")).text == "two"
+                assert (len(fake.sessions), host.statuses()["s"].restarts) == (1, 1)
+
+    run(body())
+
+
+def test_one_that_asks_for_a_login_says_so() -> None:
+    async def body() -> None:
+        with FakeRemote() as fake:
+            for method in ("server/discover", "initialize"):
+                fake.answers[method] = lambda handler, message: handler.reply(401, b"", {})
+            async with hosting({"s": remote(fake.url)}) as host:
+                assert list(await host.tools("s")) == []
+                error = host.statuses()["s"].error or ""
+
+                assert "HTTP status 401" in error
+                assert "oauth" in error
 
     run(body())
 

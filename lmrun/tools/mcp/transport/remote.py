@@ -86,7 +86,8 @@ class RemoteLink:
         return client
 
     async def _note(self, response: httpx2.Response) -> None:
-        self._last_status = response.status_code
+        if response.request.method == "POST":
+            self._last_status = response.status_code
 
     @property
     def pid(self) -> None:
@@ -95,6 +96,13 @@ class RemoteLink:
     @property
     def stderr_tail(self) -> str:
         return ""
+
+    @property
+    def refusal(self) -> str | None:
+        """An answer that no server of the protocol gives."""
+        if self._last_status not in (401, 403, 407):
+            return None
+        return f"it answered with HTTP status {self._last_status}"
 
     async def read(self) -> Sequence[Incoming] | None:
         """The next message; None once the way is closed."""

@@ -60,6 +60,10 @@ class StdioLink:
         """The end of what it wrote to its standard error."""
         return self._errors.text()
 
+    @property
+    def refusal(self) -> None:
+        return None
+
     async def read(self) -> Sequence[Incoming] | None:
         """The messages of the next chunk; None once it has closed its output, or ended."""
         chunk = await self._process.output.read(_CHUNK)
