@@ -26,7 +26,7 @@ from tests.support.profiles import write_script
 from tests.support.quick_workers import QuickWorker
 
 T = TypeVar("T")
-RUNS = int(os.environ.get("LMRUN_RANDOM_CHANGES", "20"))
+RUNS = int(os.environ.get("LMRUN_RANDOM_CHANGES", "8"))
 IS_LONG = "LMRUN_RANDOM_CHANGES" in os.environ
 STEPS = 30
 MOST_ROUNDS = 3
