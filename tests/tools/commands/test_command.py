@@ -63,7 +63,7 @@ def test_what_it_is_like_is_what_the_profile_says(tmp_path: Path) -> None:
 
 def test_what_it_may_do_is_the_worst_unless_the_profile_knows_better(tmp_path: Path) -> None:
     spec = make(tmp_path, "true").spec
-    assert (spec.policy, spec.effects) == ("ask", {"write", "network"})
+    assert (spec.policy, spec.effects) == ("ask", frozenset({"write", "network"}))
     assert not spec.is_untrusted
 
 

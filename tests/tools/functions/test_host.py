@@ -50,7 +50,7 @@ def test_what_tools_are_like_comes_from_the_function_and_the_profile(tmp_path: P
             assert list(host.tools) == ["cryptic", "add", "plain"]
             by_itself = host.tools["cryptic"].spec
             assert (by_itself.name, by_itself.description) == ("cryptic", "Do something.")
-            assert (by_itself.policy, by_itself.effects) == ("ask", {"write", "network"})
+            assert (by_itself.policy, by_itself.effects) == ("ask", frozenset({"write", "network"}))
             assert not by_itself.is_untrusted
             spec = host.tools["add"].spec
             assert (spec.path, spec.name, spec.timeout_s) == ("add", "add", 7.0)
@@ -64,7 +64,7 @@ def test_what_tools_are_like_comes_from_the_function_and_the_profile(tmp_path: P
                 "required": ["a"],
                 "additionalProperties": False,
             }
-            assert (spec.policy, spec.effects) == ("allow", {"network"})
+            assert (spec.policy, spec.effects) == ("allow", frozenset({"network"}))
             assert spec.is_untrusted
             assert spec.is_idempotent
             assert spec.is_exported
