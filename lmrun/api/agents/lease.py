@@ -27,7 +27,7 @@ from lmrun.runtime.lease import with_system_prompt
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.act.loop import Limits, act, to_chat_tool
-from lmrun.tools.tool import Caller, Toolset
+from lmrun.tools.tool import Caller
 
 _DOORS: Mapping[str, str] = {"/v1/responses": "responses", "/v1/messages": "messages"}
 """Which door a route is, for the log; the others are `chat`."""
@@ -93,13 +93,13 @@ class AgentLease:
                 hint="Leave `n` out, or ask again.",
             )
         self._has_run = True
-        prediction = self.agent.preset.prediction.overlay(prediction)
-        return self._run(request, prediction, self._choose_tools(request))
+        return self._run(request, self.agent.preset.prediction.overlay(prediction))
 
     async def _run(
-        self, request: Request, prediction: PredictionConfig, toolset: Toolset
+        self, request: Request, prediction: PredictionConfig
     ) -> AsyncGenerator[Event, None]:
-        retelling = Retelling(current_client().wants_steps)
+        patterns = self._choose_patterns(request)
+        retelling = Retelling(current_client().wants_steps, bool(patterns))
 
         async def generate(
             request: Request, prediction: PredictionConfig
@@ -113,7 +113,7 @@ class AgentLease:
             generate,
             request,
             prediction,
-            toolset,
+            self.workshop.toolset(patterns),
             gate=self.workshop.gate,
             caller=self._make_caller(),
             limits=Limits.from_agent(self.agent.config),
@@ -140,9 +140,8 @@ class AgentLease:
             )
         return with_system_prompt(prompt, self.agent.preset.system_prompt)
 
-    def _choose_tools(self, request: Request) -> Toolset:
-        patterns = () if request.tool_choice.mode == "none" else self.agent.config.tools
-        return self.workshop.toolset(patterns)
+    def _choose_patterns(self, request: Request) -> Sequence[str]:
+        return () if request.tool_choice.mode == "none" else self.agent.config.tools
 
     def _make_caller(self) -> Caller:
         record = current_record()
@@ -163,7 +162,7 @@ class AgentLease:
 
     async def _with_tools(self, prompt: Prompt) -> Request:
         request = self._read(prompt)
-        tools = await self._choose_tools(request).tools()
+        tools = await self.workshop.toolset(self._choose_patterns(request)).tools()
         return replace(request, tools=tuple(to_chat_tool(tool.spec) for tool in tools))
 
     async def embed(self, inputs: Sequence[str | Sequence[int]], dimensions: int | None) -> Vectors:

@@ -26,12 +26,14 @@ MAX_SHOWN = 400
 @dataclass(slots=True)
 class Retelling:
     """`with_steps`: what happens before the last round becomes reasoning; else nobody hears of it.
+    `has_tools`: the run may offer some.
 
     Whether a round is the last one is known only at its end, for it is the one that calls no tool;
     its text is held back until then. Of a round that is offered no tools it is known before.
     """
 
     with_steps: bool
+    has_tools: bool = True
     _is_live: bool = False
     _calls: bool = False
     _held: list[MessageDelta | ReasoningDelta] = field(default_factory=list)
@@ -47,7 +49,7 @@ class Retelling:
         """What the client hears of `event`."""
         match event:
             case RoundStart(_, is_last):
-                self._is_live, self._calls = is_last, False
+                self._is_live, self._calls = is_last or not self.has_tools, False
                 self._held.clear()
                 self._arguments.clear()
             case PromptProgress():

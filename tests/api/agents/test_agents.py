@@ -338,6 +338,21 @@ def test_a_client_that_leaves_stops_the_tool_and_gives_the_model_back(
     wait_until(lambda: served.pool.is_idle)
 
 
+def test_an_agent_without_tools_streams_while_it_writes(served: Served) -> None:
+    served.pool.rounds += [say("First.")]
+    served.pool.stop_at = "mid-stream"
+    body = json.dumps({"model": "talker", "stream": True, **CHAT.body}).encode()
+    head = f"POST {CHAT.path} HTTP/1.1\r\nHost: 127.0.0.1:{served.port.number}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with served.port.connect() as sock:
+        sock.sendall(head.encode() + body)
+        heard = b""
+        while b"First." not in heard:
+            heard += sock.recv(4096)
+        assert not served.pool.is_idle
+    wait_until(lambda: served.pool.is_idle)
+
+
 def test_lists_have_agents_beside_models(served: Served) -> None:
     listed = served.port.ask("GET", "/v1/models").json["data"]
     assert [model["id"] for model in listed] == ["assistant", "hasty", "helper", "talker"]

@@ -120,6 +120,16 @@ def test_a_round_that_is_offered_no_tools_is_heard_as_it_is_written(with_steps: 
     ]
 
 
+def test_a_run_without_tools_is_heard_as_it_is_written() -> None:
+    retelling = Retelling(with_steps=False, has_tools=False)
+    told = [list(retelling.take(event)) for event in LAST]
+    assert told[2:5] == [
+        [ReasoningDelta("so")],
+        [MessageDelta("It is ")],
+        [MessageDelta("3.", SCORED)],
+    ]
+
+
 def test_what_failed_is_told_with_its_kind_in_one_line() -> None:
     (told,) = tell(
         (CallFailed(0, "c1", "rm", "denied", "denied: nobody\nto ask"),), with_steps=True
