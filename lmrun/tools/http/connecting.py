@@ -4,8 +4,10 @@ just such an address. It knows no HTTP."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import httpcore2
@@ -19,13 +21,19 @@ Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 MAX_ATTEMPTS = 4
 """Addresses of one name that are tried; they share the time there is."""
+MAX_FIRST_S = 3.0
+"""For each of them but the last: networks drop what goes to addresses that they do not carry."""
+
+_RESOLVING = ThreadPoolExecutor(8, thread_name_prefix="resolve")
+"""Threads of their own: names that nobody answers for must not hold up the server's files."""
 
 
 async def resolve(host: str, port: int) -> Sequence[Address]:
     """What the system's resolver says."""
     loop = asyncio.get_running_loop()
+    ask = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(_RESOLVING, ask)
     except UnicodeError as error:
         raise OSError(f"{host} is no name: {error}") from None
     addresses = [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
@@ -56,10 +64,11 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             self._policy.check_address(address, host, is_encrypted=self._is_encrypted)
         attempts = addresses[:MAX_ATTEMPTS]
         share = None if timeout is None else timeout / len(attempts)
-        for address in attempts:
+        for left in range(len(attempts) - 1, -1, -1):
+            wait = share if share is None or not left else min(share, MAX_FIRST_S)
             try:
                 return await self._inner.connect_tcp(
-                    str(address), port, share, local_address, socket_options
+                    str(attempts[-1 - left]), port, wait, local_address, socket_options
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error

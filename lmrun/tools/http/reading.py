@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
-from html.parser import HTMLParser
 from http import HTTPStatus
 from typing import Any, NoReturn
 
+from lmrun.tools.http.html_text import html_to_text
 from lmrun.tools.http.outbound import Answer
 from lmrun.tools.http.result_path import LeadsNowhere, ResultPath
 from lmrun.tools.http.template import to_text
@@ -29,12 +30,8 @@ _TEXT_TYPES = {
     "application/x-www-form-urlencoded",
     "image/svg+xml",
 }
-_SILENT = {"script", "style", "template", "noscript", "head", "svg"}
-_BLOCKS = {
-    *("address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption"),
-    *("footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav"),
-    *("ol", "p", "pre", "section", "table", "td", "th", "tr", "ul"),
-}
+_NO_CHARSETS = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}
+"""Codecs that pages have no use for; some take quadratic time."""
 
 
 def read_answer(answer: Answer, path: ResultPath | None, max_output: int) -> ToolResult:
@@ -76,7 +73,7 @@ def _read(answer: Answer) -> str:
     if not answer.body:
         return NOTHING
     if _is_json(answer.media_type):
-        return to_text(_parse_json(answer))
+        return _write_json(_parse_json(answer), answer)
     text = _as_text(answer)
     if text is None:
         raise _NoResult(
@@ -89,7 +86,7 @@ def _read(answer: Answer) -> str:
 
 def _read_json_at(answer: Answer, path: ResultPath) -> str:
     try:
-        return to_text(path.find(_parse_json(answer)))
+        return _write_json(path.find(_parse_json(answer)), answer)
     except LeadsNowhere as fault:
         raise _NoResult("failed", f"The answer is not as expected: {fault}.") from None
 
@@ -102,10 +99,22 @@ def _parse_json(answer: Answer) -> Any:
     try:
         return json.loads(answer.body, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        begin = clean_output(answer.body[:200], 200)[0]
-        raise _NoResult(
-            "protocol", f"The answer is not the JSON that it should be. It begins: {begin}"
-        ) from None
+        raise _no_json(answer) from None
+
+
+def _write_json(value: Any, answer: Answer) -> str:
+    """Just short of what reading refuses, writing may find it nested too deep."""
+    try:
+        return to_text(value)
+    except RecursionError:
+        raise _no_json(answer) from None
+
+
+def _no_json(answer: Answer) -> _NoResult:
+    begin = clean_output(answer.body[:200], 200)[0]
+    return _NoResult(
+        "protocol", f"The answer is not the JSON that it should be. It begins: {begin}"
+    )
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -122,7 +131,7 @@ def _as_text(answer: Answer) -> str | None:
             return None
         return None if "\0" in text else text
     if media_type in ("text/html", "application/xhtml+xml"):
-        return _html_to_text(_decode(answer))
+        return html_to_text(_decode(answer))
     if media_type.startswith("text/") or media_type in _TEXT_TYPES or media_type.endswith("+xml"):
         return _decode(answer)
     return None
@@ -136,37 +145,8 @@ def _decode(answer: Answer) -> str:
         if name.strip().lower() == "charset":
             charset = value.strip().strip("\"'").lower()
     try:
+        if codecs.lookup(charset).name.replace("_", "-") in _NO_CHARSETS:
+            charset = "utf-8"
         return answer.body.decode(charset, "replace")
     except (LookupError, ValueError):
         return answer.body.decode("utf-8", "replace")
-
-
-class _Page(HTMLParser):
-    """What a page says, one block a line."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
-        self._silent = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._silent += tag in _SILENT
-        if tag in _BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._silent = max(0, self._silent - (tag in _SILENT))
-        if tag in _BLOCKS:
-            self.pieces.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self.pieces.append(data)
-
-
-def _html_to_text(html: str) -> str:
-    page = _Page()
-    page.feed(html)
-    page.close()
-    lines = (" ".join(line.split()) for line in "".join(page.pieces).split("\n"))
-    return "\n".join(line for line in lines if line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,9 @@ from lmrun.tools.http.template import (
     UrlTemplate,
 )
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
+
+SHORT = 64 * 2**10
+"""Bytes that are read at once; to read more might hold up everybody else for too long."""
 
 _FOR_PROCESSES = {"env", "cwd", "limits"}
 
@@ -86,7 +90,9 @@ class HttpTool:
             answer = await client.send(
                 self._method, url, headers=headers, content=content, follow=True
             )
-        return read_answer(answer, self._result, self._max_output)
+        if len(answer.body) <= SHORT:
+            return read_answer(answer, self._result, self._max_output)
+        return await asyncio.to_thread(read_answer, answer, self._result, self._max_output)
 
     def _check_names(self, config: ToolConfig) -> None:
         body = self._body.names if self._body is not None else frozenset()

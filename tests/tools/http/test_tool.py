@@ -104,7 +104,7 @@ ANSWERS: list[tuple[str, bytes, str]] = [
         "text/html",
         b"<html><head><title>T</title></head><body><h1>One &amp; two</h1><script>alert(1)</script>"
         b"<p>Text <b>bold</b></p><style>p{}</style><ul><li>a<li>b</ul></body></html>",
-        "One & two\nText bold\na\nb",
+        "T\nOne & two\nText bold\na\nb",
     ),
 ]
 
@@ -114,6 +114,32 @@ def test_an_answer_is_read_by_its_type(media_type: str, body: bytes, text: str) 
     with origin(lambda exchange: exchange.say(200, body, media_type=media_type)) as server:
         result = call(make({"url": server.url}))
     assert (result.text, result.error, result.is_untrusted) == (text, None, True)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "unicode_escape", "zlib", "undefined"])
+def test_a_charset_that_is_none_for_text_is_not_used(charset: str) -> None:
+    media_type = f"text/plain; charset={charset}"
+    body = b"a-\\x41" * 100_000
+    with origin(lambda exchange: exchange.say(200, body, media_type=media_type)) as server:
+        begun = time.monotonic()
+        result = call(make({"url": server.url}, max_output="1MiB"))
+        assert time.monotonic() - begun < 3
+    assert result.text == body.decode()
+
+
+def test_no_depth_of_json_is_more_than_a_result() -> None:
+    def answer(exchange: Exchange) -> None:
+        depth = int(exchange.path[1:])
+        exchange.say(200, b"[" * depth + b"]" * depth, media_type="application/json")
+
+    async def run() -> list[ToolResult]:
+        tool = make({"url": f"{server.url}/{{depth}}"}, {"depth": {"type": "integer"}})
+        return [await tool.call({"depth": it}, lambda _: None) for it in (1, *range(900, 1010, 5))]
+
+    with origin(answer) as server:
+        results = asyncio.run(run())
+    assert results[0].text == "[]" and results[-1].error == "protocol"
+    assert {result.error for result in results} == {None, "protocol"}
 
 
 @pytest.mark.parametrize(
