@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -215,10 +216,53 @@ def silence() -> None:
 @poked
 def stderr_flood(id: Any, params: Json) -> None:
     line = b"error! " * 150_000
-    for _ in range(250):
+    for _ in range(1000):
         os.write(2, line)
-    os.write(2, b"the end of the flood")
     server.text(id, "after the flood")
+
+
+@poked
+def much_on_stderr(id: Any, params: Json) -> None:
+    os.write(2, b"error! " * 150_000)
+    os.write(2, b"the end of it")
+    server.text(id, "after it")
+
+
+@poked
+def odd_messages(id: Any, params: Json) -> None:
+    """Well formed as JSON-RPC goes, and nonsense as the protocol does."""
+    chance = random.Random(7)
+    methods = [
+        "notifications/progress",
+        "notifications/message",
+        "notifications/cancelled",
+        "notifications/resources/updated",
+        "notifications/elicitation/complete",
+        "notifications/subscriptions/acknowledged",
+        "sampling/createMessage",
+        "elicitation/create",
+        "roots/list",
+        "ping",
+        "initialize",
+        "tools/call",
+        "",
+        "\u0000",
+    ]
+    keys = ["_meta", "progressToken", "progress", "requestId", "uri", "level", "data", "messages"]
+
+    def odd(depth: int) -> Any:
+        if depth == 0 or chance.random() < 0.4:
+            return chance.choice([None, True, 0, -1, 2**63, 1e308, "", "x", id, str(id), [], {}])
+        if chance.random() < 0.5:
+            return [odd(depth - 1) for _ in range(3)]
+        return {chance.choice(keys): odd(depth - 1) for _ in range(4)}
+
+    for number in range(1500):
+        message = {"jsonrpc": "2.0", "method": chance.choice(methods), "params": odd(4)}
+        if chance.random() < 0.5:
+            message["id"] = chance.choice([number, f"o{number}", None, 1.5, -number, {}])
+        server.send(message)
+    server.text(id, "after all that")
 
 
 @poked

@@ -205,7 +205,13 @@ class McpHost:
 
 
 def _offer(server: McpServer) -> Offer:
-    return make_offer(server.name, server.config, server.known_definitions, server.may_use)
+    return make_offer(
+        server.name,
+        server.config,
+        server.known_definitions,
+        server.may_use,
+        has_resources=server.has_resources,
+    )
 
 
 def _show(server: McpServer) -> ServerStatus:

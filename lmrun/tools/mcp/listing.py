@@ -24,6 +24,7 @@ MAX_SCHEMA_BYTES = 64 * 2**10
 READ_RESOURCE = "read_resource"
 
 _TOO_MANY = f"It lists more than {MAX_TOOLS} tools; the first {MAX_TOOLS} are taken."
+_NO_RESOURCES = Fault("missing", "The server has no resources.", hint="Take out `resources`.")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _READ_RESOURCE_SCHEMA = {
     "type": "object",
@@ -53,6 +54,8 @@ def make_offer(
     config: McpServerConfig,
     definitions: Sequence[ToolDefinition],
     may_use: Callable[[ToolDefinition], Fault | None],
+    *,
+    has_resources: bool,
 ) -> Offer:
     """What is offered of `definitions`, those that the server lists. A tool that the profile does
     not allow is no fault; one that it names and the server has not, is."""
@@ -72,7 +75,7 @@ def make_offer(
             faults.append((definition.name, fault))
     if config.resources:
         spec = _resource_spec(server, config)
-        fault = _find_collision(spec, tools)
+        fault = _find_collision(spec, tools) if has_resources else _NO_RESOURCES
         if fault is None:
             tools.append(Offered(spec, None))
         else:

@@ -51,6 +51,8 @@ class McpServer:
         self.state: State = "stopped"
         self.error: LmrunError | None = None
         self.deadlines = Deadlines()
+        self.has_resources = False
+        """Whether it said so when its session began."""
         self._directory = directory
         self._surroundings = surroundings
         self._task: asyncio.Task[None] | None = None
@@ -257,6 +259,7 @@ class McpServer:
                 timeout_s=self.config.start_timeout,
             ) as connection:
                 await self._list(connection)
+                self.has_resources = connection.has_resources
                 self._connection, began = connection, _now()
                 self._given_up, self._failed_starts = None, 0
                 self._set("ready", None)

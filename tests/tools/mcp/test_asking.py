@@ -18,6 +18,7 @@ from lmrun.chat.request import Request
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.models import Generate
 from tests.tools.mcp.support import call, declare, eventually, find, hosting, run
 
@@ -246,14 +247,22 @@ def test_what_is_not_declared_may_not_be_asked_for() -> None:
     run(body())
 
 
+def _faults(host: McpHost) -> list[str]:
+    tools = host.statuses()["none"].tools
+    return [it.fault.message for it in tools if it.fault is not None]
+
+
 def test_resources_can_be_read_and_prompts_begin_conversations() -> None:
     async def body() -> None:
         config = declare_sdk_server(resources=True, prompts=True, tools={})
-        async with hosting({"s": config, "closed": declare_sdk_server()}) as host:
+        none = declare(resources=True, tools={})
+        async with hosting({"s": config, "none": none}) as host:
+            assert list(await host.tools("none")) == []
             (resource,) = await host.list_resources("s")
             (prompt,) = await host.list_prompts("s")
             listed = await call(host, "s", "read_resource")
             read = await call(host, "s", "read_resource", uri="note://hello")
+            assert _faults(host) == ["The server has no resources."]
             missing = await call(host, "s", "read_resource", uri="note://nothing")
             (message,) = await host.get_prompt("s", "greet", {"name": "Ada"})
 

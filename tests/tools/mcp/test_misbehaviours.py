@@ -31,6 +31,7 @@ CALLS: list[tuple[str, ErrorKind | None, str]] = [
     ("killed_mid_call", "crashed", "SIGKILL"),
     ("silence", "timeout", "within 0.4 s"),
     ("stderr_flood", None, "after the flood"),
+    ("odd_messages", None, "after all that"),
     ("endless_progress", "timeout", "within 0.4 s"),
     ("wrong_shape", "protocol", "content"),
     ("result_is_a_list", "protocol", "no message of JSON-RPC"),
@@ -174,9 +175,9 @@ def test_more_requests_than_can_be_answered_are_refused() -> None:
 
 def test_the_end_of_what_it_writes_to_stderr_is_kept() -> None:
     async def body() -> None:
-        async with hosting({"bad": declare("stderr_flood")}) as host:
+        async with hosting({"bad": declare("much_on_stderr")}) as host:
             await call(host, "bad", "poke")
-            await eventually(lambda: host.statuses()["bad"].stderr_tail.endswith("of the flood"))
+            await eventually(lambda: host.statuses()["bad"].stderr_tail.endswith("the end of it"))
 
             assert len(host.statuses()["bad"].stderr_tail) == 256 * 2**10
 

@@ -35,11 +35,6 @@ class Lines:
         self._extend(rest)
         return lines
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether there is a line without an end."""
-        return self._size > 0
-
     def _extend(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._skipping is None:
