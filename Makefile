@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
 .PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas \
-        crashes changes bad-profiles
+        crashes changes bad-profiles fuzz-tools
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -20,6 +20,7 @@ help:
 	@echo 'make exactness  200 strict requests in every situation, on the real model'
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
+	@echo 'make fuzz-tools  1,000 random calls of a command tool; no argument may reach a shell'
 	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
 	@echo 'make rollouts  100 reloads under load, 200 applies beside a stream, 1,000 of the same'
 	@echo 'make crashes  kill a server at every named point of every change; it must come back whole'
@@ -98,6 +99,9 @@ storm: $(VENV)/.installed-dev
 
 fuzz-api: $(VENV)/.installed-dev
 	LMRUN_FUZZ_API=200 $(BIN)/python -m pytest -s -o timeout=2400 tests/api/fuzz
+
+fuzz-tools: $(VENV)/.installed-dev
+	LMRUN_FUZZ_COMMANDS=1000 $(BIN)/python -m pytest -s -o timeout=300 tests/tools/commands/test_fuzz.py
 
 fuzz-schemas: $(VENV)/.installed-dev
 	LMRUN_FUZZ_SCHEMAS=600 $(BIN)/python -m pytest -s -o timeout=1200 \

@@ -15,7 +15,7 @@ from lmrun.tools.output import BoundedOutput, clean_output
 from lmrun.tools.processes.endings import explain
 from lmrun.tools.processes.group import ProcessGroup, ProgramRefused
 from lmrun.tools.processes.launcher import GRACE_S
-from lmrun.tools.processes.program import Limits, Program, choose_environment
+from lmrun.tools.processes.program import Limits, Program, choose_environment, tell_unkept
 from lmrun.tools.schemas.validation import find_unchecked
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
@@ -40,6 +40,7 @@ class CommandTool:
         self._environment = choose_environment(environment, config.env)
         self._limits = Limits.of(config.limits)
         _check_parameters(config, self._template.names)
+        tell_unkept(key)
         self._spec = _make_spec(key, config)
 
     @property

@@ -13,7 +13,7 @@ from lmrun.profile.tooling.tools import ToolConfig
 from lmrun.tools.functions.pool import START_TIMEOUT_S, Pool, PoolFailed
 from lmrun.tools.functions.process import Workplace
 from lmrun.tools.functions.tool import FunctionTool
-from lmrun.tools.processes.program import Limits, choose_environment
+from lmrun.tools.processes.program import Limits, choose_environment, tell_unkept
 from lmrun.tools.tool import Tool
 
 
@@ -94,6 +94,7 @@ def _make_place(
     group: Mapping[str, ToolConfig], dirs: Mapping[str, Path], environment: Mapping[str, str]
 ) -> Workplace:
     key, config = next(iter(group.items()))
+    tell_unkept(key)
     limits = Limits.of(config.limits)
     return Workplace(
         directory=dirs[key],

@@ -1,7 +1,8 @@
-"""What is to be run for a tool, with which limits and in which environment. Pure."""
+"""What is to be run for a tool, with which limits and in which environment. Nothing is run here."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from lmrun.profile.tooling.tools import ToolLimits
 
 PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+
+log = logging.getLogger("lmrun.tools")
 
 _MAX_ORDER_BYTES = 64 * 2**20
 
@@ -33,7 +36,7 @@ class Limits:
 
 UNKEPT_LIMITS = () if sys.platform == "linux" else ("memory", "processes")
 """Those that this system does not keep for us; there, processor time is counted for each process,
-not for all together."""
+not for all together, and a process that leaves its group is not found at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,12 @@ class Program:
     environment: Mapping[str, str]
     limits: Limits
     fds: Sequence[int] = ()
+
+
+def tell_unkept(key: str) -> None:
+    """Log which limits do not hold for the tool `key` here."""
+    if UNKEPT_LIMITS:
+        log.warning("tool %s: this system does not keep its limits of %s", key, UNKEPT_LIMITS)
 
 
 def choose_environment(environment: Mapping[str, str], declared: Sequence[str]) -> dict[str, str]:
