@@ -160,7 +160,7 @@ class StandInWorkshop:
     add: Add = field(default_factory=Add)
     risky: Add = field(default_factory=lambda: Add("ask", "risky"))
     gate: SpecGate = field(default_factory=SpecGate)
-    agents: Mapping[str, AgentConfig] = field(default_factory=make_agents)
+    agents: dict[str, AgentConfig] = field(default_factory=make_agents)
 
     @property
     def profile(self) -> Profile:

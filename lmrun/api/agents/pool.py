@@ -13,7 +13,7 @@ from lmrun.api.agents.lease import Agent, AgentInstance, AgentLease, as_agent
 from lmrun.api.agents.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.serving import Instance, Lease, Pool
-from lmrun.errors import ModelNotFound
+from lmrun.errors import ModelNotFound, ModelNotReady
 from lmrun.profile.schema import Preset
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.runtime.spec import InstanceSpec
@@ -53,23 +53,28 @@ class AgentPool:
     def acquire(
         self, name: str, *, ttl_s: float | None = None
     ) -> AbstractAsyncContextManager[Lease]:
-        """A lease on the model or agent called `name`. Raises as `Pool.acquire`, and Forbidden for
-        an agent with tools where the client's API key does not grant `tools`."""
+        """A lease on the model or agent called `name`. Raises as `Pool.acquire`, ModelNotReady for
+        an agent that is being changed, and Forbidden for one with tools where the client's API key
+        does not grant `tools`."""
         config = self._workshop.agents.get(name)
         if config is None:
             return _Acquiring(self._pool.acquire(name, ttl_s=ttl_s), self._workshop)
         agent = self._make_agent(name, config)
+        if agent is None:
+            raise ModelNotReady(f"The agent {name!r} is being changed.", retry_after_s=1)
         return _AcquiringAgent(self._pool.acquire(config.model, ttl_s=ttl_s), self._workshop, agent)
 
     def _agents(self) -> list[Agent]:
         agents = self._workshop.agents
-        return [self._make_agent(name, config) for name, config in agents.items()]
+        found = (self._make_agent(name, config) for name, config in agents.items())
+        return [agent for agent in found if agent is not None]
 
-    def _make_agent(self, name: str, config: AgentConfig) -> Agent:
+    def _make_agent(self, name: str, config: AgentConfig) -> Agent | None:
+        """None while the profile that is applied already has no preset for what is still there."""
         profile = self._workshop.profile
         presets = profile.presets if profile is not None else {}
-        preset = Preset() if config.preset is None else presets[config.preset]
-        return Agent(name, config, preset)
+        preset = Preset() if config.preset is None else presets.get(config.preset)
+        return None if preset is None else Agent(name, config, preset)
 
 
 class _Acquiring(AbstractAsyncContextManager[Lease]):

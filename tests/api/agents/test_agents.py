@@ -14,11 +14,12 @@ from lmrun.api.app import build_app
 from lmrun.api.door import Door, Key
 from lmrun.chat.events import ReasoningDelta
 from lmrun.chat.request import Request
+from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.reconcile.status import InstanceState
 from lmrun.settings.secret import Secret
 from tests.api.conftest import house_routes
 from tests.support.http import Port, Reply, listening, serving_app, wait_until
-from tests.support.rounds import RoundsPool, StandInWorkshop, call, say
+from tests.support.rounds import RoundsPool, StandInWorkshop, call, make_agents, say
 from tests.support.stand_in_house import StandInHouse
 
 KEY = "k" * 40
@@ -369,6 +370,18 @@ def test_an_agent_is_as_ready_as_its_model(served: Served) -> None:
     for state in states:
         served.pool.instances["assistant"].state = state
         assert served.agents.instances["helper"].state == state
+
+
+def test_an_agent_that_is_being_changed_is_not_ready(served: Served) -> None:
+    """The profile has lost the agent's preset, and the agent is about to go, too."""
+    served.workshop.agents["helper"] = AgentConfig(model="assistant", preset="gone")
+    try:
+        reply = ask(served, CHAT)
+        assert (reply.status, reply.code) == (503, "model_not_ready")
+        listed = served.port.ask("GET", "/v1/models").json["data"]
+        assert "helper" not in {model["id"] for model in listed}
+    finally:
+        served.workshop.agents |= make_agents()
 
 
 def test_who_is_not_there_is_told_of_agents(served: Served) -> None:
