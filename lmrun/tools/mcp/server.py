@@ -162,7 +162,8 @@ class McpServer:
         if self.state in ("needs_approval", "failed"):
             self._failures = self._failed_starts = 0
             self._set("stopped", None)
-        elif self.state == "backing_off":
+        elif self.state in ("starting", "backing_off"):
+            # A start that goes on may still be one with what was known before.
             self._failures = self._failed_starts = 0
             self._retry_at = _now()
             self._woken.set()
@@ -239,10 +240,10 @@ class McpServer:
                     self._set("failed", self.error)
                     return
                 self._set("backing_off", self.error)
-                self._woken.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay_s):
                         await self._woken.wait()
+                self._woken.clear()
         finally:
             self._connection = None
 
