@@ -212,13 +212,14 @@ class Control:
             for data in read_sse(_send(connection, "POST", where, {}, {})):
                 yield _decode(_no_error(data), LoginEvent)
 
-    def elicitations(self) -> Generator[ElicitationEvent, None, None]:
-        """Questions of MCP servers as they come, until the server ends. While this is read,
-        somebody is there to be asked."""
+    @contextmanager
+    def elicitations(self) -> Iterator[Iterator[ElicitationEvent]]:
+        """Questions of MCP servers as they come, until the server ends. Within the block somebody
+        is there to be asked."""
         connection = _UnixConnection(self._path, timeout_s=None)
         with _talking(connection, str(self._path)):
-            for data in read_sse(_send(connection, "GET", "/lmrun/v1/elicitations", {}, None)):
-                yield _decode(_no_error(data), ElicitationEvent)
+            response = _send(connection, "GET", "/lmrun/v1/elicitations", {}, None)
+            yield (_decode(_no_error(data), ElicitationEvent) for data in read_sse(response))
 
     def answer_elicitation(
         self, id: str, action: Literal["accept", "decline", "cancel"], content: Mapping[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 from lmrun.cli.client import Control
@@ -33,8 +33,8 @@ def answer(*, terminal: Terminal, home: Home) -> None:
     control = Control(home.control_socket)
     if not control.is_listening():
         raise ServerUnreachable("lmrun is not running.", hint="`lmrun apply PROFILE` starts it.")
-    terminal.tell("Waiting for questions of MCP servers; Ctrl-C ends it.")
-    with closing(control.elicitations()) as events:
+    with control.elicitations() as events:
+        terminal.tell("Waiting for questions of MCP servers; Ctrl-C ends it.")
         for event in events:
             if isinstance(event, ElicitationAsked):
                 _deal_with(event, control, terminal)

@@ -31,7 +31,7 @@ async def following(elicitations: Elicitations, seen: list[ElicitationEvent]) ->
 
 async def begin(work: Any) -> asyncio.Task[Any]:
     """Started, and as far as it comes by itself."""
-    task = asyncio.ensure_future(work)
+    task: asyncio.Task[Any] = asyncio.ensure_future(work)
     for _ in range(5):
         await asyncio.sleep(0)
     return task

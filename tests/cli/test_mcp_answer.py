@@ -1,0 +1,233 @@
+"""`lmrun mcp answer` at a terminal of its own, against the real routes on a real socket."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmrun.cli.commands.mcp_answer import describe_field, parse_value
+from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.answering.forms import Choice, FormField, FormItems
+from tests.cli.conftest import COMMAND, Run
+from tests.support.questions import Questions, serving_questions
+from tests.support.screen import Screen
+
+FORM = {
+    "type": "object",
+    "properties": {
+        "size": {"type": "integer", "description": "The size", "minimum": 30},
+        "color": {"type": "string", "enum": ["red", "blue"], "default": "blue"},
+        "gift": {"type": "boolean", "title": "A gift?"},
+        "note": {"type": "string"},
+    },
+    "required": ["size", "gift"],
+}
+ORDER = Elicitation("shop", "Which shoes?", schema=FORM)
+
+
+@pytest.fixture
+def questions(home: Path) -> Iterator[Questions]:
+    with serving_questions(home) as questions:
+        yield questions
+
+
+@contextmanager
+def answering(environment: dict[str, str]) -> Iterator[Screen]:
+    """The command, once it is there to be asked; ended with Ctrl-C."""
+    screen = Screen([*COMMAND, "mcp", "answer"], {**environment, "TERM": "dumb"})
+    try:
+        screen.read_until("Waiting for questions of MCP servers; Ctrl-C ends it.")
+        yield screen
+    finally:
+        screen.process.send_signal(signal.SIGINT)
+        screen.end()
+
+
+def say(screen: Screen, *turns: tuple[str, str]) -> None:
+    """Wait for words, then type the answer. Words count once."""
+    for words, answer in turns:
+        screen.read_until(words)
+        screen.text = screen.text.partition(words)[2]
+        screen.type(f"{answer}\n")
+
+
+def test_fields_are_asked_for_one_by_one_until_they_fit(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        answer = questions.ask(ORDER)
+        say(screen, ("shop asks: Which shoes?\r\nAnswer? [y/N]", "y"))
+        say(screen, ("size (The size):", "large"))
+        say(screen, ("It is an integer.", "44"))
+        say(screen, ('color (one of red, blue; default "blue"):', "green"))
+        say(screen, ("It is one of red, blue.", ""))
+        say(screen, ("gift (A gift?):", "maybe"), ("It is yes or no.", "Yes"))
+        say(screen, ("note (optional):", ""))
+        assert answer.result(10) == Elicited("accept", {"size": 44, "color": "blue", "gift": True})
+
+
+def test_what_does_not_satisfy_the_schema_is_said_and_asked_again(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        answer = questions.ask(ORDER)
+        say(screen, ("Answer? [y/N]", "y"), ("size", "20"), ("color", ""), ("gift", "no"))
+        say(screen, ("note", ""), ("20 is less than the minimum of 30", "y"))
+        assert not answer.done()
+        say(screen, ("size", "30"), ("color", ""), ("gift", "no"), ("note", "Soon, please"))
+        assert answer.result(10).content == {
+            "size": 30,
+            "color": "blue",
+            "gift": False,
+            "note": "Soon, please",
+        }
+
+
+def test_a_no_declines_and_the_next_question_comes(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        first, second = questions.ask(ORDER), questions.ask(ORDER)
+        say(screen, ("Answer? [y/N]", "n"))
+        assert first.result(10).action == "decline"
+        say(screen, ("Answer? [y/N]", ""))
+        assert second.result(10).action == "decline"
+
+
+def test_the_end_of_input_amid_the_fields_declines(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        answer = questions.ask(ORDER)
+        say(screen, ("Answer? [y/N]", "y"))
+        screen.read_until("size (The size):")
+        screen.type("\x04")
+        assert answer.result(10).action == "decline"
+
+
+def test_a_page_is_shown_and_never_opened(
+    questions: Questions, environment: dict[str, str], tmp_path: Path
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\ntouch {tmp_path}/opened\n")
+    browser.chmod(0o755)
+    with answering({**environment, "BROWSER": str(browser)}) as screen:
+        answer = questions.ask(Elicitation("bank", "Log in there.", url="https://example.com/x"))
+        screen.read_until("bank asks: Log in there.\r\n  https://example.com/x\r\n")
+        say(screen, ("Have you done what it asks for there? [y/N]", "y"))
+        assert answer.result(10) == Elicited("accept", {})
+    assert not (tmp_path / "opened").exists()
+
+
+def test_an_answer_that_comes_too_late_is_said(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        answer = questions.ask(ORDER)
+        screen.read_until("Answer? [y/N]")
+        answer.cancel()
+        screen.type("n\n")
+        screen.read_until("The server does not wait for it any more.")
+
+
+def test_a_question_cannot_steer_the_terminal(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    fields = {"a\x1b]0;b": {"type": "string", "description": "\x1b[2J\x07", "enum": ["\x1b[31m"]}}
+    form = {"type": "object", "properties": fields}
+    with answering(environment) as screen:
+        questions.ask(Elicitation("s\x1b[2J", "M\x1b[2J\x9b2J", schema=form))
+        screen.read_until("Answer? [y/N]")
+        screen.type("y\nx\n")
+        screen.read_until("It is one of")
+        screen.type("\n")
+        assert not {"\x1b", "\x07", "\x9b"} & set(screen.text)
+
+
+def test_ctrl_c_leaves_and_what_is_open_is_declined(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    with answering(environment) as screen:
+        answer = questions.ask(ORDER)
+        screen.read_until("Answer? [y/N]")
+    assert screen.process.returncode == 130
+    assert answer.result(10) == Elicited("decline")
+    assert "Traceback" not in screen.text
+
+
+def test_it_ends_when_the_server_does(questions: Questions, environment: dict[str, str]) -> None:
+    screen = Screen([*COMMAND, "mcp", "answer"], environment)
+    screen.read_until("Waiting for questions")
+    answer = questions.ask(ORDER)
+    screen.read_until("Answer? [y/N]")
+    questions.close()
+    assert answer.result(10) == Elicited("decline")
+    screen.type("n\n")
+    assert screen.end() == 0
+    assert "The server does not wait for it any more." in screen.text
+
+
+def test_without_a_terminal_or_a_server_it_says_what_to_do(
+    lmrun: Run, environment: dict[str, str]
+) -> None:
+    done = lmrun("mcp", "answer")
+    assert done.code == 1
+    assert "at a terminal only.\nHint: Programs follow GET /lmrun/v1/elicitations" in done.err
+    screen = Screen([*COMMAND, "mcp", "answer"], environment)
+    assert screen.end() == 1
+    assert "lmrun is not running." in screen.text
+
+
+ABC = (Choice("a", "First"), Choice("b"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "value"),
+    [
+        ("007", FormField("string"), "007"),
+        ("007", FormField("integer"), 7),
+        ("-1.5e3", FormField("number"), -1500.0),
+        ("N", FormField("boolean"), False),
+        ("b", FormField("string", one_of=ABC), "b"),
+        ("a, b", FormField("array", items=FormItems(any_of=ABC)), ["a", "b"]),
+        ("a", FormField("array", items=FormItems(enum=("a",))), ["a"]),
+    ],
+)
+def test_what_is_typed_becomes_what_the_field_wants(
+    typed: str, field: FormField, value: Any
+) -> None:
+    assert parse_value(typed, field) == value
+    assert type(parse_value(typed, field)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "words"),
+    [
+        ("1.5", FormField("integer"), "an integer"),
+        ("nan", FormField("number"), "a number"),
+        ("inf", FormField("number"), "a number"),
+        ("x", FormField("number"), "a number"),
+        ("", FormField("boolean"), "yes or no"),
+        ("c", FormField("string", one_of=ABC), "one of a, b"),
+        ("First", FormField("string", one_of=ABC), "one of a, b"),
+        ("a,c", FormField("array", items=FormItems(any_of=ABC)), "one of a, b"),
+    ],
+)
+def test_what_the_field_does_not_want_is_explained(
+    typed: str, field: FormField, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse_value(typed, field)
+
+
+def test_a_field_says_what_may_be_chosen() -> None:
+    several = FormField("array", title="Sizes", items=FormItems(any_of=ABC))
+    assert describe_field("sizes", several, False) == (
+        "sizes (Sizes; any of a = First, b; optional)"
+    )
+    assert describe_field("size", FormField("integer"), True) == "size"
