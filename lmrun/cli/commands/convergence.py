@@ -15,6 +15,7 @@ import msgspec
 
 from lmrun.cli.background import start_server, wait_until_stopped
 from lmrun.cli.client import Control
+from lmrun.cli.commands.mcp import tell_unapproved
 from lmrun.cli.commands.plans import render_plan
 from lmrun.cli.commands.profiles import (
     find_problems,
@@ -103,6 +104,8 @@ def apply(wish: Wish, *, terminal: Terminal, home: Home, environment: Mapping[st
         terminal.tell("\nDetached. The server goes on; `lmrun status` shows how far it is.")
         raise
     check_converged(ending)
+    if not wish.as_json:
+        tell_unapproved(control, terminal)
 
 
 def _start(file: Path, terminal: Terminal, home: Home, environment: Mapping[str, str]) -> Control:

@@ -6,7 +6,7 @@ What was agreed to is the server's affair; this only shows, asks and passes on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Literal
 
 import msgspec
@@ -43,6 +43,21 @@ def list_servers(*, as_json: bool, terminal: Terminal, home: Home) -> None:
         terminal.show(render_servers(found))
     else:
         terminal.show("The profile declares no MCP servers.")
+
+
+def tell_unapproved(control: Control, terminal: Terminal) -> None:
+    """A line for each server that waits for somebody to agree to it. A server that cannot be asked
+    says so elsewhere."""
+    with suppress(LmrunError):
+        for server in control.mcp_servers().servers:
+            if server.state == "needs_approval":
+                name = printable(server.name)
+                terminal.tell(
+                    paint(
+                        f"! MCP server {name} has to be approved: `lmrun mcp approve {name}`.",
+                        "change",
+                    )
+                )
 
 
 def render_servers(found: McpServers) -> str:

@@ -51,8 +51,12 @@ class McpDesk:
         """Every declared server, as it is now."""
         loaded, statuses = self._find_loaded(), self._host.statuses()
         configs = loaded.profile.mcp_servers if loaded is not None else {}
+        dirs = loaded.mcp_dirs if loaded is not None else {}
         reports = [
-            await self._report(name, config, statuses.get(name)) for name, config in configs.items()
+            await self._report(
+                name, config, dirs[name], statuses.get(name) or ServerStatus(name, "stopped")
+            )
+            for name, config in configs.items()
         ]
         return McpServers(tuple(reports))
 
@@ -138,16 +142,23 @@ class McpDesk:
             self._host.recheck(server)
 
     async def _report(
-        self, name: str, config: McpServerConfig, status: ServerStatus | None
+        self, name: str, config: McpServerConfig, directory: Path, status: ServerStatus
     ) -> McpServerReport:
+        state: str = status.state
+        fault = status.error
+        if state == "stopped":
+            # Nobody has needed it yet; what would keep it from starting is known all the same.
+            refusal = await asyncio.to_thread(self._approvals.may_start, name, config, directory)
+            if refusal is not None:
+                state, fault = refusal.kind, str(refusal)
         return McpServerReport(
             name=name,
             transport="stdio" if config.url is None else config.transport,
-            state=status.state if status is not None else "stopped",
-            protocol=status.protocol_version if status is not None else None,
-            tools=tuple(map(_report_tool, status.tools)) if status is not None else (),
-            fault=status.error if status is not None else None,
-            restarts=status.restarts if status is not None else 0,
+            state=state,
+            protocol=status.protocol_version,
+            tools=tuple(map(_report_tool, status.tools)),
+            fault=fault,
+            restarts=status.restarts,
             is_logged_in=await self._is_logged_in(name, config),
         )
 
