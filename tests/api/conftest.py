@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from starlette.types import ASGIApp
 
 from lmrun.api.app import build_app, make_routes
 from lmrun.api.door import Door
+from lmrun.api.mcp.routes import make_mcp_routes
 from lmrun.api.responses.routes import make_responses_routes
 from lmrun.api.routes import Route
-from tests.support.http import Port, listening, serving_app
-from tests.support.stand_in_house import StandInHouse, lmstudio_routes
+from tests.support.http import Port, listening
+from tests.support.stand_in_house import StandInHouse, lmstudio_routes, running
 from tests.support.stand_in_pool import StandInPool
 
 
@@ -34,8 +37,13 @@ def _served() -> Iterator[Served]:
     pool = StandInPool()
     doors: list[Callable[[], Door]] = []
     house = StandInHouse(pool)
-    app = build_app(pool, lambda: doors[0](), house_routes(house))
-    with listening(serving_app(app)) as port:
+
+    @asynccontextmanager
+    async def make_app() -> AsyncIterator[ASGIApp]:
+        async with running(house.mcp):
+            yield build_app(pool, lambda: doors[0](), house_routes(house))
+
+    with listening(make_app) as port:
         served = Served(port, pool, house)
         doors.append(lambda: served.door)
         yield served
@@ -57,7 +65,7 @@ def served(_served: Served) -> Served:
 def house_routes(house: StandInHouse) -> tuple[Route, ...]:
     """What the composition root adds to the table."""
     responses = make_responses_routes(house.pool, house.conversations)
-    return (*responses, *lmstudio_routes(house))
+    return (*responses, *lmstudio_routes(house), *make_mcp_routes(house.mcp))
 
 
 def all_routes() -> list[Route]:

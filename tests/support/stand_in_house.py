@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from lmrun.api.acting.workshop import EmptyWorkshop, Workshop
 from lmrun.api.lmstudio.routes import make_lmstudio_routes
 from lmrun.api.lmstudio.v0.stats import make_extension
+from lmrun.api.mcp.offer import Offering
+from lmrun.api.mcp.server import McpServer
 from lmrun.api.openai.routes import make_generation_routes
 from lmrun.api.routes import Route
 from lmrun.catalog.description import ModelFile
@@ -64,8 +68,20 @@ class StandInHouse:
     def __init__(self, pool: StandInPool, workshop: Workshop | None = None) -> None:
         self.pool = pool
         self.workshop = workshop or EmptyWorkshop()
+        self.mcp = McpServer(Offering(pool, self.workshop))
         self.declared = StandInModels(pool)
         self.conversations = Conversations()
+
+
+@asynccontextmanager
+async def running(server: McpServer) -> AsyncIterator[None]:
+    """lmrun's MCP server, answering."""
+    task = asyncio.create_task(server.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def lmstudio_routes(house: StandInHouse) -> tuple[Route, ...]:

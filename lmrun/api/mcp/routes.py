@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.types import ASGIApp
 
-from lmrun.api.errors import BodyInvalid
 from lmrun.api.mcp.server import McpServer
 from lmrun.api.routes import Call, Handler, Response, Route
+from lmrun.api.validate import validate_request
+from lmrun.settings.base import Settings
 
 PATH = "/mcp"
 
 
-class JsonRpcMessage(BaseModel):
+class JsonRpcMessage(Settings):
     """A request, a notification or a response of JSON-RPC 2.0, as the Model Context Protocol has
     them. What its method takes is the protocol's affair."""
-
-    model_config = ConfigDict(extra="allow")
 
     jsonrpc: Literal["2.0"]
     id: str | int | None = None
@@ -58,8 +57,7 @@ def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
 
 def _make_message_handler(server: McpServer) -> Handler:
     async def answer(call: Call) -> ASGIApp:
-        if not isinstance(call.json, dict):
-            raise BodyInvalid("The body must be one JSON-RPC message, an object.")
+        validate_request(JsonRpcMessage, call.json)
         return server.make_answer(json.dumps(call.json).encode())
 
     return answer

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx2
@@ -20,6 +19,7 @@ from lmrun.api.mcp.routes import make_mcp_routes
 from lmrun.api.mcp.server import McpServer
 from tests.support.http import Port, listening
 from tests.support.rounds import Add, RoundsPool
+from tests.support.stand_in_house import running
 from tests.support.tool_shop import TimeTool, ToolShop
 
 
@@ -40,17 +40,6 @@ class Desk:
             transport = streamable_http_client(f"{self.port.url}/mcp", http_client=http)
             async with Client(transport, mode=mode) as client:
                 yield client
-
-
-@asynccontextmanager
-async def running(server: McpServer) -> AsyncIterator[None]:
-    task = asyncio.create_task(server.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ from lmrun.api.mcp.offer import Offering
 from lmrun.api.mcp.routes import make_mcp_routes
 from lmrun.api.mcp.server import McpServer
 from lmrun.store.home import Home
-from tests.api.mcp.conftest import running
 from tests.support.http import wait_until
 from tests.support.rounds import RoundsPool, say
+from tests.support.stand_in_house import running
 from tests.support.tool_shop import TimeTool, ToolShop
 
 
