@@ -93,7 +93,8 @@ class Runs:
 
     async def close(self) -> None:
         """Stop every run; they are interrupted, and can be resumed by the next server."""
-        await asyncio.gather(*(live.stop("interrupted") for live in [*self._live.values()]))
+        async with self._beginning:
+            await asyncio.gather(*(live.stop("interrupted") for live in [*self._live.values()]))
 
     async def start(self, request: ActRequest, caller: Caller) -> RunSummary:
         """Begin, and say which run it is; the same caller's `idempotency_key` gives the same run.
