@@ -17,7 +17,14 @@ from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.models import Generate
 from lmrun.tools.tool import Tool, ToolProgress, ToolResult
 
-FAKE_SERVER = Path(__file__).parents[2] / "support" / "mcp_server.py"
+_ROOT = Path(__file__).parents[3]
+_START = (
+    f"import sys; sys.path.insert(0, {str(_ROOT)!r}); "
+    "from tests.support.mcp_fake.program import main; main(sys.argv[1])"
+)
+FAKE_SERVER = (sys.executable, "-I", "-S", "-c", _START)
+"""A command line, up to the name of a behaviour."""
+
 HERE = Path(__file__).parent
 QUICK = Backoff(first_s=0.05, longest_s=0.2, steady_s=60.0, most=4)
 
@@ -47,8 +54,12 @@ class NoModels:
 
 def declare(behaviour: str = "good", **fields: Any) -> McpServerConfig:
     """The fake server; every tool of it is offered."""
-    command = [sys.executable, "-I", "-S", str(FAKE_SERVER), behaviour]
-    given = {"command": command, "tools": {"allow": ["*"]}, "timeout": "5s", **fields}
+    given = {
+        "command": [*FAKE_SERVER, behaviour],
+        "tools": {"allow": ["*"]},
+        "timeout": "5s",
+        **fields,
+    }
     return McpServerConfig.model_validate(given)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,11 +17,11 @@ import pytest
 from lmrun.errors import McpError
 from tests.support.server import eventually as eventually_sync
 from tests.support.server import is_alive
-from tests.tools.mcp.support import call, declare, eventually, hosting, run
+from tests.tools.mcp.support import FAKE_SERVER, call, declare, eventually, hosting, run
 
 HOSTING = """
 import asyncio, sys
-from tests.tools.mcp.support import call, declare, hosting
+from tests.tools.mcp.support import FAKE_SERVER, call, declare, hosting
 
 async def main():
     async with hosting({"s": declare("good")}) as host:
@@ -52,9 +53,7 @@ def test_a_server_sees_only_what_it_is_given(tmp_path: Path) -> None:
 def test_a_program_is_found_from_where_it_runs(tmp_path: Path) -> None:
     async def body() -> None:
         program = tmp_path / "server.py"
-        program.write_text(f"#!{sys.executable}\nimport runpy, sys\nsys.argv[1:] = ['good']\n")
-        with program.open("a") as file:
-            file.write(f"runpy.run_path({str(_fake_server())!r}, run_name='__main__')\n")
+        program.write_text(f"#!/bin/sh\nexec {shlex.join([*FAKE_SERVER, 'good'])}\n")
         program.chmod(0o755)
         async with hosting({"s": declare(command=["./server.py"])}, directory=tmp_path) as host:
             assert (await call(host, "s", "echo", text="found")).text == "found"
@@ -197,7 +196,3 @@ def _has_members(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _fake_server() -> Path:
-    return Path(__file__).parents[2] / "support" / "mcp_server.py"

@@ -1,0 +1,13 @@
+"""The program: `main` runs the server with the behaviour of that name."""
+
+from __future__ import annotations
+
+from tests.support.mcp_fake import asking, broken, ends, floods, lists
+from tests.support.mcp_fake.server import BEHAVIOURS, server
+
+__all__ = ["asking", "broken", "ends", "floods", "lists", "main"]
+
+
+def main(behaviour: str) -> None:
+    BEHAVIOURS[behaviour]()
+    server.run()
