@@ -48,8 +48,7 @@ HARMLESS = {
 """Names with such a word that are fine, and why."""
 
 OPEN = {
-    "JsonRpcMessage": "lmrun's own MCP server, which the MCP SDK speaks for; tried below",
-    "params": "the same",
+    "params": "of lmrun's own MCP server, which the MCP SDK speaks for; tried below",
     "result": "the same",
     "annotations": "of an answer's text, repeated by clients; not read",
     "cache_control": "a mark for Anthropic's cache; not read",
@@ -303,7 +302,7 @@ def test_no_request_starts_a_process(told: Told, path: str) -> None:
     assert not told.sentinel.exists()
 
 
-def test_what_the_socket_can_do_theport_cannot(told: Told) -> None:
+def test_what_the_socket_can_do_the_port_cannot(told: Told) -> None:
     public = {(route.method, route.path) for route in TABLE}
     private = [
         route
