@@ -72,6 +72,7 @@ class ToolShop:
     server: dict[str, Any] = field(default_factory=dict)
     failure: LmrunError | None = None
     gate: Any = field(default_factory=SpecGate)
+    faults: dict[str, str] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:

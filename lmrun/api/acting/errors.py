@@ -11,6 +11,7 @@ from lmrun.errors import (
     McpUnreachable,
     OutboundFailed,
     OutboundRefused,
+    ToolInvalid,
 )
 
 TOOL_ERRORS: tuple[type[LmrunError], ...] = (
@@ -21,4 +22,5 @@ TOOL_ERRORS: tuple[type[LmrunError], ...] = (
     McpUnreachable,
     OutboundFailed,
     OutboundRefused,
+    ToolInvalid,
 )

@@ -14,6 +14,7 @@ from lmrun.errors import (
     McpError,
     OutboundFailed,
     OutboundRefused,
+    ToolInvalid,
 )
 from lmrun.profile.schema import Profile
 from lmrun.tools.http.policy import DEFAULT_PORTS, AllowedHost, plain_host
@@ -55,7 +56,7 @@ async def open_declared(workshop: Workshop, name: str, field: str) -> Toolset:
 
 def declared_tools(workshop: Workshop, name: str | None, field: str) -> Toolset:
     """The profile's own tools, or the one called `name`. Raises InvalidParameter where there is
-    none."""
+    none, ToolInvalid where it is declared and could not be had."""
     tools = _profile(workshop).tools
     if name is not None and name not in tools:
         known = ", ".join(sorted(tools))
@@ -64,6 +65,8 @@ def declared_tools(workshop: Workshop, name: str | None, field: str) -> Toolset:
             param=field,
             hint=f"It declares {known}." if known else "Declare it under `tools`.",
         )
+    if name is not None and name in workshop.faults:
+        raise ToolInvalid(f"`{field}`: the tool {name!r} is not there: {workshop.faults[name]}")
     return workshop.toolset(tuple(tools) if name is None else (name,))
 
 

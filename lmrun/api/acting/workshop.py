@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from lmrun.profile.schema import Profile
@@ -30,6 +30,10 @@ class Workshop(Protocol):
     @property
     def mcp(self) -> Servers: ...
 
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """The profile's own tools that are not there, each with the reason."""
+
     def toolset(self, patterns: Sequence[str]) -> Toolset:
         """The tools whose path in the profile fits one of `patterns`."""
 
@@ -38,6 +42,7 @@ class EmptyWorkshop:
     """One without a profile: there are no tools, and none may be run."""
 
     profile: Profile | None = None
+    faults: Mapping[str, str] = {}
 
     @property
     def gate(self) -> Gate:

@@ -71,6 +71,7 @@ def talk(_talk: Talk) -> Talk:
     _talk.door = Door()
     _talk.shop.tools = [TimeTool(), TimeTool("later"), Add()]
     _talk.shop.server, _talk.shop.failure = {}, None
+    _talk.shop.faults.clear()
     _talk.pool.prompts.clear()
     _talk.pool.predictions.clear()
     return _talk
@@ -276,6 +277,13 @@ def test_a_server_that_cannot_be_started_is_a_connection_error(talk: Talk) -> No
     reply = talk.ask(integrations=["mcp/time"], stream=True)
     assert reply.status == 502
     assert reply.json["error"]["type"] == "mcp_connection_error"
+
+
+def test_a_declared_tool_that_could_not_be_had_says_why(talk: Talk) -> None:
+    talk.shop.faults["add"] = "t.py has no function f"
+    reply = talk.ask(integrations=["tools/add"])
+    assert reply.status == 500
+    assert "t.py has no function f" in reply.json["error"]["message"]
 
 
 def test_servers_that_requests_bring_along_need_the_profiles_leave(talk: Talk) -> None:
