@@ -18,7 +18,7 @@ MARKER = re.compile(r"\n\[… (\d+) bytes left out …\]\n")
     ("data", "text"),
     [
         (b"plain\n\ttext\n", "plain\n\ttext\n"),
-        ("größer – 日本".encode(), "größer – 日本"),
+        ("größer 日本".encode(), "größer 日本"),
         (b"\x1b[1;31mred\x1b[0m", "red"),
         (b"\x1b[2K\x1b[1Gdone", "done"),
         (b"\x1b]0;title\x07text", "text"),

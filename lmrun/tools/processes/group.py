@@ -72,14 +72,14 @@ class ProcessGroup:
         starting = asyncio.ensure_future(cls._launch(order, program.fds, on_stdout, on_stderr))
         try:
             group = await outlast(starting)
-            started = await asyncio.shield(group._control.started)
+            refused = await asyncio.shield(group._control.started)
         except asyncio.CancelledError:
             if starting.exception() is None:
                 await starting.result().close()
             raise
-        if isinstance(started, ProgramRefused):
+        if refused is not None:
             await group.close()
-            raise started
+            raise refused
         return group
 
     @classmethod
@@ -111,8 +111,7 @@ class ProcessGroup:
     @property
     def pid(self) -> int:
         """Of the program itself, which leads its group."""
-        started = self._control.started.result()
-        return started if isinstance(started, int) else 0
+        return self._control.pid
 
     async def ends_within(self, seconds: float) -> bool:
         """Whether nothing of it is left by then."""
@@ -162,7 +161,7 @@ class ProcessGroup:
         return self._control.ending or Ending(None)
 
     def _kill_group(self) -> None:
-        if self._control.started.done() and self.pid > 0:
+        if self.pid > 0:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
@@ -172,8 +171,9 @@ class _Control(asyncio.Protocol):
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.started: asyncio.Future[int | ProgramRefused] = loop.create_future()
+        self.started: asyncio.Future[ProgramRefused | None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
+        self.pid = 0
         self.ending: Ending | None = None
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
@@ -187,8 +187,10 @@ class _Control(asyncio.Protocol):
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             match line.decode("ascii").split():
-                case ["started", pid]:
-                    self._tell(int(pid))
+                case ["forked", pid]:
+                    self.pid = int(pid)
+                case ["started"]:
+                    self._tell(None)
                 case ["refused", number, step]:
                     reason = os.strerror(int(number))
                     self._tell(ProgramRefused(cast(Step, step), reason, int(number)))
@@ -198,7 +200,8 @@ class _Control(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever has not been said will not be."""
-        self._tell(ProgramRefused("program", "the launcher ended"))
+        # What was forked may have done something, and have ended the launcher.
+        self._tell(None if self.pid else ProgramRefused("program", "the launcher ended"))
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -212,9 +215,9 @@ class _Control(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _tell(self, started: int | ProgramRefused) -> None:
+    def _tell(self, refused: ProgramRefused | None) -> None:
         if not self.started.done():
-            self.started.set_result(started)
+            self.started.set_result(refused)
 
 
 class _Pipe:

@@ -3,10 +3,10 @@ everything that came of it, wherever it went. It knows no tool, and nothing of l
 
 A process of its own, once per program, that imports nothing but a little of Python's standard
 library: it stands in the way of every call. `main` is given one end of a socketpair, the control.
-It reads what to run (`program.py` writes it) and says `started PID` or `refused ERRNO STEP`; in the
-end `ended STATUS REASON`. `K` on the control ends the program at once, and so does the control's
-end: whoever started the launcher is gone then. `T` ends it politely; after `R` it is not looked at
-whether the program keeps within its limits, until `W`.
+It reads what to run (`program.py` writes it) and says `forked PID`, then `started` or `refused
+ERRNO STEP`, in the end `ended STATUS REASON`. `K` on the control ends the program at once, and so
+does the control's end: whoever started the launcher is gone then. `T` ends it politely; after `R`
+it is not looked at whether the program keeps within its limits, until `W`.
 
 Where the kernel can do it (Linux), orphans become the launcher's children, so that a program that
 left its group and its session is found as well. Elsewhere only the group is ended.
@@ -175,10 +175,17 @@ def main(control: int) -> None:
     _become_reaper()
     wake = _watch_children()
     reading, writing = os.pipe()
+    waiting, going = os.pipe()
+    keeper = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _become(order, writing)
+        os.close(going)
+        os.read(waiting, 1)
+        _become(order, writing, keeper)
     _put_in_own_group(pid)
+    # Before the program can do anything: it might end the launcher.
+    _say(control, f"forked {pid}")
+    os.close(going)
     os.close(writing)
     # Only the program may hold what it was given: its end must be seen at the other side.
     null = os.open(os.devnull, os.O_RDWR)
@@ -191,11 +198,11 @@ def main(control: int) -> None:
         os.waitpid(pid, 0)
         _say(control, f"refused {refusal.decode()}")
         return
-    _say(control, f"started {pid}")
+    _say(control, "started")
     Keeper(control, order, pid, wake).run()
 
 
-def _become(order: Order, report: int) -> None:
+def _become(order: Order, report: int, keeper: int) -> None:
     """The child's part: never returns. What goes wrong is reported."""
     step = "limits"
     try:
@@ -204,6 +211,8 @@ def _become(order: Order, report: int) -> None:
         _put_in_own_group(0)
         _limit(order)
         _die_with_parent()
+        if os.getppid() != keeper:
+            os._exit(127)  # it ended just before: nobody would send the signal any more
         for fd in order.fds:
             os.set_inheritable(fd, True)
         step = "directory"

@@ -272,7 +272,7 @@ def test_limits_hold_for_each_call(tmp_path: Path) -> None:
             hogged = await call(host, "hog")
             assert (hogged.error, hogged.text) == ("failed", "MemoryError")
             # What one call has used is not counted against the next one.
-            for _ in range(3):
+            for _ in range(2):
                 assert (await call(host, "half", seconds=0.6)).text == "done"
             assert (await call(host, "work")).text == pid
             spun = await call(host, "spin")
