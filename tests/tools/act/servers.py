@@ -37,10 +37,14 @@ SUM = ActRequest((Message("user", "2 + 3?"),), model="m", tools=("add",))
 
 @asynccontextmanager
 async def opened(
-    model: ScriptedModel, *tools: StandInTool, home: Path | None = None, **more: Any
+    model: ScriptedModel,
+    *tools: StandInTool,
+    home: Path | None = None,
+    store: StoredRuns | None = None,
+    **more: Any,
 ) -> AsyncIterator[Runs]:
     """Runs of one server process; nothing is left of it at its end."""
-    store = StoredRuns(None if home is None else home / "runs.db")
+    store = store or StoredRuns(None if home is None else home / "runs.db")
     models = ScriptedModels(model)
     patterns: list[Sequence[str]] = []
 

@@ -12,10 +12,12 @@ import pytest
 from lmrun.chat.messages import ImagePart, Message, TextPart
 from lmrun.errors import (
     BudgetExceeded,
+    DiskFull,
     EngineCrashed,
     RunConflict,
     RunError,
 )
+from lmrun.store.runs import StoredRuns
 from lmrun.tools.act.events import ActEnd, CallSucceeded
 from lmrun.tools.act.requests import ActRequest, LimitsChoice
 from tests.tools.act.servers import ADD, SUM, Held, opened, until_state
@@ -184,5 +186,80 @@ def test_fifty_runs_at_once_all_finish(tmp_path: Path) -> None:
             assert [(end.text, end.calls) for end in ends] == [("5", 4)] * 50
             assert len(await runs.list("completed")) == 50
         assert len(add.made) == 200
+
+    within(body)
+
+
+def test_a_server_that_stops_as_soon_as_it_has_started_loses_no_run(tmp_path: Path) -> None:
+    async def body() -> None:
+        held = Held(is_idempotent=True)
+        request = msgspec.structs.replace(SUM, tools=("t",), background=True)
+        model = ScriptedModel(calls(("t", "{}")), says("ok"))
+        async with opened(model, held.tool, home=tmp_path) as runs:
+            run = await runs.start(request, CALLER)
+            await held.begun.wait()
+        asked = len(model.asked)
+        async with opened(model, held.tool, home=tmp_path):
+            pass
+        assert len(model.asked) == asked
+        held.go.set()
+        async with opened(model, held.tool, home=tmp_path) as runs:
+            await until_state(runs, run.id, "completed")
+
+    within(body)
+
+
+class FullDisk(StoredRuns):
+    """`full_for`: what it has no room for, `steps` or `states`."""
+
+    full_for = ""
+
+    def append(self, id: str, content: bytes) -> None:
+        if self.full_for == "steps":
+            raise DiskFull("There is no room.")
+        super().append(id, content)
+
+    def set_state(self, id: str, state: str, outcome: bytes | None = None) -> None:
+        if self.full_for == "states":
+            raise DiskFull("There is no room.")
+        super().set_state(id, state, outcome)
+
+
+def test_nothing_is_done_that_cannot_be_written_down_before() -> None:
+    async def body() -> None:
+        store = FullDisk()
+        store.full_for = "steps"
+        add, model = make_add(), ScriptedModel(calls(ADD), calls(ADD), says("5"))
+        async with opened(model, add, store=store) as runs:
+            run = await runs.start(SUM, CALLER)
+            with pytest.raises((DiskFull, RunError), match="no room"):
+                await gather(runs.follow(run.id))
+            assert add.made == []
+            failure = (await runs.get(run.id)).failure
+            assert failure is not None and failure.code == "disk_full"
+            store.full_for = ""
+            assert (await runs.resume(run.id)).state == "running"
+            assert end_of(await gather(runs.follow(run.id))).text == "5"
+            assert len(add.made) == 1
+
+    within(body)
+
+
+def test_a_run_whose_end_could_not_be_written_down_can_be_cancelled() -> None:
+    async def body() -> None:
+        store = FullDisk()
+        held = Held()
+        model = ScriptedModel(calls(("t", "{}")))
+        async with opened(model, held.tool, store=store) as runs:
+            run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
+            await held.begun.wait()
+            store.full_for = "states"
+            with pytest.raises(DiskFull):
+                await runs.cancel(run.id)
+            assert held.tool.open == 0
+            with pytest.raises(RunError, match="interrupted"):
+                await gather(runs.follow(run.id))
+            store.full_for = ""
+            assert (await runs.cancel(run.id)).state == "cancelled"
 
     within(body)
