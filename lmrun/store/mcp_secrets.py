@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from lmrun.errors import StoreError
@@ -56,9 +55,3 @@ class McpSecrets:
             self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(mode=0o700, exist_ok=True)
         write_atomic(self.path(profile, server), content)
-
-    def delete(self, profile: str, server: str) -> None:
-        """Raises StoreError; that there is none is fine."""
-        where = self.path(profile, server)
-        with storing(where, "remove"), suppress(FileNotFoundError):
-            where.unlink()

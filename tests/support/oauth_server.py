@@ -12,7 +12,7 @@ import http.client
 import json
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,7 +54,11 @@ class FakeOAuth:
     iss: str | None = None
     state: str | None = None
     denies: bool = False
+    is_openid: bool = False
+    """Its metadata is where OpenID Connect has it, and nowhere else."""
     rotates: bool = True
+    on_token: Callable[[], object] = lambda: None
+    """Called before a token is given."""
     asked: list[Asked] = field(default_factory=list)
     good: set[str] = field(default_factory=set)
     """Access tokens that the MCP server takes."""
@@ -67,6 +71,11 @@ class FakeOAuth:
 
     def requests(self, path: str) -> list[Asked]:
         return [it for it in self.asked if it.path == path]
+
+    @property
+    def metadata_path(self) -> str:
+        name = "openid-configuration" if self.is_openid else "oauth-authorization-server"
+        return f"/.well-known/{name}"
 
     def make_resource(self) -> dict[str, Any]:
         right = {
@@ -147,7 +156,7 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(302, {}, Location=self.fake.redirects[path])
         elif path == "/.well-known/oauth-protected-resource/mcp":
             self._send(self.fake.refusals.get(path, 200), self.fake.make_resource())
-        elif path == "/.well-known/oauth-authorization-server":
+        elif path == self.fake.metadata_path:
             self._send(self.fake.refusals.get(path, 200), self.fake.make_metadata())
         else:
             self._send(404, {})
@@ -163,6 +172,7 @@ class _Answers(BaseHTTPRequestHandler):
             known = {"client_id": "client-1", "issuer": "https://evil.example"}
             self._send(201, {**fields, **known, **self.fake.registration})
         elif self.path == "/token":
+            self.fake.on_token()
             self._send(*self.fake.give_token(fields))
         else:
             self._answer_mcp(fields)

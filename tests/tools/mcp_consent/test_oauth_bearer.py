@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
 
 from lmrun.errors import LmrunError, McpUnreachable
@@ -113,6 +114,19 @@ def test_a_refresh_token_that_is_not_replaced_is_kept(fake: FakeOAuth, tmp_path:
     fake.rotates = False
     assert client.ask() == [200]
     assert client.kept().refresh_token == client.first.refresh_token
+
+
+def test_a_login_during_a_renewal_is_what_counts(fake: FakeOAuth, tmp_path: Path) -> None:
+    client = Client(fake, tmp_path, expires_in=20)
+    token = fake.make_token()
+    newer = msgspec.structs.replace(
+        client.first, access_token=token["access_token"], refresh_token=token["refresh_token"]
+    )
+    fake.on_token = lambda: asyncio.run(client.credentials.write("orders", newer))
+    assert client.ask() == [200]
+    assert client.kept() == newer
+    (sent,) = fake.requests("/mcp")
+    assert sent.headers["authorization"] == f"Bearer {newer.access_token}"
 
 
 def test_without_a_login_it_is_said_what_to_do(fake: FakeOAuth, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from lmrun.errors import LmrunError, McpLoginFailed
+from lmrun.errors import LmrunError, McpLoginFailed, StoreError
 from lmrun.store.mcp_secrets import McpSecrets
 from lmrun.tools.mcp.oauth.credentials import Credentials
 from lmrun.tools.mcp.oauth.login import log_in
@@ -122,6 +122,31 @@ def test_a_credential_is_none_for_another_address_server_or_profile(
     assert not asyncio.run(read("orders", "https://mcp.example.com/mcp", "/p.yaml"))
     assert not asyncio.run(read("other", fake.url, "/p.yaml"))
     assert not asyncio.run(read("orders", fake.url, "/q.yaml"))
+
+
+def test_metadata_may_be_where_openid_connect_has_it(fake: FakeOAuth, tmp_path: Path) -> None:
+    fake.is_openid = True
+    assert isinstance(go_through(fake, keep(tmp_path))[-1], LoginDone)
+
+
+def test_a_file_that_others_may_read_is_no_credential(fake: FakeOAuth, tmp_path: Path) -> None:
+    credentials = keep(tmp_path)
+    go_through(fake, credentials)
+    (file,) = (tmp_path / "secrets" / "mcp").iterdir()
+    file.chmod(0o640)
+    with pytest.raises(StoreError, match="may be read by other users"):
+        asyncio.run(credentials.read("orders", fake.url))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 1000])
+def test_a_file_that_is_damaged_counts_as_none(
+    fake: FakeOAuth, tmp_path: Path, content: bytes
+) -> None:
+    credentials = keep(tmp_path)
+    go_through(fake, credentials)
+    (file,) = (tmp_path / "secrets" / "mcp").iterdir()
+    file.write_bytes(content)
+    assert asyncio.run(credentials.read("orders", fake.url)) is None
 
 
 def test_declared_scopes_and_a_client_id_are_what_is_asked_with(
