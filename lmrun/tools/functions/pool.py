@@ -22,6 +22,8 @@ log = logging.getLogger("lmrun.tools")
 MAX_PROCESSES = 4
 START_TIMEOUT_S = 60.0
 """Until a module is imported; some load a lot."""
+IDLE_S = 60.0
+"""Without need, after which processes beyond the first end."""
 
 
 class PoolFailed(Exception):
@@ -35,11 +37,20 @@ class PoolBusy(PoolFailed):
 class Pool:
     """`described`: what the functions are like, as the newest process has said."""
 
-    def __init__(self, place: Workplace, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        place: Workplace,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        idle_s: float = IDLE_S,
+    ) -> None:
         self.described: Described | None = None
         self._place = place
         self._start_timeout_s = start_timeout_s
+        self._idle_s = idle_s
         self._idle: list[FunctionProcess] = []
+        self._never_needed = 0
+        self._trimming: asyncio.Task[None] | None = None
         self._room = asyncio.Semaphore(MAX_PROCESSES)
         self._is_closed = False
 
@@ -56,7 +67,7 @@ class Pool:
                 is_done = True
             finally:
                 if is_done and process.is_alive and not self._is_closed:
-                    self._idle.append(process)
+                    self._keep(process)
                 else:
                     await process.close()
 
@@ -77,12 +88,30 @@ class Pool:
     async def close(self) -> None:
         """End those that nobody uses; the others end with their calls."""
         self._is_closed = True
+        if self._trimming is not None:
+            self._trimming.cancel()
+            await asyncio.wait({self._trimming})
         idle, self._idle = self._idle, []
         await asyncio.gather(*(process.close() for process in idle))
+
+    def _keep(self, process: FunctionProcess) -> None:
+        self._idle.append(process)
+        if len(self._idle) > 1 and (self._trimming is None or self._trimming.done()):
+            self._trimming = asyncio.create_task(self._trim())
+
+    async def _trim(self) -> None:
+        """End those that a while has passed without, but for one."""
+        while len(self._idle) > 1:
+            self._never_needed = len(self._idle)
+            await asyncio.sleep(self._idle_s)
+            while self._never_needed > 1:
+                self._never_needed -= 1
+                await self._idle.pop(0).close()
 
     async def _take(self) -> FunctionProcess:
         while self._idle:
             process = self._idle.pop()
+            self._never_needed = min(self._never_needed, len(self._idle))
             if process.is_alive and not process.is_stale():
                 return process
             await process.close()

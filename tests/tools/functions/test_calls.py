@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lmrun.tools.functions.pool import MAX_PROCESSES
+from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.tools.functions.pool import MAX_PROCESSES, Pool
+from lmrun.tools.functions.process import Workplace
+from lmrun.tools.functions.tool import FunctionTool
+from lmrun.tools.processes.program import Limits
 from lmrun.tools.tool import ToolResult
 from tests.support.server import eventually, is_alive
 from tests.tools.functions.support import call, hosting, run, write
@@ -225,13 +229,19 @@ def test_at_its_timeout_a_call_is_ended_and_the_next_one_works(tmp_path: Path) -
 
 
 def sleepers(folder: Path) -> list[str]:
-    """Processes that run in `folder`, in Linux's /proc."""
+    """The command lines of processes that run in `folder`."""
+    return [line for _, line in look_in(folder)]
+
+
+def look_in(folder: Path) -> list[tuple[int, str]]:
+    """Processes whose working directory is `folder`, in Linux's /proc."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if Path(os.readlink(entry / "cwd")) == folder and is_alive(int(entry.name)):
-                    found.append((entry / "cmdline").read_bytes().decode(errors="replace"))
+                    line = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    found.append((int(entry.name), line))
             except OSError:
                 continue
     return found
@@ -318,6 +328,36 @@ def test_calls_run_side_by_side_and_wait_where_there_are_too_many(tmp_path: Path
             assert (await call(host, "hasty", seconds=0)).error is None
 
     run(body())
+
+
+@linux_only
+def test_processes_that_are_not_needed_for_a_while_end_but_for_one(tmp_path: Path) -> None:
+    write(tmp_path, "import time\ndef f() -> None: time.sleep(0.3)")
+    config = ToolConfig.model_validate({"python": "tools:f"})
+    limits = Limits(None, None, None, None)
+    environment = {"PATH": os.environ["PATH"]}
+    place = Workplace(tmp_path, "tools", {"f": "f"}, tmp_path, environment, limits)
+
+    async def body() -> None:
+        pool = Pool(place, idle_s=0.5)
+        tool = FunctionTool("f", config, pool)
+        try:
+            calls = (tool.call({}, lambda progress: None) for _ in range(3))
+            assert {result.error for result in await asyncio.gather(*calls)} == {None}
+            assert len(working_in(tmp_path)) == 3
+            await asyncio.to_thread(eventually, lambda: len(working_in(tmp_path)) == 1)
+            (kept,) = working_in(tmp_path)
+            await tool.call({}, lambda progress: None)
+            assert working_in(tmp_path) == [kept]
+        finally:
+            await pool.close()
+        assert working_in(tmp_path) == []
+
+    run(body())
+
+
+def working_in(folder: Path) -> list[int]:
+    return [pid for pid, _ in look_in(folder)]
 
 
 def test_an_idle_process_costs_nothing_and_ends_with_its_host(tmp_path: Path) -> None:
