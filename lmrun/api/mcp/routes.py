@@ -12,8 +12,7 @@ from lmrun.api.mcp.server import McpServer
 from lmrun.api.routes import Call, Handler, Response, Route
 from lmrun.api.validate import validate_request
 from lmrun.settings.base import Settings
-
-PATH = "/mcp"
+from lmrun.tools.mcp.bridge import PATH
 
 
 class JsonRpcMessage(Settings):

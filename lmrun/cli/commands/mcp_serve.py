@@ -9,10 +9,10 @@ import asyncio
 import logging
 import sys
 
-from lmrun.api.mcp.bridge import bridge
 from lmrun.cli.client import Control
 from lmrun.errors import ServerUnreachable
 from lmrun.store.home import Home
+from lmrun.tools.mcp.bridge import bridge
 
 
 def serve(*, home: Home) -> None:

@@ -21,7 +21,9 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import LATEST_MODERN_VERSION
 
 from lmrun import __version__
-from lmrun.api.mcp.routes import PATH
+
+PATH = "/mcp"
+"""Where lmrun's own MCP server answers."""
 
 CONNECT_TIMEOUT_S = 5.0
 
