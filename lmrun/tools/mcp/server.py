@@ -153,6 +153,8 @@ class McpServer:
             return False
         had_roots = self.config.roots
         self.config = config
+        if self._sampler is not None:
+            self._sampler.timeout_s = config.timeout
         if config.roots != had_roots and self._connection is not None:
             await self._connection.tell_roots_changed()
         return True
@@ -288,10 +290,16 @@ class McpServer:
             finally:
                 for wait in waits:
                     wait.cancel()
-            if self._stale.is_set() and not connection.lost.is_set():
-                with contextlib.suppress(LmrunError):
-                    await self.definitions()
-                await asyncio.sleep(RELISTING_PAUSE_S)
+            if connection.lost.is_set():
+                return
+            pause_s = RELISTING_PAUSE_S
+            try:
+                await self.definitions()
+            except LmrunError:
+                pause_s = PATIENCE_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await connection.lost.wait()
 
     async def _list(self, connection: Connection) -> None:
         self._stale.clear()
@@ -322,8 +330,8 @@ class McpServer:
 
     def _make_answers(self) -> Answers:
         config, surroundings = self.config, self._surroundings
-        self._sampler = None
-        if config.sampling is not None:
+        if config.sampling is not None and self._sampler is None:
+            # For all sessions: a server that ends itself has no new budget.
             self._sampler = Sampler(config.sampling, surroundings.models, config.timeout)
         return Answers(
             server=self.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,13 @@ def asks_a_model(id: Any, params: Json) -> None:
     message = {"role": "user", "content": {"type": "text", "text": "Hello?"}}
     asked = {"messages": [message], "maxTokens": 10, **params.get("arguments", {})}
     server.request("s1", "sampling/createMessage", asked, lambda it: server.text(id, show(it)))
+
+
+@poked
+def asks_a_model_and_ends(id: Any, params: Json) -> None:
+    message = {"role": "user", "content": {"type": "text", "text": "Hello?"}}
+    asked = {"messages": [message], "maxTokens": 10}
+    server.request("s1", "sampling/createMessage", asked, lambda it: os._exit(1))
 
 
 @poked

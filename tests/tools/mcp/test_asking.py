@@ -91,6 +91,20 @@ def test_a_declared_model_answers_within_its_budget() -> None:
     run(body())
 
 
+def test_a_server_that_ends_itself_has_no_new_budget() -> None:
+    async def body() -> None:
+        models = OneModel()
+        config = declare("asks_a_model_and_ends", sampling=SAMPLING)
+        async with hosting({"s": config}, models=models) as host:
+            for _ in range(3):
+                await call(host, "s", "poke")
+                await eventually(lambda: host.statuses()["s"].state == "ready")
+
+            assert len(models.asked) == 2
+
+    run(body())
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [

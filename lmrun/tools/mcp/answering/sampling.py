@@ -35,12 +35,12 @@ _STOP_REASONS: dict[StopReason, str] = {
 
 
 class Sampler:
-    """Answers for one session; `spent`: tokens of prompts and answers so far."""
+    """Answers one server; `spent`: tokens of prompts and answers so far; `timeout_s`: of one."""
 
     def __init__(self, config: Sampling, models: Models, timeout_s: float) -> None:
         self._config = config
         self._models = models
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._turn = asyncio.Lock()
         self.spent = 0
 
@@ -58,10 +58,10 @@ class Sampler:
             limit = min(params.max_tokens, self._config.max_tokens, left)
             prediction = prediction.model_copy(update={"max_tokens": limit})
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(self.timeout_s):
                     return self._make_result(await self._generate(request, prediction))
             except TimeoutError:
-                return _refusal(f"the model gave no answer within {self._timeout_s:g} s")
+                return _refusal(f"the model gave no answer within {self.timeout_s:g} s")
             except LmrunError as error:
                 return _refusal(error.message)
 
