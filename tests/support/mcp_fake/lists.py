@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from tests.support.mcp_fake.server import TEXT, Json, behaviour, poked, server, tool
+from tests.support.mcp_fake.server import BEHAVIOURS, TEXT, Json, behaviour, poked, server, tool
 
 
 @behaviour
@@ -103,3 +104,19 @@ def changes_in_silence() -> None:
 @behaviour
 def list_is_no_list() -> None:
     server.on_list = lambda id, params: {"tools": {"poke": 1}}
+
+
+def _speak(version: str) -> None:
+    server.version = version
+
+
+for _version in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"):
+    BEHAVIOURS[_version] = partial(_speak, _version)
+
+
+@poked
+def logs(id: Any, params: Json) -> None:
+    for level in ("debug", "warning", "emergency"):
+        said = {"level": level, "data": f"{level}\u202e\nsaid\x1b[31m" + "x" * 5000}
+        server.notify("notifications/message", said)
+    server.text(id, "logged")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 
 import pytest
 
@@ -81,6 +83,55 @@ def test_endless_progress_is_passed_on_in_bounds() -> None:
             assert result.error == "timeout"
             assert 2 <= len(seen) <= 15
             assert len(seen[0].message or "") == 300
+
+    run(body())
+
+
+def test_what_a_server_wants_logged_is_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "lmrun.mcp.s")
+
+    async def body() -> None:
+        async with hosting({"s": declare("logs")}) as host:
+            await call(host, "s", "poke")
+            await eventually(lambda: len(caplog.records) == 3)
+
+    run(body())
+
+    levels = [it.levelname for it in caplog.records]
+    assert levels == ["DEBUG", "WARNING", "ERROR"]
+    for record in caplog.records:
+        text = record.getMessage()
+        assert len(text) == 1000
+        assert text.startswith(("debug said[31mx", "warning said[31mx", "emergency said[31mx")), (
+            text
+        )
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+def test_every_older_revision_is_spoken(version: str) -> None:
+    async def body() -> None:
+        async with hosting({"s": declare(version)}) as host:
+            assert (await call(host, "s", "echo", text="hello")).text == "hello"
+            assert host.statuses()["s"].protocol_version == version
+
+    run(body())
+
+
+@pytest.mark.parametrize("behaviour", ["silence", "reads_nothing"])
+def test_a_call_that_is_cancelled_is_over_at_once(behaviour: str) -> None:
+    async def body() -> None:
+        async with hosting({"s": declare(behaviour, timeout="60s")}) as host:
+            poke = await find(host, "s", "poke")
+            calling = asyncio.create_task(poke.call({"a": "x" * 500_000}, lambda progress: None))
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            calling.cancel()
+            await asyncio.wait({calling})
+
+            assert calling.cancelled()
+            assert time.monotonic() - began < 1.0
 
     run(body())
 
