@@ -86,13 +86,12 @@ def _call(function: Function, call: Call, runner: asyncio.Runner) -> Returned:
     _allow_cpu(call.cpu_s)
     try:
         arguments = function.read_arguments(json.loads(call.arguments))
-    except ArgumentsUnfit as error:
-        return _shorten(str(error), call, "invalid_arguments")
-    try:
         result = function.function(**arguments)
         if inspect.isawaitable(result):
             result = runner.run(_await(result))
         text = to_text(result)
+    except ArgumentsUnfit as error:
+        return _shorten(str(error), call, "invalid_arguments")
     except BaseException as error:  # a function may raise anything, SystemExit included
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _shorten(message, call, "failed", _trace(error))

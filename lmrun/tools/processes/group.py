@@ -87,24 +87,29 @@ class ProcessGroup:
         cls, order: bytes, fds: Sequence[int], on_stdout: OnOutput, on_stderr: OnOutput
     ) -> Self:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs, _Pipe(on_stdout) as stdout, _Pipe(on_stderr) as stderr:
-            _, control = await loop.create_unix_connection(_Control, sock=ours)
-            try:
-                outputs = [await stdout.listen(), await stderr.listen()]
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-I", "-S", "-c", _LAUNCHER, _HERE, str(theirs.fileno())),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=stdout.writing,
-                    stderr=stderr.writing,
-                    pass_fds=(theirs.fileno(), *fds),
-                    start_new_session=True,
-                    env=_interpreter_environment(),
-                )
-            except BaseException:
-                control.close()
-                raise
+        outputs: list[_Output] = []
+        with _Pipe(on_stdout) as stdout, _Pipe(on_stderr) as stderr:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                _, control = await loop.create_unix_connection(_Control, sock=ours)
+                try:
+                    for pipe in (stdout, stderr):
+                        outputs.append(await pipe.listen())
+                    process = await asyncio.create_subprocess_exec(
+                        sys.executable,
+                        *("-I", "-S", "-c", _LAUNCHER, _HERE, str(theirs.fileno())),
+                        stdin=asyncio.subprocess.DEVNULL,
+                        stdout=stdout.writing,
+                        stderr=stderr.writing,
+                        pass_fds=(theirs.fileno(), *fds),
+                        start_new_session=True,
+                        env=_interpreter_environment(),
+                    )
+                except BaseException:
+                    control.close()
+                    for output in outputs:
+                        output.close()
+                    raise
         control.send(order)
         return cls(process, control, outputs)
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -158,3 +159,24 @@ def test_what_must_be_waited_for_outlasts_every_cancellation() -> None:
             await outlast(failed)
 
     asyncio.run(body())
+
+
+@linux_only
+def test_without_a_free_descriptor_nothing_is_started_and_nothing_lost(tmp_path: Path) -> None:
+    descriptors = len(os.listdir("/dev/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def body() -> None:
+        for room in range(12):
+            used = len(os.listdir("/dev/fd"))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + room, hard))
+            try:
+                await finish(program(tmp_path, "true"))
+            except OSError as error:
+                assert error.errno == errno.EMFILE
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await finish(program(tmp_path, "true")))[0] == Ending(0)
+
+    asyncio.run(body())
+    assert len(os.listdir("/dev/fd")) == descriptors
