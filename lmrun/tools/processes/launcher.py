@@ -206,13 +206,12 @@ def _become(order: Order, report: int, keeper: int) -> None:
     """The child's part: never returns. What goes wrong is reported."""
     step = "limits"
     try:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        _restore_signals()
         _put_in_own_group(0)
-        _limit(order)
         _die_with_parent()
         if os.getppid() != keeper:
             os._exit(127)  # it ended just before: nobody would send the signal any more
+        _limit(order)
         for fd in order.fds:
             os.set_inheritable(fd, True)
         step = "directory"
@@ -223,6 +222,13 @@ def _become(order: Order, report: int, keeper: int) -> None:
         os.write(report, f"{error.errno} {step}".encode())
     finally:
         os._exit(127)
+
+
+def _restore_signals() -> None:
+    """As a program expects them, whatever the server or Python has made of them."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _limit(order: Order) -> None:
