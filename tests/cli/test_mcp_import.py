@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lmrun.profile.loader import load_profile
+from lmrun.profile.text.strict_yaml import parse_yaml
 from lmrun.profile.tooling.imported import ImportRefused, convert
+from lmrun.profile.writing.edit import to_data
+from lmrun.profile.writing.sections import write_section
 from tests.cli.conftest import Run
 
 CLAUDE = {
@@ -176,6 +181,7 @@ def test_what_is_left_out_or_renamed_is_said(lmrun: Run, tmp_path: Path) -> None
         ({"mcpServers": {"s": {}}}, "s: has neither a `command` nor a `url`"),
         ({"mcpServers": {"s": {"command": "x", "args": "y"}}}, "s: `args` is no list"),
         ({"mcpServers": {"s": {"command": 5}}}, "s: `command` holds something that is no text"),
+        ({"mcpServers": {"s": {"command": "a\0b"}}}, "a character that no profile can hold"),
         ({"mcpServers": {"s": {"url": "ftp://x"}}}, "s: url: "),
         ({"mcpServers": {"s": {"url": "https://a:b@c/"}}}, "s: its `url` holds a user name"),
         ({"mcpServers": {"s": {"url": "https://c/", "type": "ws"}}}, "s: 'ws' is no transport"),
@@ -200,6 +206,41 @@ def test_what_is_no_json_is_an_error_and_no_bug(lmrun: Run, tmp_path: Path, cont
     assert done.code == 1
     assert "is no JSON" in done.err
     assert lmrun("mcp", "import", tmp_path / "missing.json").code == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = ["command", "args", "env", "cwd", "url", "headers", "type", "transport", "disabled", "x"]
+TEXTS = st.text(max_size=12) | st.sampled_from(["x", "https://a.example/?key=k", "${A}", "--k=v"])
+GOOD = st.fixed_dictionaries(
+    {"command": TEXTS},
+    optional={"args": st.lists(TEXTS), "env": st.dictionaries(st.just("KEY"), TEXTS)},
+) | st.fixed_dictionaries(
+    {"url": TEXTS}, optional={"headers": st.dictionaries(st.just("Authorization"), TEXTS)}
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=40), GOOD | JSON | st.dictionaries(st.sampled_from(FIELDS), JSON)
+    )
+)
+def test_whatever_is_in_it_becomes_servers_or_a_refusal(section: Any) -> None:
+    try:
+        imported = convert({"mcpServers": section})
+    except ImportRefused:
+        return
+    assert len(imported.servers) <= len(section)
+    text = write_section("mcp_servers", imported.servers)
+    read = parse_yaml(text, "p.yaml")
+    assert not read.problems and read.root is not None
+    assert to_data(read.root) == {"mcp_servers": imported.servers or None}
 
 
 BEFORE = """# Mine.

@@ -39,6 +39,7 @@ _SCHEME = re.compile(r"(Bearer|Basic|Token)\s+(\S.*)", re.IGNORECASE)
 _FLAG = re.compile(r"(--?[A-Za-z][A-Za-z0-9_-]*)(?:=(.+))?", re.DOTALL)
 _IN_QUERY = re.compile(r"([?&])([^=&#]+)=([^&#]+)")
 _REFERENCE = re.compile(r"\$\{(?:(env|input):)?([A-Za-z_][A-Za-z0-9_-]*)(:-[^}]*)?\}")
+_NOT_IN_PROFILES = re.compile("[\0\ud800-\udfff]")
 _NOT_IN_VARIABLES = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -119,7 +120,7 @@ class _Entry:
         if unknown:
             self._note(f"not taken over: {', '.join(unknown)}")
         kind = entry.get("type", entry.get("transport"))
-        if kind is not None and kind not in _TRANSPORTS:
+        if kind is not None and (not isinstance(kind, str) or kind not in _TRANSPORTS):
             raise ImportRefused(f"{kind!r} is no transport that lmrun speaks")
         converted = self._local(entry) if "command" in entry else self._remote(entry, kind)
         # There, every tool is offered, and somebody is asked about each call.
@@ -217,6 +218,8 @@ class _Entry:
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise ImportRefused(f"`{where}` holds something that is no text")
+    if _NOT_IN_PROFILES.search(value):
+        raise ImportRefused(f"`{where}` holds a character that no profile can hold")
     return value
 
 
@@ -224,7 +227,7 @@ def _texts(entry: Mapping[str, Any], where: str) -> dict[str, str]:
     found = entry.get(where) or {}
     if not isinstance(found, dict):
         raise ImportRefused(f"`{where}` is no object")
-    return {key: _text(_as_text(value), where) for key, value in found.items()}
+    return {_text(key, where): _text(_as_text(value), where) for key, value in found.items()}
 
 
 def _as_text(value: Any) -> Any:

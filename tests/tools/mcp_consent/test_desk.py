@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -301,6 +303,23 @@ def test_a_login_is_used_at_once(remote: Served, fake: FakeOAuth, home: Path) ->
         assert served.control.approve_mcp("orders", shown.identity.digest, {}).problem is not None
         log_in(served)
         assert [it.name for it in served.control.review_mcp("orders").tools] == ["find"]
+
+
+def test_whoever_leaves_a_login_leaves_no_port_behind(remote: Served) -> None:
+    with closing(remote.control.log_in_mcp("orders")) as events:
+        asked = next(events)
+        assert isinstance(asked, LoginAsked)
+        redirect = urlsplit(dict(parse_qsl(urlsplit(asked.url).query))["redirect_uri"])
+        assert accepts(redirect.port)
+    eventually(lambda: not accepts(redirect.port))
+
+
+def accepts(port: int | None) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port or 0), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_session_outlives_its_token(remote: Served, fake: FakeOAuth) -> None:
