@@ -12,6 +12,8 @@ RequestError
 ├── JobNotFound         no download of that id
 ├── MethodNotAllowed
 ├── MediaTypeRefused
+├── NotAcceptable       an answer that the client does not take
+├── SessionNotFound     it has ended, or never was
 ├── TooManyAttempts     wrong API keys from one peer, too fast
 ├── TooManyRequests     of one API key at a time
 ├── TooManyConnections
@@ -72,6 +74,14 @@ class MethodNotAllowed(RequestError):
 
 class MediaTypeRefused(RequestError):
     code = "unsupported_media_type"
+
+
+class NotAcceptable(RequestError):
+    code = "not_acceptable"
+
+
+class SessionNotFound(RequestError):
+    code = "session_not_found"
 
 
 class TooManyAttempts(RequestError):
@@ -189,6 +199,8 @@ TABLE: dict[type[LmrunError], Row] = {
     JobNotFound: Row(404),
     MethodNotAllowed: Row(405),
     MediaTypeRefused: Row(415),
+    NotAcceptable: Row(406),
+    SessionNotFound: Row(404),
     TooManyAttempts: Row(429, "rate_limit_error"),
     TooManyRequests: Row(429, "rate_limit_error"),
     TooManyConnections: Row(503, "service_unavailable_error"),

@@ -31,8 +31,11 @@ class Reply:
 
     @property
     def code(self) -> Any:
-        """`error.code`, which Anthropic's envelope has among its details."""
+        """`error.code`, which Anthropic's envelope has among its details, JSON-RPC's in its
+        data."""
         error = self.json["error"]
+        if "data" in error:
+            return error["data"]["code"]
         return error["details"]["error_code"] if "details" in error else error["code"]
 
     def header(self, name: str) -> str | None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from starlette.types import ASGIApp
 
+from lmrun.api.errors import NotAcceptable, SessionNotFound
+from lmrun.api.mcp.envelope import ENVELOPE
 from lmrun.api.mcp.server import McpServer
 from lmrun.api.routes import Call, Handler, Response, Route
 from lmrun.api.validate import validate_request
@@ -43,6 +45,8 @@ def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
                 ),
                 202: (Response("Taken: it wants no answer"),),
             },
+            errors=(NotAcceptable, SessionNotFound),
+            envelope=ENVELOPE,
         ),
         Route(
             "DELETE",
@@ -50,6 +54,8 @@ def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
             _make_end_handler(server),
             "End a session of lmrun's MCP server",
             responses={200: (Response("It has ended"),)},
+            errors=(NotAcceptable, SessionNotFound),
+            envelope=ENVELOPE,
         ),
     )
 

@@ -22,6 +22,7 @@ from mcp.shared.exceptions import MCPError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmrun import __version__
+from lmrun.api.errors import NotAcceptable
 from lmrun.api.http.record import current_record
 from lmrun.api.mcp.offer import Offering, UnknownTool
 from lmrun.tools.tool import ToolProgress
@@ -33,6 +34,9 @@ IDLE_S = 600.0
 _NO_LIMIT = 2**62
 """Bodies have been read, within the port's own limit, before they come here."""
 
+_ANSWERS = (b"application/json", b"text/event-stream")
+
+Headers = list[tuple[bytes, bytes]]
 ResultT = TypeVar("ResultT")
 
 _left: ContextVar[asyncio.Event] = ContextVar("lmrun_mcp_left")
@@ -89,6 +93,7 @@ class McpServer:
 
     async def _handle(self, exchange: _Exchange, scope: Scope, body: bytes) -> None:
         _left.set(exchange.left)
+        scope = {**scope, "headers": _accept(scope["headers"])}
         await self._manager.handle_request(_name_user(scope), _replay(body), exchange.send)
 
     async def _list_tools(
@@ -154,6 +159,21 @@ def _replay(body: bytes) -> Receive:
         return pending.pop()
 
     return receive
+
+
+def _accept(headers: Headers) -> Headers:
+    """With what the library asks for, where the client takes anything. Raises NotAcceptable for
+    one that takes less than the protocol has it take."""
+    accepted = b",".join(value for name, value in headers if name == b"accept") or b"*/*"
+    if b"*/*" not in accepted:
+        if all(kind in accepted for kind in _ANSWERS):
+            return headers
+        raise NotAcceptable(
+            "The client must accept application/json and text/event-stream.",
+            hint="Send both in one `Accept` header.",
+        )
+    kept = [(name, value) for name, value in headers if name != b"accept"]
+    return [*kept, (b"accept", b", ".join(_ANSWERS))]
 
 
 def _name_user(scope: Scope) -> Scope:
