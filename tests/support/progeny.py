@@ -14,7 +14,10 @@ def note():
     with open(sys.argv[1], "a") as file:
         file.write(f"{os.getpid()}\\n")
 
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def resist(number, frame):
+    open(sys.argv[1] + ".asked", "w").close()
+
+signal.signal(signal.SIGTERM, resist)
 note()
 if os.fork() == 0:
     note()
@@ -34,8 +37,8 @@ ESCAPING_COUNT = 3
 
 def write_escaping(folder: Path) -> tuple[str, str]:
     """A program and the file in which each of its ESCAPING_COUNT processes writes its number. They
-    ignore TERM; one leaves group and session. `[*program, FILE]` stays; with one argument more its
-    first process ends once the others are there."""
+    resist TERM, which `was_asked` tells; one leaves group and session. `[*program, FILE]` stays;
+    with one argument more its first process ends once the others are there."""
     program = folder / "escaping.py"
     program.write_text(_ESCAPING)
     return sys.executable, str(program)
@@ -49,6 +52,11 @@ def read_pids(file: Path) -> list[int]:
         return [int(line) for line in lines] if len(lines) == ESCAPING_COUNT else None
 
     return eventually(look)
+
+
+def was_asked(file: Path) -> bool:
+    """Whether one of them got TERM."""
+    return Path(f"{file}.asked").exists()
 
 
 def survivors(file: Path) -> list[int]:

@@ -14,7 +14,7 @@ import pytest
 from lmrun.errors import ToolInvalid
 from lmrun.tools.commands.tool import CommandTool
 from lmrun.tools.tool import ToolResult
-from tests.support.progeny import read_pids, survivors, write_escaping
+from tests.support.progeny import read_pids, survivors, was_asked, write_escaping
 from tests.support.server import eventually
 from tests.tools.commands.support import make, run, texts
 
@@ -195,7 +195,8 @@ def test_at_its_timeout_all_of_it_is_ended_wherever_it_went(tmp_path: Path, pids
     begin = time.monotonic()
     result = run(tool)
     assert result == ToolResult("It did not end within 1 s, and was ended.", error="timeout")
-    assert 3.0 <= time.monotonic() - begin < 8.0  # it was asked, and given two seconds
+    assert time.monotonic() - begin >= 3.0  # it was asked, and given two seconds
+    assert was_asked(pids)
     assert survivors(pids) == []
 
 
@@ -211,17 +212,16 @@ def test_a_command_that_ends_when_it_is_asked_is_not_waited_for(tmp_path: Path) 
 def test_a_cancelled_call_goes_on_nowhere(tmp_path: Path, pids: Path) -> None:
     tool = make(tmp_path, *write_escaping(tmp_path), str(pids))
 
-    async def body() -> float:
+    async def body() -> None:
         call = asyncio.create_task(tool.call({}, lambda progress: None))
         await asyncio.to_thread(read_pids, pids)
-        begin = time.monotonic()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert survivors(pids) == []
-        return time.monotonic() - begin
 
-    assert asyncio.run(body()) < 2.0  # nobody is asked
+    asyncio.run(body())
+    assert not was_asked(pids)
 
 
 def test_a_call_cancelled_while_it_begins_leaves_nothing(tmp_path: Path) -> None:
