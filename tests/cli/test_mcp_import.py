@@ -225,7 +225,7 @@ GOOD = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=40), GOOD | JSON | st.dictionaries(st.sampled_from(FIELDS), JSON)

@@ -98,6 +98,7 @@ class McpDesk:
         if tools:
             listed = await self._host.definitions(server)
             await self._approvals.approve_tools(server, listed, tools)
+            self._recheck(server)
         return await self.review(server)
 
     async def log_in(self, server: str) -> AsyncGenerator[LoginEvent, None]:
