@@ -62,7 +62,8 @@ class McpPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
 class McpHost:
     """`environment`: lmrun's own, of which servers see little. `models` answer sampling, `elicit`
     puts questions to somebody, None: nobody is there. `consent`: what was agreed to. `make_auth`:
-    how requests to remote servers say who they are from."""
+    how requests to remote servers say who they are from. `on_change`: their statuses have
+    changed."""
 
     def __init__(
         self,
@@ -73,8 +74,11 @@ class McpHost:
         elicit: Elicit | None = None,
         make_auth: MakeAuth = no_auth,
         backoff: Backoff = DEFAULT_BACKOFF,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._surroundings = Surroundings(environment, models, consent, elicit, make_auth, backoff)
+        self._surroundings = Surroundings(
+            environment, models, consent, elicit, make_auth, backoff, on_change
+        )
         self._servers: dict[str, McpServer] = {}
 
     async def adopt(self, configs: Mapping[str, McpServerConfig], dirs: Mapping[str, Path]) -> None:
@@ -90,6 +94,7 @@ class McpHost:
                 server = None
             self._servers[name] = server or McpServer(name, config, dirs[name], self._surroundings)
         await asyncio.gather(*(server.close() for server in (*ending, *old.values())))
+        await asyncio.gather(*(server.look() for server in self._servers.values()))
 
     async def tools(self, server: str) -> Sequence[Tool]:
         """What it offers now; none where it cannot be started, which its status explains. Starts
@@ -161,6 +166,7 @@ class McpHost:
         """What was agreed to has changed, about one server or all. Raises McpError."""
         for it in self._servers.values() if server is None else [self._find(server)]:
             it.recheck()
+        self._surroundings.on_change()
 
     def statuses(self) -> dict[str, ServerStatus]:
         """Every declared server, by name."""

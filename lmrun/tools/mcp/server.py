@@ -159,6 +159,13 @@ class McpServer:
             await self._connection.tell_roots_changed()
         return True
 
+    async def look(self) -> None:
+        """Learn whether it may be started before anybody needs it."""
+        consent = self._surroundings.consent
+        fault = await asyncio.to_thread(consent.may_start, self.name, self.config, self._directory)
+        if fault is not None and self.state == "stopped":
+            self._set("needs_approval", McpNotApproved(fault.message, hint=fault.hint))
+
     def recheck(self) -> None:
         """Somebody has agreed to something, or no longer does."""
         if self.state in ("needs_approval", "failed"):
@@ -320,6 +327,7 @@ class McpServer:
             known[it.name] if known.get(it.name) == it else it for it in listed
         )
         self._listed_at = _now()
+        self._surroundings.on_change()
 
     async def _open_link(self) -> OpenLink:
         config = self.config
@@ -350,6 +358,7 @@ class McpServer:
         self._failure = error or self._failure
         self._changed.set()
         self._changed = asyncio.Event()
+        self._surroundings.on_change()
 
 
 def _now() -> float:

@@ -39,7 +39,7 @@ def no_auth(server: str, config: McpServerConfig) -> None:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """`environment`: lmrun's own; `elicit` None: there is nobody to ask; `make_auth`: how requests
-    to a remote server say who they are from."""
+    to a remote server say who they are from; `on_change`: what can be seen of one has changed."""
 
     environment: Mapping[str, str] = field(repr=False)
     models: Models
@@ -47,6 +47,7 @@ class Surroundings:
     elicit: Elicit | None = None
     make_auth: MakeAuth = no_auth
     backoff: Backoff = DEFAULT_BACKOFF
+    on_change: Callable[[], None] = lambda: None
 
 
 def session_key(config: McpServerConfig, directory: Path) -> tuple[object, ...]:
