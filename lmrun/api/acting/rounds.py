@@ -10,7 +10,11 @@ from lmrun.chat.events import ChatEnd, Event, Usage
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import Request
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.tools.act.events import RoundStart
 from lmrun.tools.act.steps import Step, Transcript
+
+FIRST_ROUND = RoundStart(0, is_last=False)
+"""Told before anything has come of the model: no answer has begun with it."""
 
 Ask = Callable[[Request, PredictionConfig], AsyncGenerator[Event, None]]
 

@@ -68,8 +68,6 @@ class RoundsTiming:
         """`event` has arrived."""
         timing = self._rounds[-1]
         match event:
-            case RoundStart(0):
-                pass
             case RoundStart():
                 self._rounds.append(Timing(now_s))
             case MessageDelta() | ReasoningDelta() | ToolCallStart() | ToolCallArguments():

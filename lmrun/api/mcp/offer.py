@@ -5,7 +5,6 @@ It knows no transport. What goes wrong in a call is a result that says so.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -106,7 +105,7 @@ class Offering:
         self, tool: Tool, arguments: Mapping[str, Any], on_progress: OnProgress
     ) -> types.CallToolResult:
         """As far as the policy lets it; nobody is there to be asked."""
-        checked = check_arguments(json.dumps(arguments), tool.spec.parameters)
+        checked = check_arguments(arguments, tool.spec.parameters)
         if isinstance(checked, ArgumentFault):
             return _fail(checked.message)
         record = current_record()

@@ -7,6 +7,7 @@ come before it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmrun import __version__
 from lmrun.api.errors import NotAcceptable
+from lmrun.api.http.deadline import deadline_of, in_time
 from lmrun.api.http.record import current_record
 from lmrun.api.mcp.offer import Offering, UnknownTool
 from lmrun.tools.tool import ToolProgress
@@ -33,6 +35,9 @@ IDLE_S = 600.0
 
 _NO_LIMIT = 2**62
 """Bodies have been read, within the port's own limit, before they come here."""
+
+# It writes ids of sessions, which are secrets.
+logging.getLogger("mcp.server").setLevel(logging.ERROR)
 
 _ANSWERS = (b"application/json", b"text/event-stream")
 
@@ -80,7 +85,8 @@ class McpServer:
             self._handling.add(task)
             task.add_done_callback(self._handling.discard)
             try:
-                await asyncio.shield(task)
+                async with in_time(deadline_of(scope)):
+                    await asyncio.shield(task)
             finally:
                 # The end of an answer counts as a disconnect, after which the library has still
                 # to keep the session, or to pass the message on.

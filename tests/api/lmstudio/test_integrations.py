@@ -13,7 +13,7 @@ from lmrun.api.door import Door, Key
 from lmrun.chat.events import Event, MessageDelta, ToolCallArguments, ToolCallStart
 from lmrun.chat.messages import Message, ToolCall
 from lmrun.chat.request import Request
-from lmrun.errors import McpUnreachable
+from lmrun.errors import ContextOverflow, McpUnreachable
 from lmrun.settings.secret import Secret
 from tests.api.lmstudio.sse import read_named_events
 from tests.support.http import Port, Reply, listening, serving_app, wait_until
@@ -214,6 +214,15 @@ def test_a_run_without_an_end_is_an_error_at_the_end_of_the_stream(talk: Talk) -
     items = events[-1][1]["result"]["output"]
     assert [it["type"] for it in items] == ["tool_call"] * 3
     assert talk.ask(*[call("time__now", ROME)] * 9, integrations=["mcp/time"]).status == 422
+
+
+def test_a_failure_before_the_first_word_is_one_of_the_request(talk: Talk) -> None:
+    talk.pool.fail_at, talk.pool.failure = "prefill", ContextOverflow("too long", param="prompt")
+    try:
+        reply = talk.ask(integrations=["mcp/time"], stream=True)
+    finally:
+        talk.pool.fail_at = None
+    assert (reply.status, reply.json["error"]["param"]) == (400, "input")
 
 
 def test_allowed_tools_are_all_that_is_offered(talk: Talk) -> None:

@@ -225,6 +225,29 @@ def test_a_client_that_leaves_ends_its_call(desk: Desk) -> None:
     assert gone.status == 404
 
 
+def test_an_answer_that_takes_too_long_ends_with_the_ports_limit(desk: Desk) -> None:
+    desk.pool.stop_at = "mid-stream"
+    desk.door = Door(request_time_s=0.3)
+    accept = "application/json, text/event-stream"
+    version = "2026-07-28"
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {"name": "chat", "arguments": {"prompt": "hi"}, "_meta": meta}
+    reply = desk.port.ask(
+        "POST",
+        "/mcp",
+        message(1, "tools/call", params),
+        accept=accept,
+        mcp_protocol_version=version,
+        mcp_method="tools/call",
+        mcp_name="chat",
+    )
+    assert (reply.status, reply.code) == (504, "answer_timed_out")
+    wait_until(lambda: desk.pool.is_idle)
+
+
 def message(id: int, method: str, params: dict[str, Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
 

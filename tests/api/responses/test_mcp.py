@@ -17,7 +17,7 @@ from lmrun.api.responses.routes import make_responses_routes
 from lmrun.chat.events import Event, ReasoningDelta, ToolCallArguments, ToolCallStart
 from lmrun.chat.messages import Message, ToolCall
 from lmrun.chat.request import Request
-from lmrun.errors import McpNotApproved
+from lmrun.errors import ContextOverflow, McpNotApproved
 from lmrun.settings.secret import Secret
 from lmrun.store.conversations import Conversations
 from tests.api.responses.conftest import Client
@@ -398,6 +398,27 @@ def test_tools_count_among_the_tokens_of_a_prompt(talk: Talk) -> None:
     counted = talk.client.responses.input_tokens.count(**given)
     assert counted.input_tokens > 0
     assert [tool.name for tool in prompt(talk).tools] == ["time__now", "time__later"]
+
+
+def test_a_failure_before_the_first_word_is_one_of_the_request(talk: Talk) -> None:
+    talk.pool.fail_at, talk.pool.failure = "prefill", ContextOverflow("too long", param="prompt")
+    try:
+        with pytest.raises(openai.BadRequestError) as refused:
+            talk.stream("hi", tools=[TIME])
+    finally:
+        talk.pool.fail_at = None
+    assert refused.value.param == "input"
+
+
+def test_a_run_without_an_end_fails_its_response(talk: Talk) -> None:
+    """The same call again and again: the fourth is one too many."""
+    events = talk.say(*[call("time__now", ROME)] * 9).stream("hi", tools=[TIME])
+    assert events[-1].type == "response.failed"
+    failed = events[-1].response
+    assert kinds(failed) == ["mcp_list_tools", *["mcp_call"] * 3]
+    assert failed.error.to_dict()["type"] == "invalid_request_error"
+    with pytest.raises(openai.UnprocessableEntityError, match="identical_calls"):
+        talk.say(*[call("time__now", ROME)] * 9).ask("hi", tools=[TIME])
 
 
 def test_a_client_that_leaves_ends_tool_and_model(talk: Talk) -> None:

@@ -17,6 +17,7 @@ _IMAGE = re.compile(r"images\[(\d+)\]")
 _FIELDS = {
     "prompt": "input",
     "max_tokens": "max_output_tokens",
+    "tools": "integrations",
 }
 """Names that lower rooms use, and the fields they came in."""
 
