@@ -32,6 +32,8 @@ log = logging.getLogger("lmrun.server")
 MAX_HEADER_BYTES = 64 * 1024
 BACKLOG = 1024
 DRAIN_S = 30
+CANCEL_S = 5.0
+"""How long requests that were cancelled may take to end."""
 
 
 class EmbeddedServer(uvicorn.Server):
@@ -118,10 +120,11 @@ class PortListener:
     async def close(self, *, drain_s: float) -> None:
         """Take no more connections, let requests finish for `drain_s`, then end them."""
         if self._server is not None:
+            self._server.config.timeout_graceful_shutdown = math.ceil(drain_s)
             self._server.should_exit = True
         self._address = None
         with suppress(TimeoutError):
-            async with asyncio.timeout(drain_s):
+            async with asyncio.timeout(drain_s + CANCEL_S):
                 await asyncio.gather(*self._tasks)
         for task in self._tasks:
             task.cancel()
