@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -68,6 +69,9 @@ from lmrun.workbench import Workbench
 log = logging.getLogger("lmrun.server")
 
 DRAIN_S = 30.0
+"""For all doors together."""
+RELEASED_DRAIN_S = 1.0
+"""Once nothing is loaded: there is nobody left who could end an answer well."""
 
 
 class House:
@@ -131,6 +135,7 @@ class House:
         return Pool(
             cores=read_budget(),
             queue_limit=self._queue_limit,
+        self._drain_s = DRAIN_S
             on_change=self._on_change,
             explain_absence=self._explain_absence,
             find_file=self._find_file,
@@ -199,9 +204,24 @@ class House:
     def _on_change(self) -> None:
         self.reconciler.wake()
         self.changes.ring()
+        # While their models are there: they have not failed, and the next server goes on with them.
+        await self.workbench.interrupt()
 
+        self._drain_s = RELEASED_DRAIN_S
     async def until_settled(self) -> None:
         """Until a profile is applied and everything was tried for it."""
+    async def close_control(self, server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
+        """End the control socket; what is under way there may last a while."""
+        began = asyncio.get_running_loop().time()
+        server.config.timeout_graceful_shutdown = math.ceil(self._drain_s)
+        server.should_exit = True
+        await serving
+        self._drain_s = max(1.0, self._drain_s - (asyncio.get_running_loop().time() - began))
+
+    async def close_port(self) -> None:
+        """The same with the port, in what is left of the time."""
+        await self.listener.close(drain_s=self._drain_s)
+
         async with aclosing(self.changes.listen()) as changes:
             async for _ in changes:
                 it = self.reconciler
@@ -269,7 +289,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         stack.push_async_callback(house.workbench.close)
         # Before the port, so that tools are there for as long as answers go on.
         await stack.enter_async_context(run_beside(house.workbench.serve()))
-        stack.push_async_callback(house.listener.close, drain_s=DRAIN_S)
+        stack.push_async_callback(house.close_port)
         await stack.enter_async_context(run_beside(house.reconciler.run()))
         await stack.enter_async_context(run_beside(house.intake.follow()))
         await stack.enter_async_context(run_beside(house.keeper.run()))
@@ -287,7 +307,7 @@ async def open_house(home: Home, environment: Mapping[str, str]) -> AsyncIterato
         control = make_server(build_socket_app(routes))
         sockets = [open_control_socket(home.control_socket)]
         serving = asyncio.create_task(control.serve(sockets=sockets))
-        stack.push_async_callback(_end, control, serving)
+        stack.push_async_callback(house.close_control, control, serving)
         stack.callback(house.changes.close)
         stack.callback(house.workbench.stop_following)
         stack.callback(house.telemetry.feed.close)
@@ -311,8 +331,3 @@ def _report_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.critical("a part of the server failed", exc_info=task.exception())
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-async def _end(server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
-    server.should_exit = True
-    await serving

@@ -133,6 +133,10 @@ class Workbench:
         loaded = self._find_loaded()
         return loaded.root if loaded is not None else None
 
+    async def interrupt(self) -> None:
+        """Stop every run; the next server can go on with them."""
+        await self.runs.close()
+
     def _find_profile(self) -> Profile | None:
         loaded = self._find_loaded()
         return loaded.profile if loaded is not None else None
