@@ -51,11 +51,8 @@ class McpDesk:
         """Every declared server, as it is now."""
         loaded, statuses = self._find_loaded(), self._host.statuses()
         configs = loaded.profile.mcp_servers if loaded is not None else {}
-        dirs = loaded.mcp_dirs if loaded is not None else {}
         reports = [
-            await self._report(
-                name, config, dirs[name], statuses.get(name) or ServerStatus(name, "stopped")
-            )
+            await self._report(name, config, statuses.get(name) or ServerStatus(name, "stopped"))
             for name, config in configs.items()
         ]
         return McpServers(tuple(reports))
@@ -143,22 +140,15 @@ class McpDesk:
             self._host.recheck(server)
 
     async def _report(
-        self, name: str, config: McpServerConfig, directory: Path, status: ServerStatus
+        self, name: str, config: McpServerConfig, status: ServerStatus
     ) -> McpServerReport:
-        state: str = status.state
-        fault = status.error
-        if state == "stopped":
-            # Nobody has needed it yet; what would keep it from starting is known all the same.
-            refusal = await asyncio.to_thread(self._approvals.may_start, name, config, directory)
-            if refusal is not None:
-                state, fault = refusal.kind, str(refusal)
         return McpServerReport(
             name=name,
             transport="stdio" if config.url is None else config.transport,
-            state=state,
+            state=status.state,
             protocol=status.protocol_version,
             tools=tuple(map(_report_tool, status.tools)),
-            fault=fault,
+            fault=status.error,
             restarts=status.restarts,
             is_logged_in=await self._is_logged_in(name, config),
         )
