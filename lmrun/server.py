@@ -130,12 +130,12 @@ class House:
         self.adoption = Adoption(self.reconciler, self.intake, home.git, self.changes.ring)
         self.reporter = self._make_reporter(home)
         self.stopping = asyncio.Event()
+        self._drain_s = DRAIN_S
 
     def _make_pool(self, prefixes: PrefixStore) -> Pool:
         return Pool(
             cores=read_budget(),
             queue_limit=self._queue_limit,
-        self._drain_s = DRAIN_S
             on_change=self._on_change,
             explain_absence=self._explain_absence,
             find_file=self._find_file,
@@ -198,18 +198,12 @@ class House:
         await asyncio.shield(self._stop)
 
     async def _release(self) -> None:
-        await self.reconciler.release()
-        self.stopping.set()
-
-    def _on_change(self) -> None:
-        self.reconciler.wake()
-        self.changes.ring()
         # While their models are there: they have not failed, and the next server goes on with them.
         await self.workbench.interrupt()
-
+        await self.reconciler.release()
         self._drain_s = RELEASED_DRAIN_S
-    async def until_settled(self) -> None:
-        """Until a profile is applied and everything was tried for it."""
+        self.stopping.set()
+
     async def close_control(self, server: EmbeddedServer, serving: asyncio.Task[None]) -> None:
         """End the control socket; what is under way there may last a while."""
         began = asyncio.get_running_loop().time()
@@ -222,6 +216,12 @@ class House:
         """The same with the port, in what is left of the time."""
         await self.listener.close(drain_s=self._drain_s)
 
+    def _on_change(self) -> None:
+        self.reconciler.wake()
+        self.changes.ring()
+
+    async def until_settled(self) -> None:
+        """Until a profile is applied and everything was tried for it."""
         async with aclosing(self.changes.listen()) as changes:
             async for _ in changes:
                 it = self.reconciler

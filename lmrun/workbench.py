@@ -122,6 +122,10 @@ class Workbench:
         await self._until_settled()
         await self.runs.open()
 
+    async def interrupt(self) -> None:
+        """Stop every run; the next server can go on with them."""
+        await self.runs.close()
+
     async def close(self) -> None:
         """Stop runs and tools, and keep what there is to keep; nothing may follow."""
         await self.runs.close()
@@ -132,10 +136,6 @@ class Workbench:
     def _find_root(self) -> Path | None:
         loaded = self._find_loaded()
         return loaded.root if loaded is not None else None
-
-    async def interrupt(self) -> None:
-        """Stop every run; the next server can go on with them."""
-        await self.runs.close()
 
     def _find_profile(self) -> Profile | None:
         loaded = self._find_loaded()
