@@ -12,7 +12,7 @@ QUESTION := What is water made of?
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
 	@echo 'make test     run every check and every test'
-	@echo "make test-node  OpenAI's package for Node against a running server (needs Node 20)"
+	@echo "make test-node  OpenAI's package for Node, and MCP servers from npm (needs Node 20)"
 	@echo 'make check    formatting, lint, types, layers, generated files'
 	@echo 'make bench    measure against bare llama.cpp and its servers (SCENARIOS=…)'
 	@echo 'make soak     mixed requests for ten minutes; nothing may fail, grow or stay behind'

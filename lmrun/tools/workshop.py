@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,10 +142,11 @@ class PatternToolset:
         """Every one, no name twice: what the profile declares comes before MCP servers' tools."""
         declared = self._workshop.declared.values()
         found = {tool.spec.name: tool for tool in declared if self._fits(tool)}
-        for server in self._servers():
-            for tool in await self._workshop.mcp.tools(server):
-                if self._fits(tool):
-                    found.setdefault(tool.spec.name, tool)
+        # At once: one that is slow to start keeps the others from nothing.
+        offered = await asyncio.gather(*map(self._workshop.mcp.tools, self._servers()))
+        for tool in itertools.chain.from_iterable(offered):
+            if self._fits(tool):
+                found.setdefault(tool.spec.name, tool)
         return tuple(found.values())
 
     def _fits(self, tool: Tool) -> bool:
