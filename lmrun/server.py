@@ -92,7 +92,12 @@ class House:
         self.keeper = Keeper(self.models.residents, lambda: self.models.instances, self.estimates)
         self.ask = PoolAsker(self.models, make_fingerprint)
         self.workbench = Workbench(
-            home, environment, self.models, self._find_loaded, self.until_settled
+            home,
+            environment,
+            self.models,
+            self._find_loaded,
+            self.until_settled,
+            self.changes.ring,
         )
         self.pool = self.workbench.pool
         self.workshop = self.workbench.workshop
@@ -161,6 +166,7 @@ class House:
             self.listener,
             log,
             self.adoption.find_obstacle,
+            self.workbench.troubles,
         )
 
     @property

@@ -20,6 +20,7 @@ from lmrun.api.routes import Route
 from lmrun.api.serving import Pool
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import Profile
+from lmrun.reconcile.status import ToolTrouble
 from lmrun.store.approvals import Approvals
 from lmrun.store.home import Home
 from lmrun.store.mcp_pins import McpPins
@@ -36,6 +37,7 @@ from lmrun.tools.mcp.pins.locking import ServerPinner
 from lmrun.tools.models import Generate
 from lmrun.tools.policy.audit import AuditLog
 from lmrun.tools.policy.policy_gate import PolicyGate
+from lmrun.tools.troubles import find_troubles
 from lmrun.tools.workshop import Workshop
 
 FindLoaded = Callable[[], LoadedProfile | None]
@@ -56,7 +58,8 @@ class PoolModels:
 
 class Workbench:
     """`find_loaded`: the profile that is applied. `environment`: the server's own. `until_settled`
-    returns when the models of a profile that was restored can be asked."""
+    returns when the models of a profile that was restored can be asked. `on_change`: what can be
+    seen of MCP servers has changed."""
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Workbench:
         pool: Pool,
         find_loaded: FindLoaded,
         until_settled: Callable[[], Awaitable[None]],
+        on_change: Callable[[], None],
     ) -> None:
         self._find_loaded = find_loaded
         self._until_settled = until_settled
@@ -83,6 +87,7 @@ class Workbench:
             consent,
             elicit=self._elicitations.ask,
             make_auth=auth_maker(credentials),
+            on_change=on_change,
         )
         self.workshop = Workshop(mcp, self.gate, environment, self._find_profile)
         self.pool = AgentPool(pool, self.workshop)
@@ -108,6 +113,12 @@ class Workbench:
             *mcp_routes(self._desk),
             *elicitation_routes(self._elicitations),
         )
+
+    def troubles(self) -> tuple[ToolTrouble, ...]:
+        """What keeps declared tools from being used now."""
+        servers = self.workshop.mcp.statuses().values()
+        found = find_troubles(self.workshop.faults, servers)
+        return tuple(ToolTrouble(it.subject, it.reason, it.message) for it in found)
 
     def stop_following(self) -> None:
         """End the streams that only a client would end."""

@@ -180,9 +180,37 @@ class GitStatus(msgspec.Struct, frozen=True):
     is_behind: bool = True
 
 
+class AgentStatus(msgspec.Struct, frozen=True):
+    """A model that uses tools by itself. `tools`: which, as the profile names them."""
+
+    name: str
+    model: str
+    tools: tuple[str, ...]
+
+
+class ToolTrouble(msgspec.Struct, frozen=True):
+    """Why something that the profile declares cannot be used, or not all of it. `subject`: its path
+    in the profile. `reason`: a CamelCase code. `message`: one line, which says what to do."""
+
+    subject: str
+    reason: str
+    message: str
+
+
+class ToolsStatus(msgspec.Struct, frozen=True):
+    """What models can do. `declared`: tools of the profile's own, of which `missing` are not there;
+    `servers`: how many MCP servers there are beside them."""
+
+    agents: tuple[AgentStatus, ...]
+    declared: int
+    missing: int
+    servers: int
+    troubles: tuple[ToolTrouble, ...]
+
+
 class Status(msgspec.Struct, frozen=True):
-    """Everything. Conditions here: `ProfileValid`, `Listening`, `Converged`, and `GitSynced` where
-    a repository is followed."""
+    """Everything. Conditions here: `ProfileValid`, `Listening`, `Converged`, `GitSynced` where a
+    repository is followed, and `Tools` where the profile declares any."""
 
     server: ServerStatus
     profile: ProfileStatus | None
@@ -190,3 +218,4 @@ class Status(msgspec.Struct, frozen=True):
     models: tuple[ModelStatus, ...]
     drift: tuple[DriftStatus, ...] = ()
     git: GitStatus | None = None
+    tools: ToolsStatus | None = None

@@ -7,7 +7,16 @@ import msgspec
 from lmrun.cli.commands.statuses import render_status, render_usage
 from lmrun.cli.terminal import _ANSI
 from lmrun.engines.base import EngineUsage
-from lmrun.reconcile.status import DriftStatus, GitStatus, MemoryStatus, ProfileStatus, Status
+from lmrun.reconcile.status import (
+    AgentStatus,
+    DriftStatus,
+    GitStatus,
+    MemoryStatus,
+    ProfileStatus,
+    Status,
+    ToolsStatus,
+    ToolTrouble,
+)
 from tests.support.control import SINCE, condition, instance, model, status
 
 
@@ -159,3 +168,28 @@ def test_a_followed_repository_is_shown_with_its_commit_and_what_is_behind() -> 
         f"git         https://h/p.git main p.yaml: commit {'a' * 12}, behind {'b' * 12}",
         "git         https://h/p.git main p.yaml: no commit yet",
     ]
+
+
+def test_agents_and_tools_are_counted_and_what_is_wrong_with_them_is_a_line_each() -> None:
+    agents = (AgentStatus("helper", "assistant", ("*",)), AgentStatus("other\x1b", "b", ()))
+    troubles = (
+        ToolTrouble("tools.shout", "ToolInvalid", "tools.py:3: NameError."),
+        ToolTrouble("mcp_servers.time", "NeedsApproval", "`lmrun mcp approve time` asks."),
+    )
+    message = "\n".join(f"{it.subject}: {it.message}" for it in troubles)
+    tools = ToolsStatus(agents, 7, 1, 2, troubles)
+    wrong = condition("Tools", "False", "ToolInvalid", message)
+
+    lines = show(status(tools=tools, conditions=(condition("Converged"), wrong)))
+
+    assert lines[3:] == [
+        "agents      helper, other",
+        "tools       7, 1 missing, 2 MCP servers",
+        "",
+        "! Tools is False (ToolInvalid): tools.shout: tools.py:3: NameError.",
+        "    mcp_servers.time: `lmrun mcp approve time` asks.",
+    ]
+
+
+def test_tools_without_agents_and_servers_are_a_number() -> None:
+    assert show(status(tools=ToolsStatus((), 1, 0, 0, ())))[3:] == ["tools       1"]

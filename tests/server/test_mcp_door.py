@@ -55,8 +55,14 @@ def write_door_profile(home: Path) -> Path:
     }
     models = {"assistant": real_model(), "clerk": {"source": f"file:{script}"}}
     presets = {"greedy": {"prediction": {"temperature": 0, "repeat_penalty": 1, "max_tokens": 200}}}
+    agents = {"watch": {"model": "clerk", "tools": ["mcp/time/*"]}}
     return write_profile(
-        home / "p.yaml", models, presets=presets, tools=tools, mcp_servers={"time": clock}
+        home / "p.yaml",
+        models,
+        presets=presets,
+        tools=tools,
+        mcp_servers={"time": clock},
+        agents=agents,
     )
 
 
@@ -115,6 +121,16 @@ def test_a_chat_asks_an_mcp_server(server: Server) -> None:
     assert message["content"] == "It is told."
 
 
+def test_an_agent_brings_its_tools_and_takes_no_others(server: Server) -> None:
+    asked = {"model": "watch", "input": "What time is it?"}
+    answer = chat(server, **asked)
+    assert answer["output"] == [{"type": "message", "content": "It is told."}]
+    body = {**asked, "integrations": ["tools/add"], "stream": True}
+    with posting(server.address, body, "/api/v1/chat") as response:
+        assert response.status == 400
+        assert json.load(response)["error"]["param"] == "integrations"
+
+
 @pytest.fixture
 def client(server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.address}/v1", api_key="any", max_retries=0) as client:
@@ -158,7 +174,7 @@ async def use(client: Client) -> None:
     tools = {tool.name for tool in (await client.list_tools()).tools}
     assert tools == {"chat", "embed", "list_models", "multiply", "create_file"}
     models = (await client.call_tool("list_models")).structured_content["models"]
-    assert {it["identifier"] for it in models} == {"assistant", "clerk"}
+    assert {it["identifier"] for it in models} == {"assistant", "clerk", "watch"}
     hello = await client.call_tool("chat", {"model": "clerk", "prompt": "hi"})
     assert text(hello) == "Hello."
     product = await client.call_tool("multiply", {"a": 6, "b": 7})

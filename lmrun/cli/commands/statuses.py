@@ -23,6 +23,7 @@ from lmrun.reconcile.status import (
     ModelStatus,
     RolloutStatus,
     Status,
+    ToolsStatus,
 )
 from lmrun.store.home import Home
 
@@ -33,6 +34,7 @@ NOT_RUNNING: dict[str, object] = {
     "models": [],
     "drift": [],
     "git": None,
+    "tools": None,
 }
 
 _COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAITING", "RESTARTS")
@@ -150,9 +152,19 @@ def _render_head(found: Status) -> str:
         lines.append(("memory", render_memory(server.memory)))
     if found.git is not None:
         lines.append(("git", _render_git(found.git)))
+    if found.tools is not None:
+        lines += _render_tools(found.tools)
     if server.log is not None:
         lines.append(("log", shorten_path(server.log)))
     return "\n".join(align(lines))
+
+
+def _render_tools(tools: ToolsStatus) -> Iterator[tuple[str, str]]:
+    if tools.agents:
+        yield "agents", printable(", ".join(agent.name for agent in tools.agents))
+    missing = f", {paint(f'{tools.missing} missing', 'bad')}" if tools.missing else ""
+    servers = f", {count(tools.servers, 'MCP server')}" if tools.servers else ""
+    yield "tools", f"{tools.declared}{missing}{servers}"
 
 
 def _render_git(git: GitStatus) -> str:

@@ -50,8 +50,9 @@ class Sampling(Settings):
         1000, description="Longest answer, whatever the server asks for."
     )
     token_budget: Annotated[int, Field(ge=1)] = Field(
-        20_000, description="Prompts and answers together, until its declaration changes or lmrun is "
-        "started again."
+        20_000,
+        description="Prompts and answers together, until its declaration changes or lmrun is "
+        "started again.",
     )
 
 

@@ -21,7 +21,8 @@ from lmrun.reconcile.reconciler import Reconciler
 from lmrun.reconcile.reporting import conditions
 from lmrun.reconcile.reporting.conditions import ConditionBook, utc_now
 from lmrun.reconcile.reporting.instances import instance_status
-from lmrun.reconcile.running import SERVER_SLOT
+from lmrun.reconcile.reporting.tools import tools_condition, tools_status
+from lmrun.reconcile.running import SERVER_SLOT, TOOLS_SLOT, slot_of
 from lmrun.reconcile.status import (
     Condition,
     DriftStatus,
@@ -31,6 +32,8 @@ from lmrun.reconcile.status import (
     ServerMemory,
     ServerStatus,
     Status,
+    ToolsStatus,
+    ToolTrouble,
 )
 from lmrun.runtime.residency.residents import Residents
 from lmrun.runtime.rollouts import Rollouts
@@ -40,7 +43,8 @@ from lmrun.runtime.rollouts import Rollouts
 class Reporter:
     """Makes the status; keeps only since when each condition has held. `log`: the file that the
     server's log goes to, if it is one. `find_obstacle`: why drift that is to be adopted is not.
-    `follower`: of the repository, where one is followed."""
+    `find_troubles`: what keeps tools from being used. `follower`: of the repository, where one is
+    followed."""
 
     home: Path
     reconciler: Reconciler
@@ -52,12 +56,14 @@ class Reporter:
     listener: Listener
     log: Path | None = None
     find_obstacle: Callable[[Drift], str | None] = lambda drift: None
+    find_troubles: Callable[[], Sequence[ToolTrouble]] = tuple
     follower: GitFollower | None = None
     _book: ConditionBook = field(default_factory=ConditionBook)
     _started: str = field(default_factory=utc_now)
 
     def status(self) -> Status:
         desired = self.reconciler.desired
+        tools = tools_status(desired.tooling, self.find_troubles()) if desired else None
         return Status(
             server=ServerStatus(
                 self.listener.address,
@@ -69,10 +75,11 @@ class Reporter:
                 ServerMemory(self.residents.claimed_bytes, self.residents.rules.limit_bytes),
             ),
             profile=self._profile(),
-            conditions=self._conditions(),
+            conditions=self._conditions(tools),
             models=tuple(map(self._model, group_by_key(desired))) if desired else (),
             drift=tuple(map(self._drift, self.reconciler.find_drift())),
             git=self.follower.status() if self.follower else None,
+            tools=tools,
         )
 
     def _drift(self, drift: Drift) -> DriftStatus:
@@ -98,14 +105,20 @@ class Reporter:
             self.reconciler.drift_policy,
         )
 
-    def _conditions(self) -> tuple[Condition, ...]:
+    def _conditions(self, tools: ToolsStatus | None) -> tuple[Condition, ...]:
         return (
             conditions.profile_valid(self._book, self.intake.problem),
             self._listening(),
             self._converged(),
             conditions.stored(self._book, self.reconciler.journal.problem),
             *((conditions.git_synced(self._book, self.follower.refusal),) if self.follower else ()),
+            *((self._tools(tools),) if tools else ()),
         )
+
+    def _tools(self, tools: ToolsStatus) -> Condition:
+        is_due = any(slot_of(it) == TOOLS_SLOT for it in self.reconciler.plan_now().actions)
+        is_changing = is_due and TOOLS_SLOT not in self.reconciler.failures
+        return tools_condition(self._book, tools, is_changing=is_changing)
 
     def _listening(self) -> Condition:
         failure = self.reconciler.failures.get(SERVER_SLOT)

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
+from starlette.types import ASGIApp
 
+from lmrun.api.app import build_app
 from lmrun.api.door import Door, Key
+from lmrun.api.mcp.offer import Offering
+from lmrun.api.mcp.routes import make_mcp_routes
+from lmrun.api.mcp.server import McpServer
 from lmrun.chat.messages import Message
 from lmrun.chat.request import Request
 from lmrun.settings.secret import Secret
 from tests.api.mcp.conftest import Desk
-from tests.support.http import wait_until
-from tests.support.rounds import say
-from tests.support.tool_shop import TimeTool
+from tests.support.http import listening, wait_until
+from tests.support.rounds import RoundsPool, say
+from tests.support.stand_in_house import running
+from tests.support.tool_shop import TimeTool, ToolShop
 
 MODES = pytest.mark.parametrize("mode", ["legacy", "2026-07-28", "auto"])
+BEGIN = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
 OWN = ["chat", "embed", "list_models"]
 
 
@@ -203,12 +216,7 @@ def test_a_client_that_leaves_ends_its_call(desk: Desk) -> None:
     """Older revisions keep the session; the request itself is over all the same."""
     desk.pool.stop_at = "mid-stream"
     accept = "application/json, text/event-stream"
-    initialize = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "t", "version": "1"},
-    }
-    reply = desk.port.ask("POST", "/mcp", message(1, "initialize", initialize), accept=accept)
+    reply = desk.port.ask("POST", "/mcp", message(1, "initialize", BEGIN), accept=accept)
     session = reply.header("mcp-session-id")
     assert reply.status == 200
     assert session is not None
@@ -223,6 +231,23 @@ def test_a_client_that_leaves_ends_its_call(desk: Desk) -> None:
     assert ended.status == 200
     gone = desk.port.ask("POST", "/mcp", body, accept=accept, mcp_session_id=session)
     assert gone.status == 404
+
+
+def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmrun.api.mcp.server.MAX_SESSIONS", 2)
+    server = McpServer(Offering(RoundsPool(), ToolShop()))
+
+    @asynccontextmanager
+    async def make_app() -> AsyncIterator[ASGIApp]:
+        async with running(server):
+            yield build_app(RoundsPool(), Door, make_mcp_routes(server))
+
+    with listening(make_app) as port:
+        replies = [port.ask("POST", "/mcp", message(1, "initialize", BEGIN)) for _ in range(3)]
+        assert [reply.status for reply in replies] == [200, 200, 503]
+        session = replies[0].header("mcp-session-id") or ""
+        assert port.ask("DELETE", "/mcp", mcp_session_id=session).status == 200
+        assert port.ask("POST", "/mcp", message(1, "initialize", BEGIN)).status == 200
 
 
 def test_an_answer_that_takes_too_long_ends_with_the_ports_limit(desk: Desk) -> None:
@@ -305,15 +330,10 @@ def test_a_key_sees_and_calls_what_its_scopes_allow(desk: Desk) -> None:
 def test_a_session_answers_only_the_key_that_began_it(desk: Desk) -> None:
     desk.door = Door(keys=tuple(Key(name, Secret(name), it) for name, it in KEYS.items()))
     accept = "application/json, text/event-stream"
-    params = {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "t", "version": "1"},
-    }
     begun = desk.port.ask(
         "POST",
         "/mcp",
-        message(1, "initialize", params),
+        message(1, "initialize", BEGIN),
         accept=accept,
         authorization="Bearer maker",
     )
