@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from lmrun.api.lmstudio.timing import Timing
-from lmrun.chat.events import ChatEnd, Event, MessageDelta, PromptProgress, Usage
+from lmrun.api.lmstudio.timing import RoundsTiming, Timing
+from lmrun.chat.events import (
+    ChatEnd,
+    Event,
+    MessageDelta,
+    PromptProgress,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
+from lmrun.tools.act.events import ActEnd, ActEvent, CallSucceeded, RoundEnd, RoundStart
 
 END = ChatEnd("eosFound", Usage(3, 5))
 
@@ -38,3 +47,25 @@ def test_an_answer_without_text_ends_with_its_first_event() -> None:
 def test_nothing_has_no_pace() -> None:
     timing = timed()
     assert (timing.time_to_first_token_s, timing.tokens_per_second(0)) == (0.0, 0.0)
+
+
+def test_what_tools_take_is_no_part_of_the_pace() -> None:
+    """Two rounds of three tokens a second, and 20 s of a tool between them."""
+    timing = RoundsTiming()
+    timing.start(1.0)
+    told: tuple[tuple[float, ActEvent], ...] = (
+        (1.0, RoundStart(0, is_last=False)),
+        (3.0, MessageDelta("a")),
+        (4.0, ToolCallStart(0, "c", "t")),
+        (5.0, ToolCallArguments(0, "{}")),
+        (25.0, CallSucceeded(0, "c", "t", "done", 20.0)),
+        (25.0, RoundEnd(0, Usage(1, 4))),
+        (25.0, RoundStart(1, is_last=False)),
+        (26.0, MessageDelta("b")),
+        (28.0, MessageDelta("c")),
+        (28.0, ActEnd("bc", "eosFound", 2, 1, Usage(2, 8))),
+    )
+    for moment, event in told:
+        timing.note(event, moment)
+    assert timing.time_to_first_token_s == 2.0
+    assert timing.tokens_per_second(14) == 3.0
