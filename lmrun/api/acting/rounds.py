@@ -13,9 +13,6 @@ from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.act.events import RoundStart
 from lmrun.tools.act.steps import Step, Transcript
 
-FIRST_ROUND = RoundStart(0, is_last=False)
-"""Told before anything has come of the model: no answer has begun with it."""
-
 Ask = Callable[[Request, PredictionConfig], AsyncGenerator[Event, None]]
 
 
@@ -55,3 +52,9 @@ class Notebook:
 
     async def write(self, step: Step) -> None:
         self.transcript.take(step)
+
+
+def is_beginning(event: object) -> bool:
+    """Whether a run says with `event` that it begins: nothing has come of the model yet, so that a
+    failure is still one of the request."""
+    return isinstance(event, RoundStart) and event.round == 0

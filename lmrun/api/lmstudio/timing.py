@@ -68,7 +68,7 @@ class RoundsTiming:
         """`event` has arrived."""
         timing = self._rounds[-1]
         match event:
-            case RoundStart():
+            case RoundStart(number) if number > 0:
                 self._rounds.append(Timing(now_s))
             case MessageDelta() | ReasoningDelta() | ToolCallStart() | ToolCallArguments():
                 timing.note(event, now_s)

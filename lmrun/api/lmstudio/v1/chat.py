@@ -18,7 +18,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from lmrun.api.acting.kit import Kit
-from lmrun.api.acting.rounds import FIRST_ROUND, Notebook
+from lmrun.api.acting.rounds import Notebook, is_beginning
 from lmrun.api.errors import ErrorBody
 from lmrun.api.generation import ended_early, require_sight
 from lmrun.api.lmstudio.house import Chats, House
@@ -113,8 +113,7 @@ class Chat:
             begin = self._begin(lease.instance)
             async with aclosing(self._generate(lease, kit)) as events:
                 async for event in events:
-                    if event == FIRST_ROUND:
-                        # Nothing has come yet: a failure is still one of the request.
+                    if is_beginning(event):
                         continue
                     self._timing.note(event, time.monotonic())
                     self._transcript.take(event)

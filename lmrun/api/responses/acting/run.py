@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from lmrun.api.acting.rounds import FIRST_ROUND, Notebook, Rounds
+from lmrun.api.acting.rounds import Notebook, Rounds, is_beginning
 from lmrun.api.acting.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.http.record import current_record
@@ -83,7 +83,7 @@ async def run_response(
             if isinstance(event, ActEnd):
                 yield ChatEnd(event.stop_reason, event.usage)
                 return
-            if event != FIRST_ROUND:
+            if not is_beginning(event):
                 yield event
             waiting.note(event)
             if waiting.is_over:
