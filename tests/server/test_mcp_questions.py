@@ -186,3 +186,13 @@ def test_whoever_is_not_declared_to_ask_is_told_so_and_may_not(
     with server.control.elicitations():
         said = act(server, prompt)
     assert "Client did not declare" in said and f"{capability} capability" in said
+
+
+def test_somebody_who_waits_for_questions_keeps_no_server_from_ending(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with Server(tmp_path_factory.mktemp("home")) as server:
+        with server.control.elicitations() as events:
+            server.process.terminate()
+            assert list(events) == []
+        assert server.process.wait(20) == 0

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -19,6 +20,17 @@ from tests.support.profiles import posting, read_events, write_profile, write_sc
 from tests.support.server import Server, eventually
 
 CHANGING = Path(__file__).parents[1] / "support" / "changing_server.py"
+
+SLOW = """
+import os, time
+
+while not os.path.exists({go!r}):
+    time.sleep(0.01)
+
+
+def slow() -> str:
+    return "at last"
+"""
 
 
 def tool(name: str, description: str = "A tool.") -> dict[str, Any]:
@@ -162,3 +174,16 @@ def test_what_cannot_be_imported_is_said_and_mended_by_itself(server: Server) ->
 
     (home / "loud_tools.py").write_text("def shout(text: str) -> str:\n    return text.upper()\n")
     eventually(lambda: troubles(server.status) == [("mcp_servers.time", "NeedsApproval")])
+
+
+def test_what_is_still_being_imported_is_not_known(server: Server) -> None:
+    home = server.home.root
+    (home / "slow_tools.py").write_text(SLOW.format(go=str(home / "go")))
+    profile = write_all(home, slow={"python": "slow_tools:slow"})
+    with ThreadPoolExecutor(1) as pool:
+        applying = pool.submit(server.apply, profile)
+        eventually(lambda: server.status.tools is not None)
+        assert server.condition("Tools") == "Unknown/Progressing: "
+        (home / "go").touch()
+        assert applying.result(20).converged
+    assert server.condition("Tools").startswith("False/NeedsApproval")

@@ -240,6 +240,8 @@ def test_links_swapped_between_check_and_use_let_nobody_out(root: Path) -> None:
             began = time.monotonic()
             for number in range(TRIES):
                 try:
+                    if number % 8 == 7:
+                        create_beneath(root, f"sub/dir/{number}", "mine")
                     seen[read(root, ("sub/x", "sub/dir/x")[number % 2])] += 1
                 except PathRefused:
                     seen["refused"] += 1
@@ -251,4 +253,5 @@ def test_links_swapped_between_check_and_use_let_nobody_out(root: Path) -> None:
         finally:
             swapper.kill()
     assert seen["outside"] == 0, seen
+    assert [it.name for it in (root.parent / "b").iterdir()] == ["x"], "written outside"
     assert rarest(seen) > ENOUGH, f"too little was swapped: {seen}"
