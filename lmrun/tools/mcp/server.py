@@ -160,11 +160,14 @@ class McpServer:
         return True
 
     async def look(self) -> None:
-        """Learn whether it may be started before anybody needs it."""
+        """Learn whether it may be started before anybody needs it, or still may run: another
+        profile, to which nobody has agreed, may declare it the same."""
         consent = self._surroundings.consent
         fault = await asyncio.to_thread(consent.may_start, self.name, self.config, self._directory)
         if fault is not None and self.state == "stopped":
             self._set("needs_approval", McpNotApproved(fault.message, hint=fault.hint))
+        elif fault is not None:
+            self.give_up("Nobody agrees to it any more.")
 
     def recheck(self) -> None:
         """Somebody has agreed to something, or no longer does."""
