@@ -20,7 +20,7 @@ from lmrun.tools import beneath
 from lmrun.tools.beneath import Entry, create_beneath, list_beneath, open_beneath
 
 TRIES = 100_000
-LONGEST_S = 3.0
+LONGEST_S = 2.0
 HOPELESS_S = 40.0
 ENOUGH = 100
 
