@@ -58,7 +58,8 @@ class LoadedProfile:
     its `instances`. `environment`: the names
     of all `${env:…}`. `golden_dirs`: check → the directory that its `expect.golden` lies below.
     `tool_dirs`, `mcp_dirs`: a tool or MCP server → the directory its paths and modules are relative
-    to: that of the file which says what it is.
+    to: that of the file which says what it is. `written`: a field with a reference → what the file
+    says instead of the value, which may be a secret.
     """
 
     profile: Profile
@@ -70,6 +71,7 @@ class LoadedProfile:
     golden_dirs: Mapping[str, Path] = field(default_factory=dict)
     tool_dirs: Mapping[str, Path] = field(default_factory=dict)
     mcp_dirs: Mapping[str, Path] = field(default_factory=dict)
+    written: Mapping[nodes.Path, str] = field(default_factory=dict)
 
 
 def load_profile(
@@ -102,6 +104,7 @@ def load_profile(
         golden_dirs=_find_golden_dirs(tree),
         tool_dirs=_find_dirs(tree, "tools", ("python", "command", "http")),
         mcp_dirs=_find_dirs(tree, "mcp_servers", ("command", "url")),
+        written=resolver.written,
     )
 
 

@@ -39,6 +39,8 @@ class Resolver:
     problems: list[Problem] = field(default_factory=list)
     texts: dict[Path, str] = field(default_factory=dict)
     """The `${file:…}` texts that were read, secrets excepted."""
+    written: dict[nodes.Path, str] = field(default_factory=dict)
+    """What stands in the profile where a reference was resolved, secret fields excepted."""
 
     def resolve(self, node: nodes.Node, shape: Shape, path: nodes.Path = ()) -> Any:
         """Dicts, lists and scalars; UNRESOLVED for a value with a problem."""
@@ -55,7 +57,10 @@ class Resolver:
         if not shape.is_secret and not (isinstance(node.value, str) and "${" in node.value):
             return node.value
         try:
-            return self._secret(node) if shape.is_secret else self._scalar(node, str(node.value))
+            if shape.is_secret:
+                return self._secret(node)
+            self.written[path] = str(node.value)
+            return self._scalar(node, str(node.value))
         except (ReferenceInvalid, ValueError) as error:
             self.problems.append(Problem(*node.position, format_path(path), str(error)))
             return UNRESOLVED

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmrun.profile.schema import ServerConfig
 from lmrun.profile.shape import find_effect
+from lmrun.profile.text import nodes
 from lmrun.profile.tooling.section import Tooling
 from lmrun.reconcile.desired import DesiredModel
 from lmrun.reconcile.outcome import FieldChange
@@ -23,6 +24,16 @@ from lmrun.settings.effects import Effect
 from lmrun.settings.prompt_template import PromptTemplate
 
 Path = tuple[str, ...]
+
+
+class _Written(NamedTuple):
+    """What two profiles say where they have references, by the field."""
+
+    before: Mapping[nodes.Path, str]
+    after: Mapping[nodes.Path, str]
+
+
+_NOTHING_WRITTEN = _Written({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +65,26 @@ def compare_servers(observed: ServerConfig, desired: ServerConfig) -> tuple[Diff
 def compare_tooling(observed: Tooling, desired: Tooling) -> tuple[Difference, ...]:
     """Between what tools are run by and what they should be. Several fields of one tool, server or
     agent are told one by one; one that comes or goes is told as a whole."""
+    written = _Written(observed.written, desired.written)
     return (
-        *_compare_named("tools", observed.tools, desired.tools),
+        *_compare_named("tools", observed.tools, desired.tools, written),
         *_compare_dirs("tools", observed.tool_dirs, desired.tool_dirs),
-        *_compare_named("mcp_servers", observed.mcp_servers, desired.mcp_servers),
+        *_compare_named("mcp_servers", observed.mcp_servers, desired.mcp_servers, written),
         *_compare_dirs("mcp_servers", observed.mcp_dirs, desired.mcp_dirs),
-        *_compare_named("agents", observed.agents, desired.agents),
-        *_compare(("policy",), observed.policy, desired.policy),
+        *_compare_named("agents", observed.agents, desired.agents, written),
+        *_compare(("policy",), observed.policy, desired.policy, written),
     )
 
 
 def _compare_named(
-    section: str, old: Mapping[str, Settings], new: Mapping[str, Settings]
+    section: str, old: Mapping[str, Settings], new: Mapping[str, Settings], written: _Written
 ) -> Iterator[Difference]:
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if before is not None and after is not None:
-            yield from _compare((section, name), before, after)
+            yield from _compare((section, name), before, after, written)
         else:
-            yield Difference((section, name), show_value(before), show_value(after))
+            yield _leaf((section, name), before, after, written)
 
 
 def _compare_dirs(
@@ -167,21 +179,39 @@ def _compare_residencies(prefix: Path, old: Residency, model: DesiredModel) -> I
                 yield _leaf((*prefix, name), before, after)
 
 
-def _compare(path: Path, old: Settings, new: Settings) -> Iterator[Difference]:
+def _compare(
+    path: Path, old: Settings, new: Settings, written: _Written = _NOTHING_WRITTEN
+) -> Iterator[Difference]:
     """One difference per leaf, in the order of declaration."""
     for name in type(new).model_fields:
         before, after = getattr(old, name), getattr(new, name)
         if before == after:
             continue
         if isinstance(before, Settings) and isinstance(after, Settings):
-            yield from _compare((*path, name), before, after)
+            yield from _compare((*path, name), before, after, written)
         else:
-            yield _leaf((*path, name), before, after)
+            yield _leaf((*path, name), before, after, written)
 
 
-def _leaf(path: Path, before: Any, after: Any) -> Difference:
-    old, new = show_value(before), show_value(after)
+def _leaf(path: Path, before: Any, after: Any, written: _Written = _NOTHING_WRITTEN) -> Difference:
+    old = show_value(_as_written(before, path, written.before))
+    new = show_value(_as_written(after, path, written.after))
     return Difference(path, old, f"{new} (a secret in it changed)" if old == new else new)
+
+
+def _as_written(value: Any, path: nodes.Path, written: Mapping[nodes.Path, str]) -> Any:
+    """`value` with every reference in it unresolved: what it names may be a secret."""
+    if not any(it[: len(path)] == path for it in written):
+        return value
+    if path in written:
+        return written[path]
+    if isinstance(value, Settings):
+        value = value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Mapping):
+        return {key: _as_written(it, (*path, key), written) for key, it in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_written(it, (*path, index), written) for index, it in enumerate(value)]
+    return value
 
 
 def show_value(value: Any) -> str | None:

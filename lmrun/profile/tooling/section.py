@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.text import nodes
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.profile.tooling.policy import PolicyConfig
@@ -15,7 +16,8 @@ from lmrun.profile.tooling.tools import ToolConfig
 
 @dataclass(frozen=True, slots=True)
 class Tooling:
-    """`tool_dirs`, `mcp_dirs`: what the paths of each are relative to."""
+    """`tool_dirs`, `mcp_dirs`: what the paths of each are relative to. `written`: as in a
+    LoadedProfile; it is not compared, for it changes nothing."""
 
     tools: Mapping[str, ToolConfig] = field(default_factory=dict)
     mcp_servers: Mapping[str, McpServerConfig] = field(default_factory=dict)
@@ -23,6 +25,7 @@ class Tooling:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     tool_dirs: Mapping[str, Path] = field(default_factory=dict)
     mcp_dirs: Mapping[str, Path] = field(default_factory=dict)
+    written: Mapping[nodes.Path, str] = field(default_factory=dict, compare=False)
 
 
 def read_tooling(loaded: LoadedProfile) -> Tooling:
@@ -35,4 +38,5 @@ def read_tooling(loaded: LoadedProfile) -> Tooling:
         profile.policy,
         {key: loaded.tool_dirs.get(key, here) for key in profile.tools},
         {name: loaded.mcp_dirs.get(name, here) for name in profile.mcp_servers},
+        loaded.written,
     )
