@@ -16,6 +16,7 @@ from pathlib import Path
 from lmrun.catalog.catalog import Catalog
 from lmrun.profile.loader import LoadedProfile, load_profile
 from lmrun.profile.schema import ServerConfig
+from lmrun.profile.tooling.section import Tooling
 from lmrun.reconcile.actions import Executor
 from lmrun.reconcile.desired import read_desired
 from lmrun.reconcile.history import Journal
@@ -122,6 +123,18 @@ def write_profile(folder: Path, model: Path, count: int) -> Path:
     return profile
 
 
+class StillTools:
+    """There are none."""
+
+    tooling = Tooling()
+
+    async def adopt(self, tooling: Tooling) -> None:
+        raise AssertionError("nothing declares tools")
+
+
+NO_TOOLS = StillTools()
+
+
 @asynccontextmanager
 async def still_house(folder: Path, model: Path, count: int) -> AsyncIterator[StillHouse]:
     """`count` models, all loaded as the profile in `folder` has them."""
@@ -132,9 +145,10 @@ async def still_house(folder: Path, model: Path, count: int) -> AsyncIterator[St
     generations = Generations(home.database)
     reconciler = Reconciler(
         finder=catalog,
-        executor=Executor(catalog, pool, listener, prices),
+        executor=Executor(catalog, pool, listener, NO_TOOLS, prices),
         pool=pool,
         listener=listener,
+        tools=NO_TOOLS,
         journal=Journal(generations),
         prices=prices,
         on_change=lambda: None,

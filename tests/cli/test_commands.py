@@ -22,7 +22,7 @@ def test_the_version_is_printed(lmrun: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["aply", "p.yaml"], "No such command 'aply'. Did you mean 'apply'?"),
+        (["appply", "p.yaml"], "No such command 'appply'. Did you mean 'apply'?"),
         (["apply"], "Missing argument 'PROFILE'"),
         (["status", "--jsn"], "No such option: --jsn (Possible options: --json)"),
         (["chat", "--temperature", "hot", "hi"], "--temperature"),

@@ -50,16 +50,20 @@ def explain_call(error: BaseException) -> tuple[ErrorKind, str]:
             return "protocol", f"The server's answer cannot be used ({type(other).__name__})."
 
 
-def explain_start(error: BaseException, timeout_s: float, refusal: str | None) -> LmrunError:
-    """Why there is no session, for people. `refusal`: what the link knows of it."""
+def explain_start(
+    error: BaseException, timeout_s: float, refusal: str | None, stderr: str = ""
+) -> LmrunError:
+    """Why there is no session, for people. `refusal`: what the link knows of it; `stderr`: what
+    the program has said, of which the last line often tells."""
+    words = _last_words(stderr)
     match find_cause(error):
         case TimeoutError():
             hint = "If it needs longer, give it a longer `start_timeout`."
-            return McpUnreachable(f"It was not ready within {timeout_s:g} s.", hint=hint)
+            return McpUnreachable(f"It was not ready within {timeout_s:g} s.{words}", hint=hint)
         case MCPError(code=code, message=message):
             text = clean_line(message, MAX_TEXT)
             if code == CONNECTION_CLOSED:
-                return McpUnreachable(f"It was gone before it was ready: {text}")
+                return McpUnreachable(f"It was gone before it was ready: {text}.{words}")
             if code == UNSUPPORTED_PROTOCOL_VERSION:
                 return McpProtocol(f"It speaks no revision that lmrun does: {text}")
             login = "If it asks for a login: declare `oauth`." if refusal is not None else None
@@ -74,6 +78,11 @@ def explain_start(error: BaseException, timeout_s: float, refusal: str | None) -
         case other:
             text = clean_line(str(other), MAX_TEXT)
             return McpProtocol(f"There is no session with it: {text or type(other).__name__}")
+
+
+def _last_words(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return f" Its last words: {clean_line(lines[-1], MAX_TEXT)}" if lines else ""
 
 
 def is_timeout(error: BaseException) -> bool:

@@ -281,8 +281,10 @@ class McpServer:
                 # Whoever waits for an answer is told before everything is cleared away.
                 self._set("starting", McpUnreachable(why))
         except Exception as error:
-            refusal = transport.link.refusal if transport.link is not None else None
-            self.error = explain_start(error, self.config.start_timeout, refusal)
+            link = transport.link
+            refusal = link.refusal if link is not None else None
+            stderr = link.stderr_tail if link is not None else ""
+            self.error = explain_start(error, self.config.start_timeout, refusal, stderr)
             self._failed_starts += AWAITED_STARTS if is_timeout(error) else 1
             # Some older servers end when they are asked something that they do not know.
             self._is_legacy = not self._is_legacy and began is None

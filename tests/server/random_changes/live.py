@@ -123,7 +123,7 @@ class Live:
         await self.restart()
 
     def crash_worker(self, name: str) -> None:
-        pid = self.house.pool.instances[name].pid
+        pid = self.house.models.instances[name].pid
         assert pid is not None
         QuickWorker.alive[pid].kill()
 
@@ -155,11 +155,11 @@ class Live:
     @property
     def is_quiet(self) -> bool:
         reconciler = self.house.reconciler
-        workers = {it.pid for it in self.house.pool.instances.values() if it.state == "ready"}
+        workers = {it.pid for it in self.house.models.instances.values() if it.state == "ready"}
         is_looked_at = reconciler.has_looked and not reconciler.is_progressing
         return (
             is_looked_at
-            and not [*self.house.pool.rollouts.beside]
+            and not [*self.house.models.rollouts.beside]
             and workers >= set(QuickWorker.alive)
         )
 
@@ -168,7 +168,7 @@ class Live:
         """The context length of every instance that is ready."""
         return {
             name: it.spec.load.context_length
-            for name, it in self.house.pool.instances.items()
+            for name, it in self.house.models.instances.items()
             if it.state == "ready"
         }
 
