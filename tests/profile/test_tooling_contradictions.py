@@ -48,6 +48,14 @@ def tools(key: str, fields: str) -> str:
 LITERAL = "looks like a secret, which must not stand in a profile; "
 
 WRONG = {
+    "rule for no key": (
+        rules("tools: [add], keys: [], decision: allow"),
+        "main.yaml:17:7: policy.rules[0]: `keys` is empty: name some, or leave it out for any",
+    ),
+    "rule of no tools": (
+        rules("tools: [], decision: deny"),
+        "main.yaml:17:7: policy.rules[0]: `tools` is empty: name some, or leave it out for any",
+    ),
     "agent's model": (
         agents("model: assistent"),
         "main.yaml:15:14: agents.a.model: no model has this key or identifier; "

@@ -63,6 +63,14 @@ class PolicyRule(Settings):
                 raise ValueError("`allow` needs the tools that it allows; `*` is every one")
         return value
 
+    @model_validator(mode="after")
+    def _lists_something_where_it_lists(self) -> PolicyRule:
+        # No name would be read as any name here, and as no tool there: nobody means both.
+        for name in ("tools", "keys", "models", "agents"):
+            if name in self.model_fields_set and not getattr(self, name):
+                raise ValueError(f"`{name}` is empty: name some, or leave it out for any")
+        return self
+
 
 class PolicyConfig(Settings):
     """Rules beyond what each tool says of itself."""

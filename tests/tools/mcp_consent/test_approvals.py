@@ -65,6 +65,16 @@ def test_a_server_is_not_started_before_somebody_has_agreed_to_it(desk: Desk) ->
     assert desk.may_start(local("serve")) is None
 
 
+def test_an_approval_is_logged_without_the_command_line_which_may_hold_a_secret(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "lmrun.tools.mcp"):
+        desk.approve(local("serve", "--token=5ecret"))
+    (record,) = caplog.records
+    assert "mcp server s: approved, as " in record.getMessage()
+    assert "5ecret" not in record.getMessage()
+
+
 def test_a_remote_server_is_not_called_before_that_either(desk: Desk) -> None:
     assert desk.may_start(remote()) is not None
     desk.approve(remote())

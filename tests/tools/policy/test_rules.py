@@ -229,8 +229,8 @@ RULES = st.fixed_dictionaries(
         "arguments": st.dictionaries(
             st.sampled_from(["a", "b"]), st.sampled_from(["x", "[xy]", "x+"]), max_size=2
         ),
-        "keys": st.lists(st.sampled_from(["k", "l"]), max_size=1),
-    }
+    },
+    optional={"keys": st.lists(st.sampled_from(["k", "l"]), min_size=1, max_size=1)},
 )
 VALUES = st.dictionaries(
     st.sampled_from(["a", "b"]), st.sampled_from(["x", "y", "xx", LONG]), max_size=2

@@ -144,7 +144,8 @@ class Approvals:
         root = str(self._root())
         await asyncio.to_thread(self._pins.approve_server, root, server, pin)
         self._forget(server)
-        log.info("mcp server %s: approved: %s", server, "; ".join(show_identity(identity)))
+        # Not the command line: people put secrets there, though `env` is the place for them.
+        log.info("mcp server %s: approved, as %s", server, digest)
 
     async def approve_tools(
         self, server: str, definitions: Iterable[ToolDefinition], digests: Mapping[str, str]
