@@ -12,6 +12,7 @@ import pytest
 from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart, Usage
 from lmrun.chat.messages import Message, ToolCall
 from lmrun.cli.commands.act import render_question
+from lmrun.reconcile.status import AgentStatus, ToolsStatus
 from lmrun.tools.act.events import (
     ActEnd,
     ApprovalNeeded,
@@ -104,6 +105,20 @@ class TestAct:
         assert body["prediction"] == {"temperature": 0, "max_tokens": 9, "seed": 7}
         assert body["limits"] == {"max_rounds": 3}
 
+    def test_an_agent_can_be_named_as_a_model(self, lmrun: Run, server: FakeServer) -> None:
+        agents = (AgentStatus("helper", "assistant", ("add",)),)
+        tools = ToolsStatus(agents, declared=1, missing=0, servers=0, troubles=())
+        server.status = msgspec.structs.replace(server.status, tools=tools)
+        server.run = ADDING
+
+        assert lmrun("act", "-m", "helper", "Add").code == 0
+        (body,) = server.bodies(ACT)
+        assert (body["model"], "agent" in body) == ("helper", False)
+
+        result = lmrun("act", "-m", "helpr", "Add")
+        assert result.code == 1
+        assert "Did you mean helper?" in result.err
+
     def test_an_agent_brings_its_own_model_and_tools(self, lmrun: Run, server: FakeServer) -> None:
         result = lmrun("act", "--agent", "helper", "-t", "add", "Add")
 
@@ -135,7 +150,7 @@ class TestAct:
         result = lmrun("act", "Add")
 
         assert (result.code, result.out) == (0, "It is 5.\n")
-        assert result.err == "✗ add(a=2, b=3) → denied: denied: nobody to ask\n"
+        assert result.err == "✗ add(a=2, b=3) → denied: nobody to ask\n"
 
     def test_a_run_that_fails_is_an_error(self, lmrun: Run, server: FakeServer) -> None:
         server.run = [*ADDING[:9], refusal("it has run out of calls", code="agent_budget_exceeded")]

@@ -101,7 +101,9 @@ def make_body(task: Task, control: Control) -> dict[str, Any]:
     question = task.question
     who = {"agent": task.agent}
     if task.agent is None:
-        who = {"model": choose_model(question.model, control.status())}
+        found = control.status()
+        agents = [] if found.tools is None else [agent.name for agent in found.tools.agents]
+        who = {"model": choose_model(question.model, found, lambda: agents)}
     body: dict[str, Any] = {
         **who,
         "messages": make_messages(question),

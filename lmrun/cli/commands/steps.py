@@ -48,6 +48,8 @@ def render_result(call: str, event: CallSucceeded | CallFailed) -> str:
     text = printable(shorten(event.text))
     if isinstance(event, CallSucceeded):
         return f"{paint('✓', 'good')} {printable(call)} → {text}{paint(took, 'dim')}"
+    # What models read of a denied call begins with it.
+    text = text.removeprefix(f"{event.error}: ")
     return f"{paint('✗', 'bad')} {printable(call)} → {paint(event.error, 'bad')}: {text}"
 
 
