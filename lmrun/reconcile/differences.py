@@ -71,6 +71,7 @@ def compare_tooling(observed: Tooling, desired: Tooling) -> tuple[Difference, ..
         *_compare_dirs("tools", observed.tool_dirs, desired.tool_dirs),
         *_compare_named("mcp_servers", observed.mcp_servers, desired.mcp_servers, written),
         *_compare_dirs("mcp_servers", observed.mcp_dirs, desired.mcp_dirs),
+        *_compare_roots(observed.root, desired.root),
         *_compare_named("agents", observed.agents, desired.agents, written),
         *_compare(("policy",), observed.policy, desired.policy, written),
     )
@@ -94,6 +95,12 @@ def _compare_dirs(
     for name in sorted(old.keys() & new.keys()):
         if old[name] != new[name]:
             yield Difference((section, name), f"in {old[name]}", f"in {new[name]}")
+
+
+def _compare_roots(old: FilePath | None, new: FilePath | None) -> Iterator[Difference]:
+    """Another profile that declares MCP servers; those of a first one, or of none, are told."""
+    if old is not None and new is not None and old != new:
+        yield Difference(("mcp_servers",), f"of {old}", f"of {new}")
 
 
 def compare_instance(model: DesiredModel, observed: InstanceSpec) -> tuple[Difference, ...]:

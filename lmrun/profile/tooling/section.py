@@ -17,7 +17,8 @@ from lmrun.profile.tooling.tools import ToolConfig
 @dataclass(frozen=True, slots=True)
 class Tooling:
     """`tool_dirs`, `mcp_dirs`: what the paths of each are relative to. `written`: as in a
-    LoadedProfile; it is not compared, for it changes nothing."""
+    LoadedProfile; it is not compared, for it changes nothing. `root`: the profile that declares the
+    MCP servers, None where there are none: what was agreed to for one says nothing of another."""
 
     tools: Mapping[str, ToolConfig] = field(default_factory=dict)
     mcp_servers: Mapping[str, McpServerConfig] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Tooling:
     tool_dirs: Mapping[str, Path] = field(default_factory=dict)
     mcp_dirs: Mapping[str, Path] = field(default_factory=dict)
     written: Mapping[nodes.Path, str] = field(default_factory=dict, compare=False)
+    root: Path | None = None
 
 
 def read_tooling(loaded: LoadedProfile) -> Tooling:
@@ -39,4 +41,5 @@ def read_tooling(loaded: LoadedProfile) -> Tooling:
         {key: loaded.tool_dirs.get(key, here) for key in profile.tools},
         {name: loaded.mcp_dirs.get(name, here) for name in profile.mcp_servers},
         loaded.written,
+        loaded.root if profile.mcp_servers else None,
     )

@@ -7,7 +7,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from lmrun.profile.loader import load_profile
+from lmrun.profile.tooling.section import Tooling, read_tooling
+from lmrun.reconcile.differences import compare_tooling
 from tests.support.mcp_desk import Served, serving_desk
 from tests.support.server import eventually, is_alive
 
@@ -40,6 +44,25 @@ def test_a_server_that_runs_ends_where_another_profile_declares_it_the_same(
 
         served.apply(first)
         assert served.offered("s") == ["s__find"], "what was agreed to for it still counts"
+
+
+def test_the_same_tools_in_another_profile_are_a_change_of_their_mcp_servers(
+    tmp_path: Path,
+) -> None:
+    def read(file: str, **sections: Any) -> Tooling:
+        path = tmp_path / file
+        path.write_text(json.dumps({"version": 1, **sections}))
+        return read_tooling(load_profile(path, {}))
+
+    servers = {"s": {"command": ["serve"], "tools": {"allow": ["*"]}}}
+    first, second = (read(file, mcp_servers=servers) for file in ("first.yaml", "second.yaml"))
+    assert first != second
+    (change,) = (it.change for it in compare_tooling(first, second))
+    assert change.field == "mcp_servers"
+    assert (change.old, change.new) == (f"of {tmp_path}/first.yaml", f"of {tmp_path}/second.yaml")
+
+    tools = {"add": {"command": ["add"]}}
+    assert read("first.yaml", tools=tools) == read("second.yaml", tools=tools)
 
 
 def _report(served: Served) -> tuple[str, int | None]:
