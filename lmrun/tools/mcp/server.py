@@ -168,6 +168,8 @@ class McpServer:
             self._set("needs_approval", McpNotApproved(fault.message, hint=fault.hint))
         elif fault is not None:
             self.give_up("Nobody agrees to it any more.")
+        elif self.state == "needs_approval":
+            self._set("stopped", None)
 
     def recheck(self) -> None:
         """Somebody has agreed to something, or no longer does."""

@@ -43,6 +43,7 @@ def test_a_server_that_runs_ends_where_another_profile_declares_it_the_same(
         assert served.offered("s") == []
 
         served.apply(first)
+        assert _report(served)[0] == "stopped"
         assert served.offered("s") == ["s__find"], "what was agreed to for it still counts"
 
 
