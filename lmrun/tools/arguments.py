@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,12 @@ def _read(given: str | Mapping[str, Any]) -> dict[str, Any] | ArgumentFault:
     if not given.strip():
         return {}
     try:
-        value = json.loads(given, parse_constant=_refuse, object_pairs_hook=_without_repeats)
+        value = json.loads(
+            given,
+            parse_constant=_refuse,
+            parse_int=_parse_int,
+            object_pairs_hook=_without_repeats,
+        )
     except RecursionError:
         return ArgumentFault(f"The arguments are nested deeper than {MAX_DEPTH}.")
     except json.JSONDecodeError as error:
@@ -95,11 +101,18 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number of JSON")
 
 
+def _parse_int(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise ValueError("a number has too many digits") from None
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"{_quote(twice)} is given twice")
     return found
 

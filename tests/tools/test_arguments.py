@@ -157,9 +157,7 @@ def test_a_long_value_is_not_repeated_to_the_model() -> None:
 
 def _doubling() -> dict[str, Any]:
     """Forty references, each to twice the next: 2⁴⁰ rules."""
-    each = {
-        f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(40)
-    }
+    each = {f"d{level}": {"allOf": [{"$ref": f"#/$defs/d{level + 1}"}] * 2} for level in range(40)}
     return object_of(x={"$ref": "#/$defs/d0"}) | {"$defs": each | {"d40": {}}}
 
 
@@ -236,3 +234,18 @@ def test_a_check_costs_little() -> None:
     for _ in range(200):
         check_arguments('{"a": 1, "b": "x"}', schema)
     assert (time.thread_time() - begin) / 200 < 0.001
+
+
+def test_a_name_given_twice_among_very_many_is_found_at_once() -> None:
+    """A model may write as many as fit, and the server does nothing else meanwhile."""
+    names = [*(f"{number:x}" for number in range(23_000)), "59d7"]
+    given = "{" + ",".join(f'"{name}":1' for name in names) + "}"
+    began = time.process_time()
+    message = fault(given, {"type": "object"})
+    assert time.process_time() - began < 1.0
+    assert '"59d7" is given twice' in message
+
+
+def test_a_number_that_is_too_long_is_refused_in_words_for_a_model() -> None:
+    message = fault('{"a": ' + "9" * 5000 + "}", {"type": "object"})
+    assert message == "The arguments cannot be used: a number has too many digits."
