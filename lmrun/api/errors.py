@@ -18,6 +18,7 @@ RequestError
 ├── TooManyRequests     of one API key at a time
 ├── TooManyConnections
 ├── AnswerTimedOut      longer than the server's limit
+├── ServerStopping      the server ends before the answer has
 └── Forbidden
     └── HostRefused     the request was meant for another server
 """
@@ -104,6 +105,11 @@ class TooManyConnections(RequestError):
 
 class AnswerTimedOut(RequestError):
     code = "answer_timed_out"
+
+
+class ServerStopping(RequestError):
+    code = "server_stopping"
+    retry_after_s = 1
 
 
 class HostRefused(Forbidden):
@@ -203,6 +209,7 @@ TABLE: dict[type[LmrunError], Row] = {
     SessionNotFound: Row(404),
     TooManyAttempts: Row(429, "rate_limit_error"),
     TooManyRequests: Row(429, "rate_limit_error"),
+    ServerStopping: Row(503, "service_unavailable_error"),
     TooManyConnections: Row(503, "service_unavailable_error"),
     AnswerTimedOut: Row(504, "timeout_error"),
     HostRefused: Row(421, "permission_error"),

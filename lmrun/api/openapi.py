@@ -21,6 +21,7 @@ from lmrun.api.errors import (
     FramingRefused,
     HostRefused,
     MediaTypeRefused,
+    ServerStopping,
     TooManyAttempts,
     TooManyConnections,
     TooManyRequests,
@@ -44,6 +45,7 @@ _DOOR_ERRORS: tuple[type[LmrunError], ...] = (
     Forbidden,
     InvalidParameter,
     LmrunError,
+    ServerStopping,
     TooManyConnections,
     UpgradeRefused,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from lmrun.api.errors import ErrorBody, internal_error, to_body, to_json
+from lmrun.api.errors import ErrorBody, ServerStopping, internal_error, to_body, to_json
 from lmrun.api.http.boundary import request_id
 from lmrun.api.http.deadline import deadline_of, in_time
 from lmrun.errors import LmrunError
@@ -79,6 +80,9 @@ class EventStream:
                 async with in_time(deadline_of(scope)):
                     async for chunk in rest:
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except asyncio.CancelledError:
+                # By a client that left, which hears nothing of it, or by a server that ends.
+                last = self._show(to_body(ServerStopping("The server is stopping.")))
             except LmrunError as error:
                 last = self._show(to_body(error))
             except Exception:  # The headers are out: this is the outermost boundary of a stream.

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from tests.support.profiles import chat_body, posting, write_profile, write_script
+from tests.support.profiles import chat_body, posting, read_events, write_profile, write_script
 from tests.support.server import Server, eventually, serving
 
 ACT = "/lmrun/v1/act"
@@ -92,6 +93,24 @@ def test_down_waits_for_no_tool_and_runs_in_the_background_go_on_the_next_time(
         assert result.startswith("The outcome of this call is unknown")
         assert find(server, runs["slowly"])["summary"]["state"] == "running"
     assert begun.read_text().count("begun") == 3, "a call that may not be made again was made again"
+
+
+def test_clients_of_agents_are_told_that_the_server_stops(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with serving(tmp_path, write_all(tmp_path)) as server, ThreadPoolExecutor(2) as threads:
+
+        def ask(stream: bool) -> tuple[int, str]:
+            body = chat_body("wait", model="waiter", stream=stream)
+            with posting(server.address, body) as response:
+                said = [*read_events(response)] if stream else [json.load(response)]
+                return response.status, said[-1]["error"]["code"]
+
+        whole, streamed = threads.submit(ask, False), threads.submit(ask, True)
+        eventually(lambda: begun.exists() and begun.read_text().count("begun") == 2)
+        server.control.down()
+        assert whole.result(timeout=20) == (503, "server_stopping")
+        assert streamed.result(timeout=20) == (200, "server_stopping")
+        assert "Traceback" not in server.log()
 
 
 def _completed(server: Server, id: str) -> dict[str, Any] | None:

@@ -17,7 +17,14 @@ from typing import cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmrun.api.envelope import OPENAI, Envelope
-from lmrun.api.errors import ErrorBody, Headers, internal_error, to_body, to_headers
+from lmrun.api.errors import (
+    ErrorBody,
+    Headers,
+    ServerStopping,
+    internal_error,
+    to_body,
+    to_headers,
+)
 from lmrun.api.http.record import current_record
 from lmrun.errors import LmrunError
 
@@ -78,9 +85,12 @@ class Boundary:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # Of a client that left, nothing comes as far as this: the server ends, and does not
+            # wait any longer. There is nobody above who would have to hear of it.
+            await exchange.fail(ServerStopping("The server is stopping; ask it again later."))
         except LmrunError as error:
-            status = envelope.to_status(type(error))
-            await exchange.refuse(status, to_body(error), to_headers(error))
+            await exchange.fail(error)
         except Exception:  # The outermost boundary: whatever it is, the client gets an answer.
             log.exception("request %s failed", exchange.id)
             await exchange.refuse(500, internal_error(exchange.id), ())
@@ -121,6 +131,10 @@ class _Exchange:
             headers = [*message.get("headers", ()), *extra_headers(self._scope)]
             message = {**message, "headers": headers}
         await self._send(message)
+
+    async def fail(self, error: LmrunError) -> None:
+        """`refuse`, as the error says."""
+        await self.refuse(self._envelope.to_status(type(error)), to_body(error), to_headers(error))
 
     async def refuse(self, status: int, body: ErrorBody, headers: Headers) -> None:
         """Answer with an error, or leave the answer cut short if it has begun already."""
