@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmrun.api.act.routes import make_act_routes
 from lmrun.api.agents.pool import AgentPool
 from lmrun.api.control.elicitations import elicitation_routes
 from lmrun.api.control.mcp import mcp_routes
-from lmrun.api.mcp.offer import Offering
+from lmrun.api.mcp.door import McpDoor
 from lmrun.api.mcp.routes import make_mcp_routes
-from lmrun.api.mcp.server import McpServer
 from lmrun.api.routes import Route
 from lmrun.api.serving import Pool
 from lmrun.profile.loader import LoadedProfile
@@ -29,8 +29,7 @@ from lmrun.store.runs import StoredRuns
 from lmrun.tools.act.runs import Runs
 from lmrun.tools.mcp.answering.elicitations import Elicitations
 from lmrun.tools.mcp.desk import McpDesk
-from lmrun.tools.mcp.host import McpHost
-from lmrun.tools.mcp.oauth.bearer import auth_maker
+from lmrun.tools.mcp.lazy_host import LazyMcpHost
 from lmrun.tools.mcp.oauth.credentials import Credentials
 from lmrun.tools.mcp.pins.approvals import Approvals as McpApprovals
 from lmrun.tools.mcp.pins.locking import ServerPinner
@@ -39,6 +38,9 @@ from lmrun.tools.policy.audit import AuditLog
 from lmrun.tools.policy.policy_gate import PolicyGate
 from lmrun.tools.troubles import find_troubles
 from lmrun.tools.workshop import Workshop
+
+if TYPE_CHECKING:
+    from lmrun.tools.mcp.host import McpHost
 
 FindLoaded = Callable[[], LoadedProfile | None]
 
@@ -81,21 +83,28 @@ class Workbench:
         credentials = Credentials(McpSecrets(home.mcp_secrets), self._find_root)
         self.gate = PolicyGate(find_loaded, self._approvals, self._audit)
         self._elicitations = Elicitations()
-        mcp = McpHost(
-            environment,
-            models,
-            consent,
-            elicit=self._elicitations.ask,
-            make_auth=auth_maker(credentials),
-            on_change=on_change,
-        )
+
+        def make_host() -> McpHost:
+            from lmrun.tools.mcp.host import McpHost
+            from lmrun.tools.mcp.oauth.bearer import auth_maker
+
+            return McpHost(
+                environment,
+                models,
+                consent,
+                elicit=self._elicitations.ask,
+                make_auth=auth_maker(credentials),
+                on_change=on_change,
+            )
+
+        mcp = LazyMcpHost(make_host)
         self.workshop = Workshop(mcp, self.gate, environment, self._find_profile)
         self.pool = AgentPool(pool, self.workshop)
         self.runs = Runs(
             models, self.workshop.toolset, self.gate, self._stored_runs, self._find_profile
         )
         self.pin_servers = ServerPinner(self._pins, environment).pin_present
-        self._server = McpServer(Offering(self.pool, self.workshop))
+        self._server = McpDoor(self.pool, self.workshop)
         self._desk = McpDesk(mcp, consent, credentials, find_loaded)
 
     @property

@@ -7,6 +7,7 @@ import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 from lmrun.errors import LmrunError, ToolsMissing
@@ -17,8 +18,7 @@ from lmrun.profile.tooling.section import Tooling
 from lmrun.profile.tooling.tools import ToolConfig
 from lmrun.tools.commands.tool import CommandTool
 from lmrun.tools.functions.host import FunctionHost
-from lmrun.tools.http.tool import HttpTool
-from lmrun.tools.mcp.host import McpHost
+from lmrun.tools.mcp.lazy_host import LazyMcpHost
 from lmrun.tools.policy.gate import Gate
 from lmrun.tools.tool import Tool
 
@@ -43,7 +43,7 @@ class Workshop:
 
     def __init__(
         self,
-        mcp: McpHost,
+        mcp: LazyMcpHost,
         gate: Gate,
         environment: Mapping[str, str],
         find_profile: Callable[[], Profile | None],
@@ -113,7 +113,7 @@ class Workshop:
                 if config.command is not None:
                     tools[key] = CommandTool(key, config, dirs[key], self._environment)
                 elif config.http is not None:
-                    tools[key] = HttpTool(key, config)
+                    tools[key] = await _make_http_tool(key, config)
             except LmrunError as error:
                 faults[key] = str(error)
         return _Declared(tools, faults, functions, made_of)
@@ -129,6 +129,13 @@ class Workshop:
         configs = {key: config for key, (config, _) in made_of.items()}
         dirs = {key: directory for key, (_, directory) in made_of.items()}
         return await FunctionHost.open(configs, dirs, self._environment)
+
+
+async def _make_http_tool(key: str, config: ToolConfig) -> Tool:
+    # Imported late, and beside the event loop: only profiles with such tools need a client.
+    module = await asyncio.to_thread(import_module, "lmrun.tools.http.tool")
+    tool: Tool = module.HttpTool(key, config)
+    return tool
 
 
 class PatternToolset:

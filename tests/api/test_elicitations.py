@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lmrun.errors import LmrunError
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed
 from tests.support.questions import Questions, serving_questions
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lmrun.cli.commands.mcp_answer import describe_field, parse_value
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
 from lmrun.tools.mcp.answering.forms import Choice, FormField, FormItems
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from tests.cli.conftest import COMMAND, Run
 from tests.support.questions import Questions, serving_questions
 from tests.support.screen import Screen

@@ -14,7 +14,7 @@ from typing import Any
 
 from lmrun.errors import LmrunError
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.mcp.answering.elicitation import Elicited
+from lmrun.tools.mcp.answering.questions import Elicited
 from lmrun.tools.mcp.host import McpHost
 from tests.node.__main__ import INSTALLED
 from tests.support.server import free_port

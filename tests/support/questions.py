@@ -14,8 +14,8 @@ from lmrun.api.control.elicitations import elicitation_routes
 from lmrun.api.listener import make_server, open_control_socket
 from lmrun.cli.client import Control
 from lmrun.store.home import Home
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
 from lmrun.tools.mcp.answering.elicitations import Elicitations
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 
 
 class Questions:

@@ -15,8 +15,8 @@ from lmrun.api.routes import Call, Response, Route
 from lmrun.api.sse import JsonAnswer, open_stream, to_event
 from lmrun.errors import ElicitationNotFound, InvalidParameter
 from lmrun.settings.base import Settings
-from lmrun.tools.mcp.answering.elicitation import Elicited
 from lmrun.tools.mcp.answering.elicitations import Elicitations
+from lmrun.tools.mcp.answering.questions import Elicited
 from lmrun.tools.mcp.reports import ElicitationClosed, ElicitationEvent
 
 _encode = msgspec.json.Encoder().encode

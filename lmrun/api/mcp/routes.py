@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 from starlette.types import ASGIApp
 
 from lmrun.api.errors import NotAcceptable, SessionNotFound
 from lmrun.api.mcp.envelope import ENVELOPE
-from lmrun.api.mcp.server import McpServer
 from lmrun.api.routes import Call, Handler, Response, Route
 from lmrun.api.validate import validate_request
 from lmrun.settings.base import Settings
-from lmrun.tools.mcp.bridge import PATH
+from lmrun.tools.mcp.reports import OWN_PATH
 
 
 class JsonRpcMessage(Settings):
@@ -29,12 +28,20 @@ class JsonRpcMessage(Settings):
     error: dict[str, Any] | None = None
 
 
-def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
+class Answering(Protocol):
+    """lmrun's MCP server."""
+
+    def make_answer(self, body: bytes) -> ASGIApp:
+        """What answers the message that `body` is; empty: the end of a session."""
+        ...
+
+
+def make_mcp_routes(server: Answering) -> tuple[Route, ...]:
     """All of them. There is no GET: the server says nothing unasked."""
     return (
         Route(
             "POST",
-            PATH,
+            OWN_PATH,
             _make_message_handler(server),
             "A message to lmrun's MCP server (streamable HTTP)",
             request=JsonRpcMessage,
@@ -50,7 +57,7 @@ def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
         ),
         Route(
             "DELETE",
-            PATH,
+            OWN_PATH,
             _make_end_handler(server),
             "End a session of lmrun's MCP server",
             responses={200: (Response("It has ended"),)},
@@ -60,7 +67,7 @@ def make_mcp_routes(server: McpServer) -> tuple[Route, ...]:
     )
 
 
-def _make_message_handler(server: McpServer) -> Handler:
+def _make_message_handler(server: Answering) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         validate_request(JsonRpcMessage, call.json)
         return server.make_answer(json.dumps(call.json).encode())
@@ -68,7 +75,7 @@ def _make_message_handler(server: McpServer) -> Handler:
     return answer
 
 
-def _make_end_handler(server: McpServer) -> Handler:
+def _make_end_handler(server: Answering) -> Handler:
     async def answer(call: Call) -> ASGIApp:
         return server.make_answer(b"")
 

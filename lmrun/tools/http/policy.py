@@ -6,11 +6,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-
-import httpx2
+from typing import TYPE_CHECKING
 
 from lmrun.errors import OutboundRefused
 from lmrun.tools.http.addresses import Address, parse_host, reach_of
+
+if TYPE_CHECKING:
+    import httpx2
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_BYTES = 2**20

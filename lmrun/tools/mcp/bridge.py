@@ -21,9 +21,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import LATEST_MODERN_VERSION
 
 from lmrun import __version__
-
-PATH = "/mcp"
-"""Where lmrun's own MCP server answers."""
+from lmrun.tools.mcp.reports import OWN_PATH
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -87,7 +85,7 @@ async def _connect(socket: Path) -> AsyncIterator[Client]:
         ) as http,
         Client(
             streamable_http_client(
-                f"http://localhost{PATH}", http_client=http, max_sse_event_size=None
+                f"http://localhost{OWN_PATH}", http_client=http, max_sse_event_size=None
             ),
             mode=LATEST_MODERN_VERSION,
             cache=None,

@@ -5,9 +5,11 @@ nothing: approvals know what was agreed to, the host runs the servers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -15,10 +17,9 @@ from lmrun.errors import LmrunError, LockMismatch, McpNotFound, StoreError
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.lock import LockedServer, lock_path, parse_lock
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.mcp.host import McpHost
+from lmrun.tools.mcp.consent import ToolDefinition
 from lmrun.tools.mcp.listing import find_fault, is_allowed
 from lmrun.tools.mcp.oauth.credentials import Credentials
-from lmrun.tools.mcp.oauth.login import log_in
 from lmrun.tools.mcp.pins.approvals import Approvals
 from lmrun.tools.mcp.reports import (
     LoginDone,
@@ -31,13 +32,26 @@ from lmrun.tools.mcp.reports import (
 from lmrun.tools.mcp.status import ServerStatus, ToolStatus
 
 
+class Servers(Protocol):
+    """Those that run."""
+
+    def statuses(self) -> Mapping[str, ServerStatus]: ...
+
+    async def definitions(self, server: str) -> Sequence[ToolDefinition]:
+        """Its tools as it describes them. Raises what starting it raises."""
+        ...
+
+    def recheck(self, server: str | None = None) -> None:
+        """What was agreed to may have changed."""
+
+
 class McpDesk:
     """`find_loaded`: the applied profile. Every method with a name raises McpNotFound for a server
     that it does not declare."""
 
     def __init__(
         self,
-        host: McpHost,
+        host: Servers,
         approvals: Approvals,
         credentials: Credentials,
         find_loaded: Callable[[], LoadedProfile | None],
@@ -102,7 +116,9 @@ class McpDesk:
         """Where somebody has to go, then what came of it; closing it gives up. Raises
         McpLoginFailed, OutboundRefused, OutboundFailed and StoreError."""
         config, _ = self._find(server)
-        async with aclosing(log_in(server, config, self._credentials)) as events:
+        # Imported late, and beside the event loop: it brings the protocol's library along.
+        login = await asyncio.to_thread(import_module, "lmrun.tools.mcp.oauth.login")
+        async with aclosing(login.log_in(server, config, self._credentials)) as events:
             async for event in events:
                 if isinstance(event, LoginDone):
                     self._recheck(server)

@@ -9,15 +9,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmrun.errors import ModelNotFound
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.backoff import Backoff
 from lmrun.tools.mcp.consent import Fault, ToolDefinition
-from lmrun.tools.mcp.host import McpHost
+from lmrun.tools.mcp.lazy_host import import_host
 from lmrun.tools.models import Generate
 from lmrun.tools.tool import OnProgress, Tool, ToolResult, ToolSpec
+
+if TYPE_CHECKING:
+    from lmrun.tools.mcp.host import McpHost
 
 START_TIMEOUT = "15s"
 
@@ -45,7 +48,8 @@ async def open_ephemeral(server: Ephemeral) -> AsyncIterator[EphemeralTools]:
             "start_timeout": START_TIMEOUT,
         }
     )
-    host = McpHost({}, _NoModels(), _Requested(), backoff=Backoff(most=1))
+    make_host = await import_host()
+    host = make_host({}, _NoModels(), _Requested(), backoff=Backoff(most=1))
     try:
         await host.adopt({server.label: config}, {server.label: Path("/")})
         await host.definitions(server.label)

@@ -13,7 +13,7 @@ import msgspec
 from lmrun.chat.messages import Message
 from lmrun.errors import LmrunError, McpError, McpProtocol, McpUnreachable
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.mcp.answering.elicitation import Elicit
+from lmrun.tools.mcp.answering.questions import Elicit
 from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
 from lmrun.tools.mcp.cleaning import clean, clean_line
 from lmrun.tools.mcp.connection import Connection

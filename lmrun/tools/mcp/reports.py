@@ -11,6 +11,9 @@ import msgspec
 Standing = Literal["approved", "new", "changed"]
 """`new`: nobody has agreed to it yet; `changed`: what somebody agreed to was something else."""
 
+OWN_PATH = "/mcp"
+"""Where lmrun's own MCP server answers."""
+
 
 class McpToolReport(msgspec.Struct, frozen=True):
     """A tool that the profile offers. `fault`: why models do not get it after all, `kind` in one

@@ -19,9 +19,8 @@ from lmrun.tools.mcp.connection import Connection, OpenLink, Transport, connect
 from lmrun.tools.mcp.consent import Fault, ToolDefinition
 from lmrun.tools.mcp.deadlines import Deadlines
 from lmrun.tools.mcp.explaining import explain_call, explain_start, is_timeout
-from lmrun.tools.mcp.status import ServerStatus, State
+from lmrun.tools.mcp.status import Counters, ServerStatus, State
 from lmrun.tools.mcp.surroundings import Surroundings, session_key
-from lmrun.tools.mcp.transport.guard import Counters
 from lmrun.tools.mcp.transport.launching import plan_launch
 from lmrun.tools.mcp.transport.remote import RemoteLink
 from lmrun.tools.mcp.transport.stdio import StdioLink

@@ -7,11 +7,22 @@ from typing import Literal
 import msgspec
 
 from lmrun.tools.mcp.consent import Fault
-from lmrun.tools.mcp.transport.guard import Counters
 
 State = Literal["stopped", "needs_approval", "starting", "ready", "failed", "backing_off"]
 """`stopped`: nobody has needed it yet; `failed`: it is tried again when somebody needs it, at
 `retry_in_s` at the earliest; `backing_off`: it is started again by itself."""
+
+
+class Counters(msgspec.Struct):
+    """What one session has seen. `breaches`: messages that were none; `unasked`: answers to nothing
+    that was asked, or that had been answered or given up; `refused`: requests beyond what is
+    answered at a time."""
+
+    messages: int = 0
+    breaches: int = 0
+    unasked: int = 0
+    refused: int = 0
+    last_breach: str | None = None
 
 
 class ToolStatus(msgspec.Struct, frozen=True, omit_defaults=True):

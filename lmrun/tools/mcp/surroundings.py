@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.mcp.answering.elicitation import Elicit
+from lmrun.tools.mcp.answering.questions import Elicit
 from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
 from lmrun.tools.mcp.consent import Consent
 from lmrun.tools.models import Models

@@ -17,7 +17,7 @@ from lmrun.chat.events import ChatEnd, Event, MessageDelta, Usage
 from lmrun.chat.request import Request
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.models import Generate
 from tests.tools.mcp.support import call, declare, eventually, find, hosting, run

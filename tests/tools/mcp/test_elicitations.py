@@ -11,9 +11,10 @@ import pytest
 from mcp_types import ElicitRequestFormParams
 
 from lmrun.errors import ElicitationNotFound, InvalidParameter, McpProtocol
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited, Elicitor
+from lmrun.tools.mcp.answering.elicitation import Elicitor
 from lmrun.tools.mcp.answering.elicitations import Elicitations
 from lmrun.tools.mcp.answering.forms import Choice, read_form
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed, ElicitationEvent
 from tests.tools.mcp.support import run
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from tests.support.server import free_port
 from tests.tools.mcp.support import call, declare, hosting, run
 

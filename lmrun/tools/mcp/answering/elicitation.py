@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from mcp_types import (
@@ -18,6 +18,7 @@ from mcp_types import (
 from lmrun.errors import McpProtocol, OutboundRefused
 from lmrun.tools.http.urls import safe_to_open
 from lmrun.tools.mcp.answering.forms import read_form
+from lmrun.tools.mcp.answering.questions import Elicit, Elicitation, Elicited
 from lmrun.tools.mcp.cleaning import clean, clean_values, has_clean_names
 from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
 
@@ -26,26 +27,6 @@ MAX_SCHEMA_BYTES = 16 * 2**10
 ANSWER_TIMEOUT_S = 300.0
 
 log = logging.getLogger("lmrun.tools.mcp")
-
-
-class Elicitation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the server called `server` asks somebody. `schema`: of the answer, as `forms` reads it;
-    None where they are to open `url` instead, which nobody opens for them."""
-
-    server: str
-    message: str
-    schema: dict[str, Any] | None = None
-    url: str | None = None
-
-
-class Elicited(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`content`: the answer, of `accept` to a schema."""
-
-    action: Literal["accept", "decline", "cancel"]
-    content: Mapping[str, Any] | None = None
-
-
-Elicit = Callable[[Elicitation], Awaitable[Elicited]]
 
 
 class Elicitor:

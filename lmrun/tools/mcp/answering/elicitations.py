@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from lmrun.errors import ElicitationNotFound, InvalidParameter
-from lmrun.tools.mcp.answering.elicitation import Elicitation, Elicited
+from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed, ElicitationEvent
 from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
 

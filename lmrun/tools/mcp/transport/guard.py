@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Protocol
 
 import anyio
-import msgspec
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INTERNAL_ERROR,
@@ -25,6 +24,7 @@ from mcp_types import (
     JSONRPCResponse,
 )
 
+from lmrun.tools.mcp.status import Counters
 from lmrun.tools.mcp.transport.tool_lists import sift
 from lmrun.tools.mcp.transport.wire import Breach, Id, Incoming
 
@@ -44,18 +44,6 @@ class Link(Protocol):
     async def write(self, message: SessionMessage) -> None:
         """Send. Raises anyio.BrokenResourceError where that is not possible any more."""
         ...
-
-
-class Counters(msgspec.Struct):
-    """What one session has seen. `breaches`: messages that were none; `unasked`: answers to nothing
-    that was asked, or that had been answered or given up; `refused`: requests beyond what is
-    answered at a time."""
-
-    messages: int = 0
-    breaches: int = 0
-    unasked: int = 0
-    refused: int = 0
-    last_breach: str | None = None
 
 
 class Pace:
