@@ -76,7 +76,7 @@ check: $(VENV)/.installed-dev
 
 # pytest comes last, so that its closing line is the last thing printed.
 test: check
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
 
 test-node: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.node

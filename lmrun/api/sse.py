@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from lmrun.api.errors import ErrorBody, ServerStopping, internal_error, to_body, to_json
 from lmrun.api.http.boundary import request_id
 from lmrun.api.http.deadline import deadline_of, in_time
+from lmrun.api.http.disconnect import has_left
 from lmrun.errors import LmrunError
 
 log = logging.getLogger("lmrun.api")
@@ -81,7 +82,8 @@ class EventStream:
                     async for chunk in rest:
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except asyncio.CancelledError:
-                # By a client that left, which hears nothing of it, or by a server that ends.
+                if has_left():
+                    raise
                 last = self._show(to_body(ServerStopping("The server is stopping.")))
             except LmrunError as error:
                 last = self._show(to_body(error))

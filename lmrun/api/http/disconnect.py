@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 from starlette.types import Receive
+
+
+@dataclass(slots=True)
+class _Presence:
+    has_left: bool = False
+
+
+_client: ContextVar[_Presence] = ContextVar("lmrun_presence", default=_Presence())  # noqa: B039
+
+
+def has_left() -> bool:
+    """Whether the client has left for whom this task works."""
+    return _client.get().has_left
 
 
 async def run_while_connected(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:
@@ -16,20 +31,21 @@ async def run_while_connected(receive: Receive, work: Callable[[], Awaitable[Non
     """
     task = asyncio.current_task()
     assert task is not None
-    is_gone = False
+    client = _Presence()
+    token = _client.set(client)
 
     async def watch() -> None:
-        nonlocal is_gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        is_gone = True
+        client.has_left = True
         task.cancel()
 
     watcher = asyncio.create_task(watch())
     try:
         await work()
     except asyncio.CancelledError:
-        if not is_gone or task.uncancel() > 0:
+        if not client.has_left or task.uncancel() > 0:
             raise
     finally:
         watcher.cancel()
+        _client.reset(token)
