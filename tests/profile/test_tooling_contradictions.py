@@ -48,6 +48,11 @@ def tools(key: str, fields: str) -> str:
 LITERAL = "looks like a secret, which must not stand in a profile; "
 
 WRONG = {
+    "prompts of a server": (
+        servers("prompts: true"),
+        "main.yaml:14:30: mcp_servers.x.prompts: is not supported by this version of lmrun (it "
+        "comes with presets that name an MCP server's prompts)",
+    ),
     "rule for no key": (
         rules("tools: [add], keys: [], decision: allow"),
         "main.yaml:17:7: policy.rules[0]: `keys` is empty: name some, or leave it out for any",

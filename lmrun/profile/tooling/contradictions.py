@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lmrun.profile.check_contradictions import find_owners
 from lmrun.profile.checks import Finding, suggest
+from lmrun.profile.schema import refuse_planned
 from lmrun.profile.text.nodes import Mapping, Path
 from lmrun.profile.tooling.effective import RESOURCE_TOOL, is_named
 from lmrun.profile.tooling.literal_secrets import find_literal_secrets
@@ -73,6 +74,8 @@ def _wrong_server(name: str, server: dict[str, Any], known: _Known) -> Iterator[
     at: Path = ("mcp_servers", name)
     model = _mapping(server.get("sampling")).get("model")
     yield from _wrong_model((*at, "sampling", "model"), model, known, "sampling")
+    if server.get("prompts") is True:
+        yield Finding((*at, "prompts"), refuse_planned("presets that name an MCP server's prompts"))
     tools = _mapping(server.get("tools"))
     named: list[tuple[Path, Any]] = [
         *(

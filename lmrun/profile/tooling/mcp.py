@@ -105,7 +105,7 @@ class McpServerConfig(Settings):
         True, description="Its results are content from elsewhere, which may hold instructions."
     )
     resources: bool = Field(False, description="Its resources can be read, with a tool of lmrun's.")
-    prompts: bool = Field(False, description="Its prompts can be used like presets.")
+    prompts: bool = Field(False, description="Its prompts can be used like presets; not yet.")
     roots: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...],
         Field(max_length=64, strict=False),
