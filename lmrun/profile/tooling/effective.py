@@ -33,6 +33,11 @@ def is_offered(server: McpServerConfig, tool: str) -> bool:
     """Whether the profile lets an MCP server's tool be used at all."""
     if tool == RESOURCE_TOOL and server.resources:
         return True
+    return is_allowed(server, tool)
+
+
+def is_allowed(server: McpServerConfig, tool: str) -> bool:
+    """Whether the profile offers a tool that the server itself has."""
     return is_named(server.tools.allow, tool) and not is_named(server.tools.deny, tool)
 
 

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.errors import ToolInvalid
-from lmrun.profile.tooling.tools import Effect, ToolConfig
+from lmrun.profile.tooling.tools import ToolConfig
 from lmrun.tools.commands.template import ArgumentRefused, CommandTemplate
+from lmrun.tools.declared import check_parameters, make_declared_spec
 from lmrun.tools.output import BoundedOutput, clean_output
 from lmrun.tools.processes.endings import explain
 from lmrun.tools.processes.group import ProcessGroup, ProgramRefused
 from lmrun.tools.processes.launcher import GRACE_S
 from lmrun.tools.processes.program import Limits, Program, choose_environment, tell_unkept
-from lmrun.tools.schemas.validation import find_unchecked
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
 log = logging.getLogger("lmrun.tools")
-
-_EFFECTS: frozenset[Effect] = frozenset({"write", "network"})
 
 
 class CommandTool:
@@ -39,9 +37,9 @@ class CommandTool:
         self._directory = directory / config.cwd if config.cwd is not None else directory
         self._environment = choose_environment(environment, config.env)
         self._limits = Limits.of(config.limits)
-        _check_parameters(config, self._template.names)
+        check_parameters(config, self._template.names)
         tell_unkept(key)
-        self._spec = _make_spec(key, config)
+        self._spec = make_declared_spec(key, config)
 
     @property
     def spec(self) -> ToolSpec:
@@ -104,41 +102,3 @@ def _tell_refusal(program: Program, refused: ProgramRefused) -> ToolResult:
             report = f"{program.argv[0]} cannot be started: {refused.reason}."
     log.warning("%s", report)
     return ToolResult(report, error="failed")
-
-
-def _check_parameters(config: ToolConfig, used: frozenset[str]) -> None:
-    for name in sorted(used - config.parameters.keys()):
-        raise ToolInvalid(
-            f"`{{{name}}}` is no parameter of it.", hint="Declare it under `parameters`."
-        )
-    for name in sorted(config.parameters.keys() - used):
-        raise ToolInvalid(
-            f"The parameter {name!r} goes nowhere.", hint=f"Use `{{{name}}}`, or leave it out."
-        )
-    for name, schema in config.parameters.items():
-        unchecked = find_unchecked(schema)
-        if unchecked is not None:
-            raise ToolInvalid(
-                f"`parameters.{name}`: {unchecked} cannot be checked.",
-                hint="Say it in other words.",
-            )
-
-
-def _make_spec(key: str, config: ToolConfig) -> ToolSpec:
-    return ToolSpec(
-        path=key,
-        name=key,
-        description=config.description,
-        parameters={
-            "type": "object",
-            "properties": config.parameters,
-            "required": [name for name in config.parameters if name not in config.optional],
-            "additionalProperties": False,
-        },
-        policy=config.policy,
-        effects=_EFFECTS if config.effects is None else frozenset(config.effects),
-        is_untrusted=bool(config.untrusted),
-        is_idempotent=config.idempotent,
-        is_exported=config.export,
-        timeout_s=config.timeout,
-    )

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from lmrun.profile.tooling.tools import Effect, ToolConfig
+from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.tools.declared import make_spec
 from lmrun.tools.functions.frames import Call, Described, Returned
 from lmrun.tools.functions.pool import Pool, PoolBusy, PoolFailed
 from lmrun.tools.functions.process import ChildLost, FunctionProcess
@@ -18,8 +19,6 @@ from lmrun.tools.schemas.validation import find_unchecked
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
 log = logging.getLogger("lmrun.tools")
-
-_EFFECTS: frozenset[Effect] = frozenset({"write", "network"})
 
 
 class FunctionTool:
@@ -136,15 +135,4 @@ def _make_spec(
     for name, schema in config.parameters.items():
         if isinstance(schema, dict):
             properties[name] = {**properties.get(name, {}), **schema}
-    return ToolSpec(
-        path=key,
-        name=key,
-        description=description,
-        parameters={**parameters, "properties": properties},
-        policy=config.policy,
-        effects=_EFFECTS if config.effects is None else frozenset(config.effects),
-        is_untrusted=bool(config.untrusted),
-        is_idempotent=config.idempotent,
-        is_exported=config.export,
-        timeout_s=config.timeout,
-    )
+    return make_spec(key, config, description, {**parameters, "properties": properties})

@@ -11,7 +11,8 @@ import httpx2
 import msgspec
 
 from lmrun.errors import OutboundFailed, OutboundRefused, ToolInvalid
-from lmrun.profile.tooling.tools import Effect, HttpRequest, ToolConfig
+from lmrun.profile.tooling.tools import HttpRequest, ToolConfig
+from lmrun.tools.declared import check_parameters, make_declared_spec
 from lmrun.tools.http.connecting import Resolve, resolve
 from lmrun.tools.http.outbound import OutboundClient
 from lmrun.tools.http.policy import DEFAULT_PORTS, MAX_BYTES, OutboundPolicy
@@ -59,7 +60,7 @@ class HttpTool:
         self._policy = _make_policy(self._url, request, config)
         self._resolve = resolve
         self._certificates = certificates
-        self._spec = _make_spec(key, config, request)
+        self._spec = make_declared_spec(key, config)
 
     @property
     def spec(self) -> ToolSpec:
@@ -97,14 +98,7 @@ class HttpTool:
     def _check_names(self, config: ToolConfig) -> None:
         body = self._body.names if self._body is not None else frozenset()
         used = self._url.names | self._headers.names | body
-        for name in sorted(used - config.parameters.keys()):
-            raise ToolInvalid(
-                f"`{{{name}}}` is no parameter of it.", hint="Declare it under `parameters`."
-            )
-        for name in sorted(config.parameters.keys() - used):
-            raise ToolInvalid(
-                f"The parameter {name!r} goes nowhere.", hint=f"Use `{{{name}}}`, or leave it out."
-            )
+        check_parameters(config, used)
         for name in sorted(self._url.names_in_path & set(config.optional)):
             raise ToolInvalid(
                 f"The parameter {name!r} is a piece of the path, and cannot be left out.",
@@ -130,25 +124,3 @@ def _make_policy(url: UrlTemplate, request: HttpRequest, config: ToolConfig) -> 
     )
     policy.check_url(base)
     return policy
-
-
-def _make_spec(key: str, config: ToolConfig, request: HttpRequest) -> ToolSpec:
-    reads = request.method == "GET"
-    default: frozenset[Effect] = frozenset({"network"} if reads else {"write", "network"})
-    return ToolSpec(
-        path=key,
-        name=key,
-        description=config.description,
-        parameters={
-            "type": "object",
-            "properties": config.parameters,
-            "required": [name for name in config.parameters if name not in config.optional],
-            "additionalProperties": False,
-        },
-        policy=config.policy,
-        effects=default if config.effects is None else frozenset(config.effects),
-        is_untrusted=True if config.untrusted is None else config.untrusted,
-        is_idempotent=config.idempotent,
-        is_exported=config.export,
-        timeout_s=config.timeout,
-    )

@@ -16,9 +16,10 @@ import msgspec
 from lmrun.errors import LmrunError, LockMismatch, McpNotFound, StoreError
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.lock import LockedServer, lock_path, parse_lock
+from lmrun.profile.tooling.effective import is_allowed
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.consent import ToolDefinition
-from lmrun.tools.mcp.listing import find_fault, is_allowed
+from lmrun.tools.mcp.listing import find_fault
 from lmrun.tools.mcp.oauth.credentials import Credentials
 from lmrun.tools.mcp.pins.approvals import Approvals
 from lmrun.tools.mcp.reports import (

@@ -7,13 +7,17 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
+from lmrun.profile.tooling.effective import (
+    RESOURCE_TOOL,
+    is_allowed,
+    is_named,
+    mcp_effects_of,
+    mcp_policy_of,
+)
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.profile.tooling.naming import mcp_name, mcp_path
-from lmrun.profile.tooling.policy import Decision
-from lmrun.profile.tooling.tools import Effect
 from lmrun.tools.mcp.cleaning import clean, clean_values, has_clean_names
 from lmrun.tools.mcp.consent import Fault, ToolDefinition
 from lmrun.tools.tool import ToolSpec
@@ -21,7 +25,6 @@ from lmrun.tools.tool import ToolSpec
 MAX_TOOLS = 256
 MAX_DESCRIPTION_BYTES = 16 * 2**10
 MAX_SCHEMA_BYTES = 64 * 2**10
-READ_RESOURCE = "read_resource"
 
 _TOO_MANY = f"It lists more than {MAX_TOOLS} tools; the first {MAX_TOOLS} are taken."
 _NO_RESOURCES = Fault("missing", "The server has no resources.", hint="Take out `resources`.")
@@ -79,13 +82,8 @@ def make_offer(
         if fault is None:
             tools.append(Offered(spec, None))
         else:
-            faults.append((READ_RESOURCE, fault))
+            faults.append((RESOURCE_TOOL, fault))
     return Offer(tuple(tools), tuple(faults))
-
-
-def is_allowed(config: McpServerConfig, tool: str) -> bool:
-    """Whether the profile offers it."""
-    return _any_matches(config.tools.allow, tool) and not _any_matches(config.tools.deny, tool)
 
 
 def find_fault(definition: ToolDefinition) -> Fault | None:
@@ -114,39 +112,22 @@ def make_spec(server: str, config: McpServerConfig, definition: ToolDefinition) 
         name=mcp_name(server, name),
         description=clean(definition.description) if definition.description else None,
         parameters=clean_values(definition.input_schema),
-        policy=decide(config, name),
-        effects=effects_of(config, name),
+        policy=mcp_policy_of(config, name),
+        effects=mcp_effects_of(config, name),
         is_untrusted=config.untrusted,
-        is_idempotent=_any_matches(config.tools.idempotent, name),
+        is_idempotent=is_named(config.tools.idempotent, name),
         timeout_s=config.timeout,
     )
 
 
-def decide(config: McpServerConfig, tool: str) -> Decision:
-    """The decision about its calls. What writes or reaches the network is never allowed by a
-    pattern alone: a server may add tools as it likes."""
-    own = config.tools.policy.get(tool)
-    if own is not None:
-        return own
-    is_named = tool in config.tools.allow or tool == READ_RESOURCE
-    if config.policy == "allow" and not is_named and effects_of(config, tool):
-        return "ask"
-    return config.policy
-
-
-def effects_of(config: McpServerConfig, tool: str) -> frozenset[Effect]:
-    """What its calls may do, as the profile says; everything where it says nothing."""
-    return frozenset(config.tools.effects.get(tool, ("write", "network")))
-
-
 def _resource_spec(server: str, config: McpServerConfig) -> ToolSpec:
     return ToolSpec(
-        path=mcp_path(server, READ_RESOURCE),
-        name=mcp_name(server, READ_RESOURCE),
+        path=mcp_path(server, RESOURCE_TOOL),
+        name=mcp_name(server, RESOURCE_TOOL),
         description=f"Read a resource of the server {server}; without a URI: list them.",
         parameters=_READ_RESOURCE_SCHEMA,
-        policy=decide(config, READ_RESOURCE),
-        effects=effects_of(config, READ_RESOURCE),
+        policy=mcp_policy_of(config, RESOURCE_TOOL),
+        effects=mcp_effects_of(config, RESOURCE_TOOL),
         is_untrusted=config.untrusted,
         is_idempotent=True,
         timeout_s=config.timeout,
@@ -162,17 +143,13 @@ def _find_collision(spec: ToolSpec, others: Iterable[Offered]) -> Fault | None:
 
 def _find_missing(config: McpServerConfig, names: set[str]) -> list[tuple[str, Fault]]:
     tools = config.tools
-    own = {READ_RESOURCE} if config.resources else set()
+    own = {RESOURCE_TOOL} if config.resources else set()
     named = dict.fromkeys((*tools.allow, *tools.policy, *tools.idempotent, *tools.effects))
     return [
         (name, Fault("missing", "The server has no such tool.", hint="Correct its `tools`."))
         for name in named
         if "*" not in name and name not in names | own
     ]
-
-
-def _any_matches(patterns: Iterable[str], tool: str) -> bool:
-    return any(fnmatchcase(tool, pattern) for pattern in patterns)
 
 
 def as_definition(raw: Any) -> ToolDefinition:

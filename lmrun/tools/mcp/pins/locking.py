@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from lmrun.errors import McpNotApproved, McpUnreachable
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.lock import LockedServer
+from lmrun.profile.tooling.effective import is_allowed
 from lmrun.store.home import Home
 from lmrun.store.mcp_pins import McpPins
-from lmrun.tools.mcp.listing import is_allowed
 from lmrun.tools.mcp.pins.identity import IdentityReader
 
 
