@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmrun.profile.schema import ModelConfig, Preset, Profile
+from lmrun.profile.presets import Preset
+from lmrun.profile.schema import ModelConfig, Profile
 from lmrun.settings.prediction import PredictionConfig
 
 

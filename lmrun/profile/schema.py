@@ -10,11 +10,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from lmrun.profile.presets import PRESET_PATTERN, Preset, PresetName
 from lmrun.profile.residency import JitConfig, MemoryConfig, Priority, Ttl
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.mcp import MCP_URL_PATTERN, McpServerConfig, McpServerName
 from lmrun.profile.tooling.naming import SERVER_PATTERN, TOOL_KEY_PATTERN, TOOL_PATTERN_PATTERN
 from lmrun.profile.tooling.policy import PolicyConfig
+from lmrun.profile.tooling.references import (
+    MCP_PROMPT_PATTERN,
+    MCP_RESOURCE_PATTERN,
+    PRESET_CHOICE_PATTERN,
+)
 from lmrun.profile.tooling.tools import (
     ALLOWED_HOST_PATTERN,
     FUNCTION_PATTERN,
@@ -36,7 +42,6 @@ from lmrun.settings.sources import check_source
 
 _KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:-]*(/[A-Za-z0-9][A-Za-z0-9._@:-]*)*$"
 _IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._@:/-]*$"
-_PRESET_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ORIGIN_PATTERN = r"^https?://[^/*\s]+$"
 _HOST_NAME_PATTERN = r"^[A-Za-z0-9.\[\]:-]+$"
 
@@ -45,7 +50,7 @@ PATTERN_WORDS = {
     "`/` may separate such parts",
     _IDENTIFIER_PATTERN: "must be letters, digits and `. _ @ : / -`, "
     "beginning with a letter or digit",
-    _PRESET_PATTERN: "must be letters, digits and `. _ -`, beginning with a letter or digit",
+    PRESET_PATTERN: "must be letters, digits and `. _ -`, beginning with a letter or digit",
     _ORIGIN_PATTERN: "must be an exact origin like `https://app.example.com`: "
     "no path, no trailing `/`, no `*`",
     TOOL_NAME_PATTERN: "must be at most 64 letters, digits and `. _ -`",
@@ -59,6 +64,10 @@ PATTERN_WORDS = {
     VARIABLE_PATTERN: "must be the name of an environment variable",
     PARAMETER_PATTERN: "must be at most 64 letters, digits and `_`, beginning with a letter or `_`",
     ALLOWED_HOST_PATTERN: "must be a host name or address, `*.` before it for those below",
+    MCP_PROMPT_PATTERN: "must be a prompt of an MCP server, like `mcp/docs/review`",
+    MCP_RESOURCE_PATTERN: "must be a resource of an MCP server, like `mcp/docs/file:///a.txt`",
+    PRESET_CHOICE_PATTERN: "must be the name of a preset, or a prompt of an MCP server like "
+    "`mcp/docs/review`",
     MCP_URL_PATTERN: "must be an address that begins with https:// or http://",
     _HOST_NAME_PATTERN: "must be a host name like `models.lan`: no scheme, no path, no `*`",
 }
@@ -66,8 +75,7 @@ PATTERN_WORDS = {
 
 ModelKey = Annotated[str, StringConstraints(pattern=_KEY_PATTERN)]
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
-PresetName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
-CheckName = Annotated[str, StringConstraints(pattern=_PRESET_PATTERN)]
+CheckName = Annotated[str, StringConstraints(pattern=PRESET_PATTERN)]
 Origin = Annotated[str, StringConstraints(pattern=_ORIGIN_PATTERN)]
 ToolKey = Annotated[str, StringConstraints(pattern=TOOL_KEY_PATTERN)]
 AgentName = Annotated[str, StringConstraints(pattern=_IDENTIFIER_PATTERN)]
@@ -319,17 +327,6 @@ class ModelConfig(Settings):
         "off",
         description="`strict`: requests that do not say otherwise give the same tokens for the "
         "same seed, whatever else runs.",
-    )
-
-
-class Preset(Settings):
-    """A named set of defaults for requests."""
-
-    system_prompt: str | None = Field(
-        None, description="Put before conversations that bring no system message."
-    )
-    prediction: PredictionConfig = Field(
-        PredictionConfig(), description="What a request uses where it does not say otherwise."
     )
 
 

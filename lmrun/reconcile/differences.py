@@ -72,6 +72,7 @@ def compare_tooling(observed: Tooling, desired: Tooling) -> tuple[Difference, ..
         *_compare_named("mcp_servers", observed.mcp_servers, desired.mcp_servers, written),
         *_compare_dirs("mcp_servers", observed.mcp_dirs, desired.mcp_dirs),
         *_compare_roots(observed.root, desired.root),
+        *_compare_named("presets", observed.presets, desired.presets, written),
         *_compare_named("agents", observed.agents, desired.agents, written),
         *_compare(("policy",), observed.policy, desired.policy, written),
     )

@@ -23,7 +23,7 @@ tools:
   disk_usage: {command: [du, "{path}"], parameters: {path: {type: string}}}
 mcp_servers:
   time: {command: [time-server], tools: {allow: [now, get_*], deny: [get_secret]}}
-  docs: {url: "https://docs.example.com/mcp", resources: true}
+  docs: {url: "https://docs.example.com/mcp", resources: true, prompts: true}
   mute: {command: [mute-server]}
 """
 ENVIRONMENT = {"K": "k" * 32, "T": "top{secret}"}
@@ -31,6 +31,13 @@ ENVIRONMENT = {"K": "k" * 32, "T": "top{secret}"}
 
 def agents(fields: str) -> str:
     return BASE + f"agents:\n  a: {{{fields}}}\n"
+
+
+def presets(fields: str, model: str = "", agent: str = "") -> str:
+    """`p` has `fields`, `model` and `agent` stand in the model `m` and in the agent `a`."""
+    text = BASE.replace("presets: {", f"presets: {{p: {{{fields}}}, ")
+    text = text.replace("assistant}", f"assistant{model}}}", 1)
+    return text + (f"agents:\n  a: {{model: m, {agent}}}\n" if agent else "")
 
 
 def rules(fields: str) -> str:
@@ -47,11 +54,59 @@ def tools(key: str, fields: str) -> str:
 
 LITERAL = "looks like a secret, which must not stand in a profile; "
 
+IN_A_RUN = (
+    "this preset has an `mcp_prompt`, which is asked for when a run begins; agents and runs can "
+    "use it, a model by itself cannot"
+)
+
 WRONG = {
-    "prompts of a server": (
-        servers("prompts: true"),
-        "main.yaml:14:30: mcp_servers.x.prompts: is not supported by this version of lmrun (it "
-        "comes with presets that name an MCP server's prompts)",
+    "prompt of no server": (
+        presets("mcp_prompt: mcp/dogs/review"),
+        "main.yaml:6:27: presets.p.mcp_prompt: no MCP server has this name; did you mean `docs`?",
+    ),
+    "prompt of a server that may give none": (
+        presets("mcp_prompt: mcp/time/review"),
+        "main.yaml:6:27: presets.p.mcp_prompt: `mcp_servers.time` must say `prompts: true` for that",
+    ),
+    "what is no prompt": (
+        presets("mcp_prompt: docs/review"),
+        "main.yaml:6:27: presets.p.mcp_prompt: must be a prompt of an MCP server, like "
+        "`mcp/docs/review`",
+    ),
+    "arguments of no prompt": (
+        presets("arguments: {a: b}"),
+        "main.yaml:6:14: presets.p: `arguments` are filled into an `mcp_prompt`; name one",
+    ),
+    "a model's preset with a prompt": (
+        presets("mcp_prompt: mcp/docs/review", ", preset: p"),
+        f"main.yaml:4:59: models.m.preset: {IN_A_RUN}",
+    ),
+    "a preset with a prompt to be computed before": (
+        presets("mcp_prompt: mcp/docs/review", ", prewarm: [terse, p]"),
+        f"main.yaml:4:68: models.m.prewarm[1]: {IN_A_RUN}",
+    ),
+    "agent's prompt": (
+        agents("model: m, preset: mcp/time/review"),
+        "main.yaml:15:25: agents.a.preset: `mcp_servers.time` must say `prompts: true` for that",
+    ),
+    "agent's preset that is neither": (
+        agents("model: m, preset: docs/review"),
+        "main.yaml:15:25: agents.a.preset: must be the name of a preset, or a prompt of an MCP "
+        "server like `mcp/docs/review`",
+    ),
+    "agent's context of no server": (
+        agents("model: m, context: ['mcp/dogs/note://a']"),
+        "main.yaml:15:27: agents.a.context[0]: no MCP server has this name; did you mean `docs`?",
+    ),
+    "agent's context of a server that may give none": (
+        agents("model: m, context: ['mcp/docs/note://a', 'mcp/time/note://a']"),
+        "main.yaml:15:48: agents.a.context[1]: `mcp_servers.time` must say `resources: true` for "
+        "that",
+    ),
+    "agent's context that is no resource": (
+        agents("model: m, context: [mcp/docs/note]"),
+        "main.yaml:15:27: agents.a.context[0]: must be a resource of an MCP server, like "
+        "`mcp/docs/file:///a.txt`",
     ),
     "rule for no key": (
         rules("tools: [add], keys: [], decision: allow"),
@@ -248,6 +303,11 @@ def test_without_any_of_a_kind_the_message_says_so() -> None:
 
 
 RIGHT = {
+    "a prompt and context for an agent": presets(
+        "mcp_prompt: mcp/docs/review, arguments: {language: de}, system_prompt: Be brief.",
+        agent="preset: p, context: ['mcp/docs/note://a', 'mcp/docs/file:///a%20b.txt']",
+    ),
+    "a prompt without blanks for an agent": agents("model: m, preset: mcp/docs/write a review"),
     "everything": agents(
         "model: assistant, preset: terse, tools: [add, 'disk*', '*', mcp/time/now, mcp/time/get_x, "
         "'mcp/*/x', mcp/docs/read_resource, 'mcp/docs/*']"

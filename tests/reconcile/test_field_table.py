@@ -80,12 +80,14 @@ CANDIDATES: list[Any] = [
     *({"x": {"type": "integer"}}, {"x": "allow"}, {"x": ["write"]}, ["x"], {"a": "b"}),
     *([{"tools": ["web"], "decision": "allow"}], {"x": "a+"}, ["PATH"]),
     *([{"name": "web", "key": Secret("w" * 40)}], {"enabled": True}, {"kind": "regex"}),
+    *("mcp/local/review", ["mcp/local/note://a"]),
 ]
 """Values of every kind; what the types let through and is not what the base has is a change."""
 
 CONTEXTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "jinja": (("models", "a", "prompt_template"), {"jinja": "{{ x }}"}),
     "manual": (("models", "a", "prompt_template"), {"manual": {"before_user": "U"}}),
+    "arguments": (("presets", "q"), {"mcp_prompt": "mcp/local/review"}),
     "structured": (
         ("presets", "p", "prediction"),
         {"structured": {"type": "json", "thought": {"start": "<t>", "end": "</t>"}}},
@@ -102,7 +104,7 @@ ONE_VALUE = ("version", "type")
 
 OWNERS: dict[str, dict[str, str]] = {
     "models": {"ttl": "jit", "pinned": "jit", "instances": "several", "": "a"},
-    "presets": {"": "p"},
+    "presets": {"arguments": "q", "": "p"},
     "checks": {"": "c"},
     "agents": {"": "bob"},
     "tools": {

@@ -11,7 +11,8 @@ from typing import Any
 
 from lmrun.chat.events import ChatEnd, Event, MessageDelta, ToolCallArguments, ToolCallStart, Usage
 from lmrun.chat.request import Prompt
-from lmrun.profile.schema import Preset, Profile
+from lmrun.profile.presets import Preset
+from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import matches
 from lmrun.profile.tooling.policy import Decision

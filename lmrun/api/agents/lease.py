@@ -18,7 +18,7 @@ from lmrun.chat.events import Event
 from lmrun.chat.request import Prompt, Request
 from lmrun.engines.base import ModelInfo
 from lmrun.errors import UnsupportedParameter
-from lmrun.profile.schema import Preset
+from lmrun.profile.presets import Preset
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.reconcile.status import InstanceState
 from lmrun.runtime.answers.texts import Rendered, Tokens

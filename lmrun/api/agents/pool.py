@@ -14,7 +14,7 @@ from lmrun.api.agents.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.serving import Instance, Lease, Pool
 from lmrun.errors import ModelNotFound, ModelNotReady
-from lmrun.profile.schema import Preset
+from lmrun.profile.presets import Preset
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.runtime.spec import InstanceSpec
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lmrun.profile.tooling.policy import Patterns
+from lmrun.profile.tooling.references import McpResources, PresetChoice
 from lmrun.profile.tooling.tools import Positive
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import ModelName
@@ -34,10 +35,17 @@ class AgentConfig(Settings):
     """What clients ask for as a model; the server runs its tools."""
 
     model: ModelName = Field(description="A declared model, by key or identifier.")
-    preset: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
-        None, description="A preset of this profile, over the model's own."
+    preset: PresetChoice | None = Field(
+        None,
+        description="A preset of this profile, over the model's own; or a prompt of an MCP server "
+        "that has no blanks, `mcp/<server>/<prompt>`.",
     )
     tools: Patterns = Field((), description="Tools like `add`, `mcp/time/*`.")
+    context: McpResources = Field(
+        (),
+        description="Resources of MCP servers, `mcp/<server>/<uri>`, read when a run begins and "
+        "put before its task.",
+    )
     max_rounds: Annotated[int, Field(ge=1, le=1000)] = Field(
         25, description="Answers of the model; the last one is offered no tools."
     )

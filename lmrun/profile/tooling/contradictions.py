@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from lmrun.profile.check_contradictions import find_owners
 from lmrun.profile.checks import Finding, suggest
-from lmrun.profile.schema import refuse_planned
 from lmrun.profile.text.nodes import Mapping, Path
 from lmrun.profile.tooling.effective import RESOURCE_TOOL, is_named
 from lmrun.profile.tooling.literal_secrets import find_literal_secrets
 from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
 from lmrun.profile.tooling.placeholders import find_placeholder_faults
+from lmrun.profile.tooling.references import is_prompt, is_resource, split_reference
 
 _NO_MODEL = "no model has this key or identifier"
 
@@ -53,6 +53,7 @@ def find_tooling_contradictions(data: Any, tree: Mapping) -> Iterator[Finding]:
         yield from _wrong_server(name, _mapping(server), known)
     for name, agent in known.agents.items():
         yield from _wrong_agent(name, _mapping(agent), known)
+    yield from _wrong_presets(known)
     rules = _list(_mapping(profile.get("policy")).get("rules"))
     for index, rule in enumerate(rules):
         yield from _wrong_rule(("policy", "rules", index), _mapping(rule), known)
@@ -74,8 +75,6 @@ def _wrong_server(name: str, server: dict[str, Any], known: _Known) -> Iterator[
     at: Path = ("mcp_servers", name)
     model = _mapping(server.get("sampling")).get("model")
     yield from _wrong_model((*at, "sampling", "model"), model, known, "sampling")
-    if server.get("prompts") is True:
-        yield Finding((*at, "prompts"), refuse_planned("presets that name an MCP server's prompts"))
     tools = _mapping(server.get("tools"))
     named: list[tuple[Path, Any]] = [
         *(
@@ -98,14 +97,58 @@ def _wrong_agent(name: str, agent: dict[str, Any], known: _Known) -> Iterator[Fi
     if name in known.owners:
         yield Finding(at, f"model `{known.owners[name]}` is called so, too; choose another name")
     yield from _wrong_model((*at, "model"), agent.get("model"), known, "an agent")
-    preset = agent.get("preset")
-    if isinstance(preset, str) and preset not in known.presets:
-        hint = suggest(preset, list(known.presets)) or "; this profile has no `presets`"
-        yield Finding((*at, "preset"), f"no preset has this name{hint}")
+    yield from _wrong_choice((*at, "preset"), agent.get("preset"), known)
+    for index, resource in enumerate(_list(agent.get("context"))):
+        if isinstance(resource, str) and is_resource(resource):
+            yield from _wrong_reference((*at, "context", index), resource, "resources", known)
     for path, pattern in _patterns((*at, "tools"), agent):
         fault = _find_pattern_fault(pattern, known) or _find_unoffered(pattern, known)
         if fault is not None:
             yield Finding(path, fault)
+
+
+def _wrong_presets(known: _Known) -> Iterator[Finding]:
+    """Prompts that no server has to give, and presets with one where nobody would ask for it."""
+    of_servers: set[str] = set()
+    for name, preset in known.presets.items():
+        prompt = _mapping(preset).get("mcp_prompt")
+        if isinstance(prompt, str) and is_prompt(prompt):
+            of_servers.add(name)
+            yield from _wrong_reference(("presets", name, "mcp_prompt"), prompt, "prompts", known)
+    for key, model in known.models.items():
+        named: list[tuple[Path, Any]] = [(("models", key, "preset"), _mapping(model).get("preset"))]
+        named += [
+            (("models", key, "prewarm", index), name)
+            for index, name in enumerate(_list(_mapping(model).get("prewarm")))
+        ]
+        for path, chosen in named:
+            if isinstance(chosen, str) and chosen in of_servers:
+                message = (
+                    "this preset has an `mcp_prompt`, which is asked for when a run begins; agents "
+                    "and runs can use it, a model by itself cannot"
+                )
+                yield Finding(path, message)
+
+
+def _wrong_choice(path: Path, preset: Any, known: _Known) -> Iterator[Finding]:
+    """What is chosen as a preset: a prompt of a server, or the name of one."""
+    if not isinstance(preset, str):
+        return
+    if is_prompt(preset):
+        yield from _wrong_reference(path, preset, "prompts", known)
+    elif preset not in known.presets and "/" not in preset:
+        hint = suggest(preset, list(known.presets)) or "; this profile has no `presets`"
+        yield Finding(path, f"no preset has this name{hint}")
+
+
+def _wrong_reference(path: Path, reference: str, feature: str, known: _Known) -> Iterator[Finding]:
+    """`feature`: which field of the server allows what is referred to."""
+    name, _ = split_reference(reference)
+    if name not in known.servers:
+        hint = suggest(name, list(known.servers)) or "; this profile has no `mcp_servers`"
+        yield Finding(path, f"no MCP server has this name{hint}")
+    elif _mapping(known.servers[name]).get(feature) is not True:
+        yield Finding(path, f"`mcp_servers.{name}` must say `{feature}: true` for that")
 
 
 def _wrong_rule(at: Path, rule: dict[str, Any], known: _Known) -> Iterator[Finding]:

@@ -104,8 +104,10 @@ class McpServerConfig(Settings):
     untrusted: bool = Field(
         True, description="Its results are content from elsewhere, which may hold instructions."
     )
-    resources: bool = Field(False, description="Its resources can be read, with a tool of lmrun's.")
-    prompts: bool = Field(False, description="Its prompts can be used like presets; not yet.")
+    resources: bool = Field(
+        False, description="Its resources can be read, with a tool of lmrun's and as `context`."
+    )
+    prompts: bool = Field(False, description="Presets can take their messages from its prompts.")
     roots: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...],
         Field(max_length=64, strict=False),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmrun.profile.loader import LoadedProfile
+from lmrun.profile.presets import Preset
 from lmrun.profile.text import nodes
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.mcp import McpServerConfig
@@ -18,7 +19,8 @@ from lmrun.profile.tooling.tools import ToolConfig
 class Tooling:
     """`tool_dirs`, `mcp_dirs`: what the paths of each are relative to. `written`: as in a
     LoadedProfile; it is not compared, for it changes nothing. `root`: the profile that declares the
-    MCP servers, None where there are none: what was agreed to for one says nothing of another."""
+    MCP servers, None where there are none: what was agreed to for one says nothing of another.
+    `presets`: those that take a prompt of an MCP server; others are told with their models."""
 
     tools: Mapping[str, ToolConfig] = field(default_factory=dict)
     mcp_servers: Mapping[str, McpServerConfig] = field(default_factory=dict)
@@ -28,6 +30,7 @@ class Tooling:
     mcp_dirs: Mapping[str, Path] = field(default_factory=dict)
     written: Mapping[nodes.Path, str] = field(default_factory=dict, compare=False)
     root: Path | None = None
+    presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
 def read_tooling(loaded: LoadedProfile) -> Tooling:
@@ -42,4 +45,5 @@ def read_tooling(loaded: LoadedProfile) -> Tooling:
         {name: loaded.mcp_dirs.get(name, here) for name in profile.mcp_servers},
         loaded.written,
         loaded.root if profile.mcp_servers else None,
+        {name: it for name, it in profile.presets.items() if it.mcp_prompt is not None},
     )

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from lmrun.chat.messages import Message
 from lmrun.errors import InvalidParameter, ModelNotFound
-from lmrun.profile.schema import Preset, Profile
+from lmrun.profile.presets import Preset
+from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
 from lmrun.settings.prediction import PredictionConfig
