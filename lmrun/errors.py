@@ -43,6 +43,7 @@ LmrunError
 │   ├── McpChanged              it is not any more what somebody agreed to just now
 │   ├── ElicitationNotFound     no such question of a server is open
 │   ├── McpLoginFailed          no credential for it was got
+│   ├── McpUnusable             a prompt or resource of it that no chat can take as it is named
 │   └── McpProtocol             it does not keep to the protocol
 ├── ToolInvalid             a tool that cannot work as the profile declares it
 ├── ToolsMissing            some that the profile declares cannot be had
@@ -331,6 +332,10 @@ class McpChanged(McpError):
 
 class McpLoginFailed(McpError):
     code = "mcp_login_failed"
+
+
+class McpUnusable(McpError):
+    code = "mcp_unusable"
 
 
 class McpProtocol(McpError):

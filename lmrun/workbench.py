@@ -20,6 +20,7 @@ from lmrun.api.routes import Route
 from lmrun.api.serving import Pool
 from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import Profile
+from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.reconcile.status import ToolTrouble
 from lmrun.store.approvals import Approvals
 from lmrun.store.home import Home
@@ -32,6 +33,7 @@ from lmrun.tools.mcp.desk import McpDesk
 from lmrun.tools.mcp.lazy_host import LazyMcpHost
 from lmrun.tools.mcp.oauth.credentials import Credentials
 from lmrun.tools.mcp.pins.approvals import Approvals as McpApprovals
+from lmrun.tools.mcp.pins.identity import Written, find_written
 from lmrun.tools.mcp.pins.locking import ServerPinner
 from lmrun.tools.models import Generate
 from lmrun.tools.policy.audit import AuditLog
@@ -79,9 +81,14 @@ class Workbench:
         self._stored_runs = StoredRuns(home.runs)
         self._audit = AuditLog(home.audit_log)
         models = PoolModels(pool)
-        consent = McpApprovals(self._pins, environment, self._find_root)
+        consent = McpApprovals(self._pins, environment, self._find_root, self._find_written)
         credentials = Credentials(McpSecrets(home.mcp_secrets), self._find_root)
-        self.gate = PolicyGate(find_loaded, self._approvals, self._audit)
+        self.gate = PolicyGate(
+            find_loaded,
+            self._approvals,
+            self._audit,
+            find_model_key=lambda name: _find_model_key(pool, name),
+        )
         self._elicitations = Elicitations()
 
         def make_host() -> McpHost:
@@ -101,7 +108,14 @@ class Workbench:
         self.workshop = Workshop(mcp, self.gate, environment, self._find_profile)
         self.pool = AgentPool(pool, self.workshop)
         self.runs = Runs(
-            models, self.workshop.toolset, self.gate, self._stored_runs, self._find_profile
+            models,
+            self.workshop.toolset,
+            self.gate,
+            self._stored_runs,
+            self._find_profile,
+            sources_for=self.workshop.sources,
+            on_end=self.gate.forget,
+            attend=self._elicitations.attending,
         )
         self.pin_servers = ServerPinner(self._pins, environment).pin_present
         self._server = McpDoor(self.pool, self.workshop)
@@ -157,6 +171,17 @@ class Workbench:
         loaded = self._find_loaded()
         return loaded.root if loaded is not None else None
 
+    def _find_written(self, server: str, config: McpServerConfig) -> Written | None:
+        loaded = self._find_loaded()
+        if loaded is None or loaded.profile.mcp_servers.get(server) != config:
+            return None
+        return find_written(loaded.written, server)
+
     def _find_profile(self) -> Profile | None:
         loaded = self._find_loaded()
         return loaded.profile if loaded is not None else None
+
+
+def _find_model_key(pool: Pool, identifier: str) -> str | None:
+    instance = pool.instances.get(identifier)
+    return instance.spec.model_key if instance is not None else None

@@ -186,6 +186,7 @@ TABLE: dict[type[LmrunError], Row] = {
     errors.ElicitationNotFound: Row(404),
     errors.McpChanged: Row(409),
     errors.McpLoginFailed: Row(502, None),
+    errors.McpUnusable: Row(422),
     errors.McpProtocol: Row(502, None),
     errors.ToolInvalid: Row(500, None),
     errors.ToolsMissing: Row(500, None),

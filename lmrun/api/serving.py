@@ -22,13 +22,22 @@ from lmrun.errors import (
     EngineHung,
     EngineMissing,
     FetchFailed,
+    Forbidden,
     LmrunError,
     LoadFailed,
+    McpError,
+    McpNotApproved,
+    McpNotFound,
+    McpProtocol,
+    McpUnreachable,
+    McpUnusable,
     MemoryFull,
     ModelInvalid,
     ModelNotFound,
     ModelNotReady,
     ModelTooLarge,
+    OutboundFailed,
+    OutboundRefused,
     QueueFull,
     SettingRefused,
     SourceError,
@@ -62,7 +71,25 @@ LOAD_ERRORS: tuple[type[LmrunError], ...] = (
 """What loading a model can raise."""
 LEASE_ERRORS = (*LOAD_ERRORS, QueueFull)
 """What using a model can raise: whoever waits for it may wait for its load."""
-GENERATION_ERRORS = (*LEASE_ERRORS, BudgetExceeded, ContextOverflow, TemplateFailed)
+OPENING_ERRORS: tuple[type[LmrunError], ...] = (
+    Forbidden,
+    McpError,
+    McpNotApproved,
+    McpNotFound,
+    McpProtocol,
+    McpUnreachable,
+    McpUnusable,
+    OutboundFailed,
+    OutboundRefused,
+)
+"""What reading the prompts and resources with which an agent begins can raise."""
+GENERATION_ERRORS = (
+    *LEASE_ERRORS,
+    *OPENING_ERRORS,
+    BudgetExceeded,
+    ContextOverflow,
+    TemplateFailed,
+)
 """An agent has budgets."""
 STORE_ERRORS: tuple[type[LmrunError], ...] = (DiskFull, StoreError)
 """What writing down and looking up can raise."""

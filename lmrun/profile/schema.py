@@ -34,7 +34,6 @@ from lmrun.settings.base import Settings
 from lmrun.settings.check import TOOL_NAME_PATTERN, Check
 from lmrun.settings.effects import OnChange
 from lmrun.settings.load import LoadConfig
-from lmrun.settings.prediction import PredictionConfig
 from lmrun.settings.prompt_template import PromptTemplate
 from lmrun.settings.quantities import Duration, Size
 from lmrun.settings.secret import Secret

@@ -16,9 +16,12 @@ from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import matches
 from lmrun.profile.tooling.section import Tooling
 from lmrun.profile.tooling.tools import ToolConfig
+from lmrun.tools.act.opening import Opening
+from lmrun.tools.act.sources import Source
 from lmrun.tools.commands.tool import CommandTool
 from lmrun.tools.functions.host import FunctionHost
 from lmrun.tools.mcp.lazy_host import LazyMcpHost
+from lmrun.tools.mcp.sources import find_sources
 from lmrun.tools.policy.gate import Gate
 from lmrun.tools.tool import Tool
 
@@ -77,6 +80,10 @@ class Workshop:
     def toolset(self, patterns: Sequence[str]) -> PatternToolset:
         """The tools that `patterns` mean, whatever the profile declares by the time."""
         return PatternToolset(self, tuple(patterns))
+
+    def sources(self, opening: Opening) -> Sequence[Source]:
+        """What a run begins with. Raises McpNotFound for a server that is not declared by now."""
+        return find_sources(opening, self.tooling.mcp_servers, self.mcp)
 
     async def adopt(self, tooling: Tooling) -> None:
         """Run tools by `tooling` from now on; calls under way go on. Raises ToolsMissing when not

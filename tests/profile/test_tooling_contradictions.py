@@ -66,7 +66,8 @@ WRONG = {
     ),
     "prompt of a server that may give none": (
         presets("mcp_prompt: mcp/time/review"),
-        "main.yaml:6:27: presets.p.mcp_prompt: `mcp_servers.time` must say `prompts: true` for that",
+        "main.yaml:6:27: presets.p.mcp_prompt: `mcp_servers.time` must say `prompts: true` for "
+        "that",
     ),
     "what is no prompt": (
         presets("mcp_prompt: docs/review"),

@@ -17,6 +17,8 @@ from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import matches
 from lmrun.profile.tooling.policy import Decision
 from lmrun.settings.prediction import PredictionConfig
+from lmrun.tools.act.opening import Opening
+from lmrun.tools.act.sources import Source, no_sources
 from lmrun.tools.policy.gate import Ask, Question, Verdict, Wish
 from lmrun.tools.tool import OnProgress, Tool, ToolResult, ToolSpec
 from tests.support.stand_in_pool import StandInLease, StandInPool
@@ -169,6 +171,9 @@ class StandInWorkshop:
             system_prompt="Be curt.", prediction=PredictionConfig(temperature=0.1, top_k=7)
         )
         return Profile(version=1, presets={"curt": curt}, agents=dict(self.agents))
+
+    def sources(self, opening: Opening) -> Sequence[Source]:
+        return no_sources(opening)
 
     def toolset(self, patterns: Sequence[str]) -> FewTools:
         return FewTools([self.add, self.risky], patterns)

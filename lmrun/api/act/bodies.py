@@ -15,6 +15,7 @@ from lmrun.api.fields import SAYS_ALL
 from lmrun.chat.messages import Message
 from lmrun.errors import InvalidParameter
 from lmrun.profile.tooling.policy import Patterns
+from lmrun.profile.tooling.references import MAX_CONTEXT, MAX_REFERENCE
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import ModelName
 from lmrun.settings.prediction import PredictionConfig
@@ -68,6 +69,19 @@ class ActBody(Settings):
     tools: Patterns = Field(
         (), description="The profile's tools that a model may call: `add`, `mcp/time/*`."
     )
+    preset: Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)] | None = Field(
+        None,
+        description="For a model: a preset of the profile, or a prompt of one of its MCP servers "
+        "that has no blanks, `mcp/<server>/<prompt>`.",
+    )
+    context: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=MAX_REFERENCE)], ...],
+        Field(max_length=MAX_CONTEXT, strict=False),
+    ] = Field(
+        (),
+        description="Resources of the profile's MCP servers, `mcp/<server>/<uri>`, put before the "
+        "task.",
+    )
     prompt: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="The task; or send `messages`."
     )
@@ -94,6 +108,11 @@ class ActBody(Settings):
         description="Somebody answers the questions of its `tool_call.approval` events; else what "
         "would have to be asked is denied. Needs an API key, or the unix socket.",
     )
+    elicitations: bool = Field(
+        False,
+        description="Somebody answers what MCP servers ask while it has a call at one, in its "
+        "`elicitation.asked` events. Only over the unix socket.",
+    )
     stream: bool = Field(False, description="Its events as they come.")
 
     @model_validator(mode="after")
@@ -109,6 +128,7 @@ class ResumeBody(Settings):
     """The body of POST /lmrun/v1/act/{id}/resume."""
 
     approvals: bool = Field(False, description="Somebody answers its questions.")
+    elicitations: bool = Field(False, description="Somebody answers those of MCP servers.")
     stream: bool = Field(False, description="Its events, those from before included.")
 
 
@@ -153,6 +173,9 @@ def to_act_request(body: ActBody, header_keys: tuple[str, ...]) -> ActRequest:
         idempotency_key=_choose_key(body.idempotency_key, header_keys),
         background=body.background,
         approvals=body.approvals,
+        preset=body.preset,
+        context=body.context,
+        elicitations=body.elicitations,
     )
 
 

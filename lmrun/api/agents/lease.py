@@ -5,6 +5,7 @@ It knows no dialect and no policy.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from lmrun.runtime.lease import with_system_prompt
 from lmrun.runtime.spec import InstanceSpec
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.act.loop import Limits, act, to_chat_tool
+from lmrun.tools.act.opening import Opening, make_opening, weave
+from lmrun.tools.act.sources import Source, read_sources
 from lmrun.tools.tool import Caller
 
 _DOORS: Mapping[str, str] = {"/v1/responses": "responses", "/v1/messages": "messages"}
@@ -40,6 +43,16 @@ class Agent:
     name: str
     config: AgentConfig
     preset: Preset
+
+    @property
+    def opening(self) -> Opening:
+        """What its runs begin with."""
+        return make_opening(self.preset, self.config.context)
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether it has any, or reads what MCP servers give."""
+        return bool(self.config.tools) or not self.opening.is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,8 @@ class AgentLease:
     def generate(self, prompt: Prompt, prediction: PredictionConfig) -> AsyncGenerator[Event, None]:
         """A run, told as one generation. Raises UnsupportedParameter for a prompt that is no
         conversation, for tools of the client's own, and for a second answer to one request; the
-        iterator raises what a generation does, and BudgetExceeded."""
+        iterator raises what a generation does, BudgetExceeded, and what reading its prompt and
+        context raises."""
         request = self._read(prompt)
         if self._has_run:
             raise UnsupportedParameter(
@@ -117,6 +131,7 @@ class AgentLease:
             gate=self.workshop.gate,
             caller=self._make_caller(),
             limits=Limits.from_agent(self.agent.config),
+            sources=self._find_sources,
         )
         async with aclosing(events):
             async for event in events:
@@ -143,6 +158,9 @@ class AgentLease:
     def _choose_patterns(self, request: Request) -> Sequence[str]:
         return () if request.tool_choice.mode == "none" else self.agent.config.tools
 
+    def _find_sources(self) -> Sequence[Source]:
+        return self.workshop.sources(self.agent.opening)
+
     def _make_caller(self) -> Caller:
         record = current_record()
         return Caller(
@@ -153,15 +171,25 @@ class AgentLease:
         )
 
     async def render(self, request: Request) -> Rendered:
-        """As its first round begins: the agent's system prompt and tools are in it."""
+        """As its first round begins: the agent's system prompt and tools are in it, and what it
+        reads of MCP servers. Raises what reading that raises."""
         return await self.lease.render(await self._with_tools(request))
 
     async def count_tokens(self, prompt: Prompt) -> int:
-        """As its first round begins: the agent's system prompt and tools count."""
+        """As its first round begins: the agent's system prompt and tools count, and what it reads
+        of MCP servers. Raises what reading that raises."""
         return await self.lease.count_tokens(await self._with_tools(prompt))
 
     async def _with_tools(self, prompt: Prompt) -> Request:
         request = self._read(prompt)
+        opened = await read_sources(
+            self._find_sources(),
+            request.messages,
+            gate=self.workshop.gate,
+            caller=self._make_caller(),
+            clock=time.monotonic,
+        )
+        request = replace(request, messages=weave(request.messages, opened))
         tools = await self.workshop.toolset(self._choose_patterns(request)).tools()
         return replace(request, tools=tuple(to_chat_tool(tool.spec) for tool in tools))
 

@@ -14,7 +14,7 @@ from lmrun.api.agents.workshop import Workshop
 from lmrun.api.client import current_client
 from lmrun.api.serving import Instance, Lease, Pool
 from lmrun.errors import ModelNotFound, ModelNotReady
-from lmrun.profile.presets import Preset
+from lmrun.profile.presets import find_preset
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.runtime.spec import InstanceSpec
 
@@ -54,8 +54,8 @@ class AgentPool:
         self, name: str, *, ttl_s: float | None = None
     ) -> AbstractAsyncContextManager[Lease]:
         """A lease on the model or agent called `name`. Raises as `Pool.acquire`, ModelNotReady for
-        an agent that is being changed, and Forbidden for one with tools where the client's API key
-        does not grant `tools`."""
+        an agent that is being changed, and Forbidden for one with tools, or with what
+        MCP servers give, where the client's API key does not grant `tools`."""
         config = self._workshop.agents.get(name)
         if config is None:
             return _Acquiring(self._pool.acquire(name, ttl_s=ttl_s), self._workshop)
@@ -73,7 +73,7 @@ class AgentPool:
         """None while the profile that is applied already has no preset for what is still there."""
         profile = self._workshop.profile
         presets = profile.presets if profile is not None else {}
-        preset = Preset() if config.preset is None else presets.get(config.preset)
+        preset = find_preset(presets, config.preset)
         return None if preset is None else Agent(name, config, preset)
 
 
@@ -111,7 +111,7 @@ class _AcquiringAgent(_Acquiring):
         self._agent = agent
 
     async def __aenter__(self) -> Lease:
-        if self._agent.config.tools:
+        if self._agent.uses_tools:
             # Before its model is loaded for somebody who may not use it.
             current_client().require("tools", f"The agent {self._agent.name!r}")
         return AgentLease(self._agent, self._workshop, await super().__aenter__())

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
+from lmrun.tools.act.opening import Opening
+from lmrun.tools.act.sources import Source
 from lmrun.tools.policy.gate import Gate
 from lmrun.tools.tool import Toolset
 
@@ -26,3 +28,6 @@ class Workshop(Protocol):
 
     def toolset(self, patterns: Sequence[str]) -> Toolset:
         """The tools whose path in the profile fits one of `patterns`."""
+
+    def sources(self, opening: Opening) -> Sequence[Source]:
+        """What a run begins with. Raises McpNotFound for a server that is not declared by now."""

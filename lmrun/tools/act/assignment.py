@@ -15,12 +15,20 @@ from pydantic import ValidationError
 
 from lmrun.chat.messages import Message
 from lmrun.errors import InvalidParameter, ModelNotFound
-from lmrun.profile.presets import Preset
+from lmrun.profile.presets import Preset, find_preset
 from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
+from lmrun.profile.tooling.references import (
+    MAX_CONTEXT,
+    MAX_REFERENCE,
+    is_prompt,
+    is_resource,
+    split_reference,
+)
 from lmrun.settings.prediction import PredictionConfig
 from lmrun.tools.act.limits import Limits
+from lmrun.tools.act.opening import Opening, make_opening
 from lmrun.tools.act.requests import ActRequest, LimitsChoice
 
 _OF_AGENT = frozenset({"max_rounds", "parallel_calls"})
@@ -29,7 +37,8 @@ _OF_AGENT = frozenset({"max_rounds", "parallel_calls"})
 
 class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a run needs, whatever becomes of the profile: `model` is a key or an identifier,
-    `tools` are patterns, `prediction` is a PredictionConfig as JSON."""
+    `tools` are patterns, `prediction` is a PredictionConfig as JSON, `opening` is read before the
+    first round."""
 
     model: str
     agent: str | None
@@ -37,6 +46,7 @@ class Assignment(msgspec.Struct, frozen=True, omit_defaults=True):
     limits: Limits
     prediction: bytes
     messages: tuple[Message, ...]
+    opening: Opening = Opening()
 
 
 def assign(request: ActRequest, profile: Profile | None) -> Assignment:
@@ -52,18 +62,21 @@ def assign(request: ActRequest, profile: Profile | None) -> Assignment:
         raise ModelNotFound(
             f"There is no agent {name[:80]!r}.", param="agent", hint=_suggest(name, agents)
         )
+    _require_context(request.context, profile)
     if name in agents and profile is not None:
         return _assign_agent(request, name, profile)
     limits = _limit(request.limits, Limits())
     for place, pattern in enumerate(request.tools):
         _require_tool(pattern, f"tools[{place}]", profile)
+    preset = _choose_preset(request.preset, profile)
     return Assignment(
         model=name,
         agent=None,
         tools=request.tools,
         limits=limits,
-        prediction=_dump(parse_prediction(request.prediction)),
-        messages=request.messages,
+        prediction=_dump(preset.prediction.overlay(parse_prediction(request.prediction))),
+        messages=_with_system_prompt(request.messages, preset.system_prompt),
+        opening=make_opening(preset, (), request.context),
     )
 
 
@@ -91,7 +104,14 @@ def _assign_agent(request: ActRequest, name: str, profile: Profile) -> Assignmen
             param="tools",
             hint=f"Leave `tools` out, or ask its model, {agent.model!r}.",
         )
-    preset = Preset() if agent.preset is None else profile.presets[agent.preset]
+    if request.preset is not None:
+        raise InvalidParameter(
+            f"The agent {name!r} is asked with the preset that the profile gives it; a request "
+            "names none.",
+            param="preset",
+            hint=f"Leave `preset` out, or ask its model, {agent.model!r}.",
+        )
+    preset = _choose_preset(agent.preset, profile)
     own = Limits.from_agent(agent)
     limits = _limit(request.limits, own)
     for limit, chosen in asdict(limits).items():
@@ -110,7 +130,59 @@ def _assign_agent(request: ActRequest, name: str, profile: Profile) -> Assignmen
         limits=limits,
         prediction=_dump(prediction),
         messages=_with_system_prompt(request.messages, preset.system_prompt),
+        opening=make_opening(preset, agent.context, request.context),
     )
+
+
+def _choose_preset(name: str | None, profile: Profile | None) -> Preset:
+    """Raises InvalidParameter for one that cannot be had."""
+    presets = profile.presets if profile is not None else {}
+    preset = find_preset(presets, name)
+    if preset is None:
+        shown = str(name)[:80]
+        raise InvalidParameter(
+            f"`preset`: the profile has no preset {shown!r}.",
+            param="preset",
+            hint=_suggest(shown, presets),
+        )
+    if name is not None and is_prompt(name):
+        _require_server(name, "prompts", "preset", profile)
+    return preset
+
+
+def _require_context(context: tuple[str, ...], profile: Profile | None) -> None:
+    """Raises InvalidParameter for what no declared server has to give."""
+    if len(context) > MAX_CONTEXT:
+        raise InvalidParameter(
+            f"`context`: it names {len(context)} resources; at most {MAX_CONTEXT} are read.",
+            param="context",
+        )
+    for place, reference in enumerate(context):
+        param = f"context[{place}]"
+        if len(reference) > MAX_REFERENCE or not is_resource(reference):
+            raise InvalidParameter(
+                f"`{param}`: {reference[:80]!r} is no resource of an MCP server.",
+                param=param,
+                hint="Resources are called like `mcp/docs/file:///a.txt`.",
+            )
+        _require_server(reference, "resources", param, profile)
+
+
+def _require_server(reference: str, feature: str, param: str, profile: Profile | None) -> None:
+    server, _ = split_reference(reference)
+    servers = profile.mcp_servers if profile is not None else {}
+    if server not in servers:
+        raise InvalidParameter(
+            f"`{param}`: the profile declares no MCP server {server[:80]!r}.",
+            param=param,
+            hint=_suggest(server, servers),
+        )
+    if not getattr(servers[server], feature):
+        raise InvalidParameter(
+            f"`{param}`: the {feature} of the MCP server {server!r} may not be used.",
+            param=param,
+            hint=f"`mcp_servers.{server}.{feature}: true` in the profile allows it.",
+        )
 
 
 def _limit(choice: LimitsChoice, limits: Limits) -> Limits:

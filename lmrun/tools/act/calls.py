@@ -19,6 +19,7 @@ from lmrun.tools.act.outlet import Outlet
 from lmrun.tools.act.steps import AskedCall, CallFinished, CallStarted
 from lmrun.tools.act.telling import tell_result
 from lmrun.tools.arguments import ArgumentFault, check_arguments
+from lmrun.tools.calling import calling_for
 from lmrun.tools.policy.gate import Ask, Gate, Question, Reply, Verdict, Wish
 from lmrun.tools.tool import Caller, Tool, ToolProgress, ToolResult
 
@@ -115,7 +116,7 @@ class Hands:
         if call.was_begun and not spec.is_idempotent:
             self.gate.note(wish, Verdict(True), UNKNOWN_OUTCOME, 0.0)
             return UNKNOWN_OUTCOME, 0.0
-        verdict = await self.gate.decide(wish, self._make_ask(call.asked.index))
+        verdict = await self.gate.decide(wish, self.make_ask(call.asked.index))
         if not verdict.is_allowed:
             self.gate.note(wish, verdict, None, 0.0)
             return UNKNOWN_OUTCOME if call.was_begun else _deny(verdict), 0.0
@@ -138,7 +139,8 @@ class Hands:
             self.outlet.offer(event)
 
         try:
-            result = await call.tool.call(call.arguments, on_progress)
+            with calling_for(self.caller.run):
+                result = await call.tool.call(call.arguments, on_progress)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -153,7 +155,8 @@ class Hands:
             result = msgspec.structs.replace(result, is_untrusted=True)
         return result
 
-    def _make_ask(self, index: int) -> Ask | None:
+    def make_ask(self, index: int) -> Ask | None:
+        """Asks about the call of `index`, aloud; None where nobody can be asked."""
         ask = self.ask
         if ask is None:
             return None

@@ -15,6 +15,7 @@ from lmrun.chat.events import (
     ToolCallStart,
     Usage,
 )
+from lmrun.tools.mcp.reports import ElicitationEvent
 from lmrun.tools.policy.gate import Question
 from lmrun.tools.tool import ErrorKind
 
@@ -36,7 +37,8 @@ class RoundEnd(msgspec.Struct, frozen=True, tag="round.end"):
 
 
 class ApprovalNeeded(msgspec.Struct, frozen=True, tag="tool_call.approval"):
-    """Somebody is asked about the call of `index`."""
+    """Somebody is asked about the call of `index`; before the first round, about the resource of
+    that place that is to be read."""
 
     index: int
     question: Question
@@ -100,3 +102,6 @@ ActEvent = (
 )
 """A run's vocabulary, LM Studio's names where it has them. Indices of calls count within a
 round."""
+
+Told = ActEvent | ElicitationEvent
+"""What followers of a run hear: what it says, and what MCP servers ask, perhaps on its behalf."""

@@ -10,6 +10,7 @@ import msgspec
 
 from lmrun.failpoints import reach
 from lmrun.store.runs import StoredRuns
+from lmrun.tools.act.opening import Opened
 from lmrun.tools.act.outlet import shield
 from lmrun.tools.act.steps import Answered, CallFinished, CallStarted, Step
 
@@ -46,6 +47,10 @@ class StoredJournal:
     def _write(self, step: Step) -> None:
         content = _encode(step)
         match step:
+            case Opened():
+                reach("act.opening")
+                self.store.append(self.run, content)
+                reach("act.opened")
             case Answered():
                 reach("act.answering")
                 self.store.append(self.run, content)

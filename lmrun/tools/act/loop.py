@@ -22,6 +22,7 @@ from lmrun.tools.act.hearing import hear
 from lmrun.tools.act.journal import Journal, NoJournal
 from lmrun.tools.act.limits import Limits
 from lmrun.tools.act.outlet import Outlet
+from lmrun.tools.act.sources import Source, read_sources
 from lmrun.tools.act.steps import CallFinished, Round, Step, Transcript
 from lmrun.tools.act.telling import tell_end, tell_unmade
 from lmrun.tools.models import Generate
@@ -44,6 +45,7 @@ def act(
     journal: Journal | None = None,
     clock: Callable[[], float] = time.monotonic,
     begun: Sequence[Step] = (),
+    sources: Callable[[], Sequence[Source]] = tuple,
 ) -> AsyncGenerator[ActEvent, None]:
     """The events of a run; the last one is its ActEnd.
 
@@ -53,10 +55,13 @@ def act(
     Results that are in its messages count as content from elsewhere. `ask`: None where nobody can
     be asked. `journal`: is told each step before what follows from it. `begun`: the steps of an
     earlier process, after which the run goes on; calls that had finished are not made again.
+    `sources`: what is read before the first round, unless it was; it is part of the conversation,
+    and what comes from elsewhere counts as such from the beginning.
 
     Closing the generator cancels model and tools, and waits until they have stopped. It raises
     BudgetExceeded when a limit ends the run, and what `generate` and `journal` raise; then calls
-    that were asked for may be left without an event that says what came of them. `act` itself
+    that were asked for may be left without an event that says what came of them; and what `sources`
+    and reading them raise. `act` itself
     raises InvalidParameter and UnsupportedParameter for what no run can honour.
     """
     _check(request, limits)
@@ -71,7 +76,7 @@ def act(
         places=asyncio.Semaphore(limits.parallel_calls),
     )
     transcript = Transcript(request.messages, begun)
-    run = _Run(generate, request, prediction, toolset, limits, hands, transcript)
+    run = _Run(generate, request, prediction, toolset, limits, hands, transcript, sources)
     return outlet.read(run.run)
 
 
@@ -105,6 +110,7 @@ class _Run:
     limits: Limits
     hands: Hands
     transcript: Transcript
+    sources: Callable[[], Sequence[Source]]
 
     async def run(self) -> None:
         """To its end. Raises BudgetExceeded, and what the model and the journal raise."""
@@ -120,6 +126,8 @@ class _Run:
 
     async def _go_on(self, started: float) -> None:
         rounds = self.transcript.rounds
+        if not rounds:
+            await self._open()
         tally = Tally(self.limits)
         for made in rounds:
             if made.is_complete:
@@ -132,6 +140,22 @@ class _Run:
             answer = rounds[-1].answer
             await self.hands.outlet.put(RoundEnd(answer.round, answer.usage))
         await self.hands.outlet.put(tell_end(self.transcript))
+
+    async def _open(self) -> None:
+        """Read what comes before the first round."""
+        sources = () if self.transcript.opened is not None else self.sources()
+        if not sources:
+            return
+        opened = await read_sources(
+            sources,
+            self.transcript.request,
+            gate=self.hands.gate,
+            caller=self.hands.caller,
+            clock=self.hands.clock,
+            make_ask=self.hands.make_ask,
+        )
+        await self.hands.journal.write(opened)
+        self.transcript.take(opened)
 
     async def _ask(self, tools: Sequence[Tool], started: float) -> None:
         """The next answer of the model."""

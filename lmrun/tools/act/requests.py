@@ -35,6 +35,9 @@ class ActRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     caller gets the same run. `background`: it goes on without followers, and after a restart;
     otherwise it is cancelled when its last follower leaves and, with a key, does not come back
     soon. `approvals`: somebody answers its questions; otherwise what has to be asked is denied.
+    `elicitations`: somebody answers those of MCP servers while it has a call at one.
+    `preset`: of a model, a preset of the profile or `mcp/<server>/<prompt>`; an agent has its own.
+    `context`: resources of MCP servers, `mcp/<server>/<uri>`, beside an agent's own.
     """
 
     messages: tuple[Message, ...]
@@ -46,6 +49,9 @@ class ActRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     idempotency_key: str | None = None
     background: bool = False
     approvals: bool = False
+    elicitations: bool = False
+    preset: str | None = None
+    context: tuple[str, ...] = ()
 
 
 class RunFailure(msgspec.Struct, frozen=True, omit_defaults=True):

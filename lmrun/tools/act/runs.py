@@ -7,7 +7,9 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
+
+import msgspec
 
 from lmrun.chat.request import Request
 from lmrun.errors import (
@@ -22,10 +24,11 @@ from lmrun.failpoints import reach
 from lmrun.profile.schema import Profile
 from lmrun.store.runs import StoredRun, StoredRuns
 from lmrun.tools.act.assignment import assign, load_prediction
-from lmrun.tools.act.events import ActEnd, ActEvent
+from lmrun.tools.act.events import ActEnd, Told
 from lmrun.tools.act.journal import StoredJournal, read_steps
 from lmrun.tools.act.live import LiveRun
 from lmrun.tools.act.loop import act
+from lmrun.tools.act.opening import Opening
 from lmrun.tools.act.outlet import shield
 from lmrun.tools.act.records import (
     Job,
@@ -42,8 +45,10 @@ from lmrun.tools.act.records import (
     to_failure,
 )
 from lmrun.tools.act.requests import ActRequest, RunDetail, RunState, RunSummary
+from lmrun.tools.act.sources import Source, no_sources
 from lmrun.tools.act.steps import Step, Transcript
 from lmrun.tools.act.telling import retell
+from lmrun.tools.mcp.reports import ElicitationEvent
 from lmrun.tools.models import Models
 from lmrun.tools.policy.gate import Ask, Gate, Reply
 from lmrun.tools.tool import Caller, Toolset
@@ -60,8 +65,14 @@ _AT_REST = ("interrupted", "running")
 writing down that it was stopped."""
 
 
+Attend = Callable[[str, Callable[[ElicitationEvent], None]], AbstractContextManager[None]]
+"""Somebody is there, while the block runs, for what MCP servers ask on behalf of a run."""
+
+
 class Runs:
-    """All runs of one home. `toolset_for`: the tools that patterns of the profile mean."""
+    """All runs of one home. `toolset_for`: the tools that patterns of the profile mean. `on_end`:
+    told the id of each run that is not going on any more. `attend`: how the questions of MCP
+    servers come to a run's followers; None: they do not."""
 
     def __init__(
         self,
@@ -71,14 +82,20 @@ class Runs:
         store: StoredRuns,
         find_profile: Callable[[], Profile | None],
         *,
+        sources_for: Callable[[Opening], Sequence[Source]] = no_sources,
         patience_s: float = PATIENCE_S,
+        on_end: Callable[[str], None] = lambda run: None,
+        attend: Attend | None = None,
     ) -> None:
         self._models = models
         self._toolset_for = toolset_for
+        self._sources_for = sources_for
         self._gate = gate
         self._store = store
         self._find_profile = find_profile
         self._patience_s = patience_s
+        self._on_end = on_end
+        self._attend = attend
         self._live: dict[str, LiveRun] = {}
         self._beginning = asyncio.Lock()
 
@@ -113,7 +130,7 @@ class Runs:
             )
         return summarize(found)
 
-    async def follow(self, id: str) -> AsyncGenerator[ActEvent, None]:
+    async def follow(self, id: str) -> AsyncGenerator[Told, None]:
         """All events of a run, from its first one: those that were, shortened, and those to come.
         The last is its ActEnd; instead raises what ended it: BudgetExceeded, EngineError and the
         like, or RunError when it was cancelled or interrupted. Raises RunNotFound. A run that is
@@ -163,11 +180,14 @@ class Runs:
             raise RunConflict(f"The run {id} cannot be cancelled: it is {run.state} already.")
         return summarize(run)
 
-    async def resume(self, id: str, *, approvals: bool = False) -> RunSummary:
+    async def resume(
+        self, id: str, *, approvals: bool = False, elicitations: bool = False
+    ) -> RunSummary:
         """Go on with a run that is interrupted or failed. Finished calls are not made again. One
         that had begun and not finished is made again if its tool is idempotent; otherwise the
         model is told that its outcome is unknown. `approvals`: somebody answers its questions,
-        even if nobody did before. Raises RunNotFound, RunConflict, QueueFull."""
+        even if nobody did before; `elicitations`: those of MCP servers. Raises RunNotFound,
+        RunConflict, QueueFull."""
         async with self._beginning:
             run = await self._find(id)
             if run.state not in (*_AT_REST, "failed") or id in self._live:
@@ -176,7 +196,7 @@ class Runs:
                     hint="Only runs that were interrupted or have failed can.",
                 )
             self._require_room()
-            await self._go_on(run, approvals=approvals)
+            await self._go_on(run, approvals=approvals, elicitations=elicitations)
         return summarize(await self._find(id))
 
     async def reply(self, id: str, question: str, reply: Reply) -> None:
@@ -212,7 +232,7 @@ class Runs:
         content = await asyncio.to_thread(self._store.read_content, id)
         return decode(content, Job), await asyncio.to_thread(read_steps, self._store, id)
 
-    async def _retell(self, run: StoredRun) -> AsyncGenerator[ActEvent, None]:
+    async def _retell(self, run: StoredRun) -> AsyncGenerator[Told, None]:
         """What a run said that is not going on."""
         job, steps = await self._read(run.id)
         transcript = Transcript(job.assignment.messages, steps)
@@ -227,15 +247,20 @@ class Runs:
         if len(self._live) >= MAX_LIVE:
             raise QueueFull(f"{MAX_LIVE} runs are going on already.")
 
-    async def _go_on(self, run: StoredRun, *, approvals: bool = False) -> None:
+    async def _go_on(
+        self, run: StoredRun, *, approvals: bool = False, elicitations: bool = False
+    ) -> None:
         """Launch a run that had begun."""
         job, steps = await self._read(run.id)
+        job = msgspec.structs.replace(
+            job,
+            approvals=job.approvals or approvals,
+            elicitations=job.elicitations or elicitations,
+        )
         await asyncio.to_thread(self._store.set_state, run.id, "running")
-        self._launch(run, job, steps, approvals=approvals)
+        self._launch(run, job, steps)
 
-    def _launch(
-        self, run: StoredRun, job: Job, steps: Sequence[Step], *, approvals: bool = False
-    ) -> None:
+    def _launch(self, run: StoredRun, job: Job, steps: Sequence[Step]) -> None:
         transcript = Transcript(job.assignment.messages, steps)
         past = retell(transcript, job.assignment.limits.max_rounds)
         live = LiveRun(
@@ -244,7 +269,7 @@ class Runs:
             is_awaited=run.idempotency_key is not None,
             past=past,
         )
-        ask = live.ask if job.approvals or approvals else None
+        ask = live.ask if job.approvals else None
         live.begin(self._work(live, job, steps, ask), self._see_out(live), self._patience_s)
         self._live[run.id] = live
 
@@ -265,13 +290,20 @@ class Runs:
                 ask=ask,
                 journal=StoredJournal(self._store, live.id),
                 begun=steps,
+                sources=lambda: self._sources_for(assignment.opening),
             )
-            async with aclosing(events):
-                async for event in events:
-                    if isinstance(event, ActEnd):
-                        return event
-                    live.broadcast.tell(event)
+            with self._attending(live, job):
+                async with aclosing(events):
+                    async for event in events:
+                        if isinstance(event, ActEnd):
+                            return event
+                        live.broadcast.tell(event)
         raise RunError("The run ended without an answer.")
+
+    def _attending(self, live: LiveRun, job: Job) -> AbstractContextManager[None]:
+        if self._attend is None or not job.elicitations:
+            return nullcontext()
+        return self._attend(live.id, live.broadcast.tell)
 
     async def _see_out(self, live: LiveRun) -> None:
         """Write down how a run ended, and then say so."""
@@ -284,6 +316,7 @@ class Runs:
             log.error("the end of the run %s could not be written down: %s", live.id, refused)
         finally:
             del self._live[live.id]
+            self._on_end(live.id)
             live.close(end, error)
 
     def _settle(self, id: str, state: RunState, outcome: bytes) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from lmrun.chat.events import StopReason, Usage
 from lmrun.chat.messages import Message, ToolCall
+from lmrun.tools.act.opening import Opened, weave
 from lmrun.tools.tool import ErrorKind, ToolResult
 
 INVALID: frozenset[ErrorKind] = frozenset({"not_a_call", "unknown_tool", "invalid_arguments"})
@@ -69,7 +70,7 @@ class CallFinished(msgspec.Struct, frozen=True, tag="call_finished"):
     seconds: float = 0.0
 
 
-Step = Answered | CallStarted | CallFinished
+Step = Opened | Answered | CallStarted | CallFinished
 
 
 @dataclass(slots=True)
@@ -115,10 +116,12 @@ class Round:
 
 
 class Transcript:
-    """What a run has done so far. `request`: the conversation that it began with."""
+    """What a run has done so far. `request`: the conversation that it began with; once what it was
+    to read before is read, with that. `opened`: this, None before."""
 
     def __init__(self, request: Sequence[Message], steps: Iterable[Step] = ()) -> None:
         self.request = tuple(request)
+        self.opened: Opened | None = None
         self.rounds: list[Round] = []
         for step in steps:
             self.take(step)
@@ -126,6 +129,8 @@ class Transcript:
     def take(self, step: Step) -> None:
         """The next step."""
         match step:
+            case Opened():
+                self.opened, self.request = step, weave(self.request, step)
             case Answered():
                 self.rounds.append(Round(step))
             case CallStarted(number, index):
@@ -160,6 +165,8 @@ class Transcript:
     def is_tainted(self) -> bool:
         """Whether the model has read content from elsewhere. Of results that the request brought
         nobody knows where they are from, so they count."""
+        if self.opened is not None and self.opened.is_untrusted:
+            return True
         return any(message.role == "tool" for message in self.request) or any(
             found.result.is_untrusted
             for each in self.rounds

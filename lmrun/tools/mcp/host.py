@@ -4,32 +4,38 @@ matter to the others."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from lmrun.chat.messages import Message
+from lmrun.chat.messages import ImagePart, Message, TextPart
 from lmrun.errors import LmrunError, McpError, McpProtocol, McpUnreachable
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.answering.questions import Elicit
 from lmrun.tools.mcp.backoff import DEFAULT_BACKOFF, Backoff
-from lmrun.tools.mcp.cleaning import clean, clean_line
+from lmrun.tools.mcp.cleaning import clean_line
 from lmrun.tools.mcp.connection import Connection
 from lmrun.tools.mcp.consent import Consent, ToolDefinition
 from lmrun.tools.mcp.explaining import explain_call
 from lmrun.tools.mcp.listing import MAX_TOOLS, Offer, make_offer
-from lmrun.tools.mcp.results import make_messages, make_resource_text
+from lmrun.tools.mcp.prompts import (
+    MAX_DESCRIBED,
+    McpPrompt,
+    as_prompt,
+    describe,
+    join_names,
+    require_fit,
+)
+from lmrun.tools.mcp.results import make_context, make_messages
 from lmrun.tools.mcp.server import McpServer
 from lmrun.tools.mcp.status import ServerStatus, ToolStatus
 from lmrun.tools.mcp.surroundings import MakeAuth, Surroundings, no_auth
-from lmrun.tools.mcp.tools import McpTool
+from lmrun.tools.mcp.tools import McpTool, is_forgotten
 from lmrun.tools.models import Models
-from lmrun.tools.output import clean_output
 from lmrun.tools.tool import Tool
-
-MAX_DESCRIBED = 1000
 
 AnsweredT = TypeVar("AnsweredT")
 
@@ -43,27 +49,11 @@ class McpResource(msgspec.Struct, frozen=True, omit_defaults=True):
     mime_type: str | None = None
 
 
-class McpPromptArgument(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A blank in a prompt."""
-
-    name: str
-    description: str | None = None
-    is_required: bool = False
-
-
-class McpPrompt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prompt that a server lists."""
-
-    name: str
-    description: str | None = None
-    arguments: tuple[McpPromptArgument, ...] = ()
-
-
 class McpHost:
     """`environment`: lmrun's own, of which servers see little. `models` answer sampling, `elicit`
     puts questions to somebody, None: nobody is there. `consent`: what was agreed to. `make_auth`:
     how requests to remote servers say who they are from. `on_change`: their statuses have
-    changed."""
+    changed. `are_declared`: in the profile; otherwise a request brings them along."""
 
     def __init__(
         self,
@@ -75,9 +65,10 @@ class McpHost:
         make_auth: MakeAuth = no_auth,
         backoff: Backoff = DEFAULT_BACKOFF,
         on_change: Callable[[], None] = lambda: None,
+        are_declared: bool = True,
     ) -> None:
         self._surroundings = Surroundings(
-            environment, models, consent, elicit, make_auth, backoff, on_change
+            environment, models, consent, elicit, make_auth, backoff, on_change, are_declared
         )
         self._servers: dict[str, McpServer] = {}
 
@@ -121,36 +112,31 @@ class McpHost:
             McpResource(
                 uri=resource.uri,
                 name=clean_line(resource.name, MAX_DESCRIBED),
-                description=_describe(resource.description),
+                description=describe(resource.description),
                 mime_type=resource.mime_type,
             )
             for resource in listed
         ]
 
-    async def read_resource(self, server: str, uri: str) -> str:
-        """A resource as text for a conversation, bounded by the server's `max_output`. Raises
+    async def read_resource(self, server: str, uri: str) -> str | tuple[TextPart | ImagePart, ...]:
+        """A resource for a conversation, its text bounded by the server's `max_output`. Raises
         McpError, OutboundRefused and OutboundFailed."""
         it = self._find(server, "resources")
-        contents = await self._ask(it, lambda session: session.read_resource(uri))
-        return clean_output(make_resource_text(contents), it.config.max_output)[0]
+        try:
+            contents = await self._ask(it, lambda session: session.read_resource(uri))
+        except McpProtocol as error:
+            # What it has instead is worth a second question.
+            with contextlib.suppress(LmrunError):
+                listed = await self.list_resources(server)
+                error.hint = f"It lists {join_names(it.uri for it in listed)}."
+            raise
+        return make_context(contents, it.config.max_output)
 
     async def list_prompts(self, server: str) -> Sequence[McpPrompt]:
         """Its first prompts. Raises McpError, OutboundRefused and OutboundFailed."""
         it = self._find(server, "prompts")
         listed = await self._ask(it, lambda session: session.list_prompts(MAX_TOOLS))
-        return [
-            McpPrompt(
-                name=prompt.name,
-                description=_describe(prompt.description),
-                arguments=tuple(
-                    McpPromptArgument(
-                        one.name, _describe(one.description), is_required=bool(one.required)
-                    )
-                    for one in prompt.arguments or ()
-                ),
-            )
-            for prompt in listed
-        ]
+        return [as_prompt(prompt) for prompt in listed]
 
     async def get_prompt(
         self, server: str, name: str, arguments: Mapping[str, str]
@@ -158,15 +144,20 @@ class McpHost:
         """A prompt with its blanks filled in, as messages to begin a conversation with. Raises
         McpError, OutboundRefused and OutboundFailed."""
         it = self._find(server, "prompts")
-        return make_messages(
-            await self._ask(it, lambda session: session.get_prompt(name, arguments))
-        )
+        listed = await self.list_prompts(server)
+        require_fit(listed, name, arguments, is_whole=len(listed) < MAX_TOOLS)
+        found = await self._ask(it, lambda session: session.get_prompt(name, arguments))
+        return make_messages(found, it.config.max_output)
 
     def recheck(self, server: str | None = None) -> None:
         """What was agreed to has changed, about one server or all. Raises McpError."""
         for it in self._servers.values() if server is None else [self._find(server)]:
             it.recheck()
         self._surroundings.on_change()
+
+    def give_up(self, server: str, reason: str) -> None:
+        """End its session, if it has one; it is begun again when it is needed. Raises McpError."""
+        self._find(server).give_up(reason)
 
     def statuses(self) -> dict[str, ServerStatus]:
         """Every declared server, by name."""
@@ -192,22 +183,31 @@ class McpHost:
     async def _ask(
         self, server: McpServer, ask: Callable[[Connection], Awaitable[AnsweredT]]
     ) -> AnsweredT:
-        """Something other than a call of a tool, within the time for one."""
-        connection = await server.connection()
-        try:
-            async with server.deadlines.within(server.config.timeout):
-                return await ask(connection)
-        except Exception as error:
-            if connection.lost.is_set():
-                raise McpUnreachable(
-                    f"MCP server {server.name!r} was gone before it answered: "
-                    f"{await server.describe_loss()}"
-                ) from error
-            kind, text = explain_call(error)
-            is_silent = kind in ("timeout", "unreachable")
-            raise (McpUnreachable if is_silent else McpProtocol)(
-                f"MCP server {server.name!r}: {text}"
-            ) from error
+        """Something other than a call of a tool, within the time for one. Where the server has
+        forgotten the session, it is asked again."""
+        for is_again in (False, True):
+            connection = await server.connection()
+            try:
+                async with server.deadlines.within(server.config.timeout):
+                    found = await ask(connection)
+            except Exception as error:
+                if not is_again and is_forgotten(error, server):
+                    server.give_up("It has forgotten the session.")
+                    continue
+                raise await _explain(server, connection, error) from error
+            server.note_call(was_silent=False)
+            return found
+        raise AssertionError("the second time ends")
+
+
+async def _explain(server: McpServer, connection: Connection, error: Exception) -> McpError:
+    if connection.lost.is_set():
+        return McpUnreachable(f"It was gone before it answered: {await server.describe_loss()}")
+    kind, text = explain_call(error)
+    server.note_call(was_silent=kind == "timeout")
+    if kind == "timeout":
+        text = f"There was no answer within {server.config.timeout:g} s."
+    return (McpUnreachable if kind in ("timeout", "unreachable") else McpProtocol)(text)
 
 
 def _offer(server: McpServer) -> Offer:
@@ -217,6 +217,7 @@ def _offer(server: McpServer) -> Offer:
         server.known_definitions,
         server.may_use,
         has_resources=server.has_resources,
+        does_tasks=server.does_tasks,
     )
 
 
@@ -229,7 +230,3 @@ def _show(server: McpServer) -> ServerStatus:
     faults = [*offer.faults, *server.malformed_tools]
     tools += [ToolStatus(tool, fault=fault) for tool, fault in faults]
     return msgspec.structs.replace(status, tools=tuple(tools))
-
-
-def _describe(text: str | None) -> str | None:
-    return clean(text[:MAX_DESCRIBED]) if text else None

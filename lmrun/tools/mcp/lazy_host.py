@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmrun.chat.messages import ImagePart, Message, TextPart
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.mcp.consent import ToolDefinition
 from lmrun.tools.mcp.status import ServerStatus
@@ -47,6 +48,16 @@ class LazyMcpHost:
         """A server's tools as it describes them. Raises what starting it raises."""
         return await (await self._host()).definitions(server)
 
+    async def get_prompt(
+        self, server: str, name: str, arguments: Mapping[str, str]
+    ) -> tuple[Message, ...]:
+        """A prompt of a server, filled in. Raises what starting it raises, and McpUnusable."""
+        return await (await self._host()).get_prompt(server, name, arguments)
+
+    async def read_resource(self, server: str, uri: str) -> str | tuple[TextPart | ImagePart, ...]:
+        """A resource of a server. Raises what starting it raises, and McpUnusable."""
+        return await (await self._host()).read_resource(server, uri)
+
     def statuses(self) -> Mapping[str, ServerStatus]:
         """Of every declared server."""
         return self._made.statuses() if self._made is not None else {}
@@ -55,6 +66,11 @@ class LazyMcpHost:
         """What was agreed to may have changed."""
         if self._made is not None:
             self._made.recheck(server)
+
+    def give_up(self, server: str, reason: str) -> None:
+        """End a server's session. Raises McpError for one that nobody declared."""
+        if self._made is not None:
+            self._made.give_up(server, reason)
 
     async def close(self) -> None:
         """End every server."""

@@ -25,7 +25,7 @@ from mcp_types import (
 )
 
 from lmrun.chat.messages import MAX_IMAGE_BYTES, ImagePart, Message, TextPart
-from lmrun.errors import McpProtocol
+from lmrun.errors import McpProtocol, McpUnusable
 from lmrun.tools.mcp.cleaning import clean_line
 from lmrun.tools.output import clean_output
 from lmrun.tools.schemas.validation import SchemaUnusable, find_errors
@@ -91,17 +91,48 @@ def make_resource_text(result: ReadResourceResult) -> str:
     return "\n".join(map(describe_contents, result.contents)) or "The resource is empty."
 
 
-def make_messages(result: GetPromptResult) -> tuple[Message, ...]:
-    """A prompt as messages of a conversation. Raises McpProtocol for one without bounds."""
+def make_context(
+    result: ReadResourceResult, max_output: int
+) -> str | tuple[TextPart | ImagePart, ...]:
+    """All of a resource's contents, of which the text is cleaned and shortened. Raises McpUnusable
+    for what no chat can take."""
+    texts: list[str] = []
+    images: list[ImagePart] = []
+    for contents in result.contents:
+        if isinstance(contents, TextResourceContents):
+            texts.append(contents.text)
+        else:
+            images.append(_read_picture(contents))
+    text, _ = clean_output("\n".join(texts), max_output)
+    if not images:
+        return text or "The resource is empty."
+    return (*((TextPart(text),) if text else ()), *images)
+
+
+def make_messages(result: GetPromptResult, max_output: int) -> tuple[Message, ...]:
+    """A prompt as messages of a conversation. A shortened one would say something else: raises
+    McpUnusable for more than `max_output` bytes of text, and for what no chat can take."""
     if len(result.messages) > MAX_PROMPT_MESSAGES:
-        raise McpProtocol(f"The prompt has {len(result.messages)} messages; that is too many.")
-    return tuple(map(_make_message, result.messages))
+        raise McpUnusable(f"The prompt has {len(result.messages)} messages; that is too many.")
+    messages = tuple(map(_make_message, result.messages))
+    texts = [it.content for it in messages if isinstance(it.content, str)]
+    size = sum(len(text.encode()) for text in texts)
+    if size > max_output:
+        raise McpUnusable(
+            f"The prompt has {size} bytes of text, more than the server's `max_output`, "
+            f"{max_output}."
+        )
+    return messages
 
 
 def read_image(content: ImageContent) -> ImagePart:
     """The picture's bytes. Raises McpProtocol where they are none, or too many."""
+    return _decode_image(content.data)
+
+
+def _decode_image(text: str) -> ImagePart:
     try:
-        data = base64.b64decode(content.data, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise McpProtocol("An image is not base64.") from None
     if len(data) > MAX_IMAGE_BYTES:
@@ -111,10 +142,24 @@ def read_image(content: ImageContent) -> ImagePart:
 
 def _make_message(message: PromptMessage) -> Message:
     content = message.content
-    if isinstance(content, ImageContent):
-        return Message(message.role, (read_image(content),))
-    text, _ = clean_output(describe(content), MAX_IMAGE_BYTES)
-    return Message(message.role, text)
+    match content:
+        case ImageContent():
+            return Message(message.role, (read_image(content),))
+        case EmbeddedResource(resource=BlobResourceContents() as blob):
+            return Message(message.role, (_read_picture(blob),))
+        case AudioContent(mime_type=kind):
+            raise McpUnusable(f"The prompt holds a sound, {clean_line(kind, 100)}.")
+    text = describe(content)
+    return Message(message.role, clean_output(text, max(1, 2 * len(text.encode())))[0])
+
+
+def _read_picture(blob: BlobResourceContents) -> ImagePart:
+    """Raises McpUnusable for what is none."""
+    kind = blob.mime_type or "of no known type"
+    if not kind.startswith("image/"):
+        where = clean_line(blob.uri, MAX_LINK)
+        raise McpUnusable(f"The resource {where} is no text and no image: {clean_line(kind, 100)}.")
+    return _decode_image(blob.blob)
 
 
 def make_content(blocks: Sequence[object]) -> str | tuple[TextPart | ImagePart, ...]:

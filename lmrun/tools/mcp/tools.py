@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
+from mcp_types import CallToolResult
 
 from lmrun.errors import McpNotApproved
 from lmrun.tools.mcp.cleaning import clean_line
@@ -23,6 +24,7 @@ from lmrun.tools.tool import OnProgress, ToolProgress, ToolResult, ToolSpec
 MAX_PROGRESS_TEXT = 300
 PROGRESS_PAUSE_S = 0.05
 MAX_LISTED_RESOURCES = 100
+MAX_URI = 500
 
 log = logging.getLogger("lmrun.tools.mcp")
 
@@ -49,9 +51,7 @@ class McpTool:
                 return make_text_result(
                     text, None, max_output=config.max_output, is_untrusted=config.untrusted
                 )
-            result = await connection.call(
-                self._definition.name, arguments, _throttled(on_progress)
-            )
+            result = await self._ask(connection, self._definition, arguments, on_progress)
             return make_result(
                 result,
                 self._definition.output_schema,
@@ -60,6 +60,26 @@ class McpTool:
             )
 
         return await _result_of(self._server, self._check, ask)
+
+    async def _ask(
+        self,
+        connection: Connection,
+        definition: ToolDefinition,
+        arguments: Mapping[str, Any],
+        on_progress: OnProgress,
+    ) -> CallToolResult:
+        tell = _throttled(on_progress)
+        if not definition.needs_task:
+            return await connection.call(definition.name, arguments, tell)
+
+        def note_answer() -> None:
+            # One whose tasks take too long is not silent.
+            self._server.note_call(was_silent=False)
+
+        timeout_s = self._server.config.timeout
+        return await connection.tasks.call(
+            definition.name, arguments, timeout_s, tell, on_answer=note_answer
+        )
 
     async def _check(self) -> None:
         """Raises McpNotApproved where the tool is not, or is no longer, what the model knows."""
@@ -98,7 +118,7 @@ async def _result_of(
                 is_asked = True
                 result = await ask(connection)
         except Exception as error:
-            if is_asked and not is_again and _is_forgotten(error, server):
+            if is_asked and not is_again and is_forgotten(error, server):
                 server.give_up("It has forgotten the session.")
                 continue
             return await _explain(server, connection if is_asked else None, error)
@@ -107,7 +127,8 @@ async def _result_of(
     raise AssertionError("the second time ends in a result")
 
 
-def _is_forgotten(error: Exception, server: McpServer) -> bool:
+def is_forgotten(error: Exception, server: McpServer) -> bool:
+    """Whether the server no longer knows the session, so that it has done nothing."""
     is_said = isinstance(error, MCPError) and error.message == SESSION_ENDED
     return is_said and server.config.url is not None
 
@@ -138,8 +159,18 @@ async def _read_resource(connection: Connection, arguments: Mapping[str, Any]) -
     if uri is not None:
         return make_resource_text(await connection.read_resource(str(uri)))
     resources = await connection.list_resources(MAX_LISTED_RESOURCES)
-    lines = [f"{it.uri}: {clean_line(it.description or it.name, 200)}" for it in resources]
+    # Templates are told here, as content of the server's, and not in the tool's description, of
+    # which models take more on trust: nobody has approved what they say.
+    templates = await connection.list_templates(MAX_LISTED_RESOURCES)
+    lines = [_describe(it.uri, it.description or it.name) for it in resources]
+    if templates:
+        lines.append("Templates, whose braces are to be filled in:")
+        lines += [_describe(it.uri_template, it.description or it.name) for it in templates]
     return "\n".join(lines) or "There are no resources."
+
+
+def _describe(uri: str, text: str) -> str:
+    return f"{clean_line(uri, MAX_URI)}: {clean_line(text, 200)}"
 
 
 def _throttled(on_progress: OnProgress) -> ProgressFnT:
