@@ -10,11 +10,16 @@ from typing import Annotated
 
 import typer
 
-from lmrun.cli.options import AsJson, answer_in_json, locate_home, open_terminal
+from lmrun.cli.options import AsJson, Context, answer_in_json, locate_home, open_terminal
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="As `lmrun runs list` names it.")]
 AsEvents = Annotated[
     bool, typer.Option("--json", callback=answer_in_json, help="Print events as JSON lines.")
+]
+
+PresetName = Annotated[
+    str | None,
+    typer.Option("--preset", help="Of the profile, or a prompt of an MCP server: mcp/docs/review."),
 ]
 
 runs = typer.Typer(
@@ -45,6 +50,8 @@ def act(
     agent: Annotated[
         str | None, typer.Option("--agent", help="An agent of the profile instead.")
     ] = None,
+    preset: PresetName = None,
+    context: Context = None,
     system: Annotated[str | None, typer.Option("--system", help="A system message.")] = None,
     max_rounds: Annotated[
         int | None, typer.Option("--max-rounds", min=1, max=1000, help="Most answers of the model.")
@@ -73,10 +80,14 @@ def act(
     text = prompts.read_prompt(task or (), sys.stdin)
     if not text:
         raise typer.BadParameter("say what to do, or pipe it in", param_hint="TASK")
-    if agent is not None and (model is not None or tools):
-        raise typer.BadParameter("an agent has its own model and tools", param_hint="--agent")
+    if agent is not None and (model is not None or tools or preset is not None):
+        raise typer.BadParameter(
+            "an agent has its own model and tools, and its own preset", param_hint="--agent"
+        )
     question = prompts.Question(text, model, system, temperature, max_tokens, seed)
-    wish = acting.Task(question, agent, tuple(tools or ()), max_rounds)
+    wish = acting.Task(
+        question, agent, tuple(tools or ()), max_rounds, preset, tuple(context or ())
+    )
     around = acting.Surroundings(open_terminal(), locate_home(), as_json)
     (acting.begin if background else acting.act)(wish, around)
 

@@ -19,6 +19,7 @@ from lmrun.cli.acting import add_acting
 from lmrun.cli.mcp import mcp
 from lmrun.cli.options import (
     AsJson,
+    Context,
     ProfilePath,
     answer_in_json,
     locate_home,
@@ -320,11 +321,12 @@ def chat(
         list[str] | None,
         typer.Option("--tools", metavar="TOOL", help="The profile's tools that it may use."),
     ] = None,
+    context: Context = None,
 ) -> None:
     """Ask a model one question; the answer is streamed.
 
     With --tools it may call tools of the profile; calls are shown, and asked about where the policy
-    wants that.
+    wants that. With --context it reads what the profile's MCP servers have.
     """
     from lmrun.cli.commands import prompt as prompts
 
@@ -332,10 +334,10 @@ def chat(
     if not text:
         raise typer.BadParameter("say something, or pipe it in", param_hint="PROMPT")
     question = prompts.Question(text, model, system, temperature, max_tokens, seed)
-    if tools:
+    if tools or context:
         from lmrun.cli.commands import act as acting
 
-        task = acting.Task(question, tools=tuple(tools))
+        task = acting.Task(question, tools=tuple(tools or ()), context=tuple(context or ()))
         acting.act(task, acting.Surroundings(open_terminal(), locate_home()))
         return
     prompts.chat(question, api_key=api_key, terminal=open_terminal(), home=locate_home())

@@ -34,3 +34,11 @@ ProfilePath = Annotated[Path, typer.Argument(metavar="PROFILE", help="The profil
 AsJson = Annotated[
     bool, typer.Option("--json", callback=answer_in_json, help="Print JSON, also of a failure.")
 ]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="RESOURCE",
+        help="An MCP server's, read before: mcp/docs/note://a; several times.",
+    ),
+]

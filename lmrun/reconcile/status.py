@@ -181,11 +181,13 @@ class GitStatus(msgspec.Struct, frozen=True):
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
-    """A model that uses tools by itself. `tools`: which, as the profile names them."""
+    """A model that uses tools by itself. `tools`: which, as the profile names them; `description`:
+    what it says of the agent, for people."""
 
     name: str
     model: str
     tools: tuple[str, ...]
+    description: str | None = None
 
 
 class ToolTrouble(msgspec.Struct, frozen=True):

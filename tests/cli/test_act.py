@@ -119,8 +119,24 @@ class TestAct:
         assert result.code == 1
         assert "Did you mean helper?" in result.err
 
-    def test_an_agent_brings_its_own_model_and_tools(self, lmrun: Run, server: FakeServer) -> None:
-        result = lmrun("act", "--agent", "helper", "-t", "add", "Add")
+    def test_a_preset_and_context_are_named(self, lmrun: Run, server: FakeServer) -> None:
+        server.run = ADDING
+
+        note, text = "mcp/docs/note://a", "mcp/docs/file:///b.txt"
+        lmrun("act", "--preset", "review", "--context", note, "--context", text, "Add")
+        lmrun("act", "--agent", "helper", "--context", note, "Add")
+        lmrun("chat", "--context", note, "Add")
+
+        first, agent, chat = server.bodies(ACT)
+        assert (first["preset"], first["context"]) == ("review", [note, text])
+        assert (agent["agent"], agent["context"], "preset" in agent) == ("helper", [note], False)
+        assert (chat["context"], "tools" in chat) == ([note], False)
+
+    @pytest.mark.parametrize("more", [("-t", "add"), ("--preset", "review")])
+    def test_an_agent_brings_its_own_model_and_tools(
+        self, lmrun: Run, server: FakeServer, more: tuple[str, str]
+    ) -> None:
+        result = lmrun("act", "--agent", "helper", *more, "Add")
 
         assert result.code == 2
         assert "an agent has its own model and tools" in result.err

@@ -191,5 +191,19 @@ def test_agents_and_tools_are_counted_and_what_is_wrong_with_them_is_a_line_each
     ]
 
 
+def test_what_a_profile_says_of_an_agent_stands_beside_its_name() -> None:
+    agents = (
+        AgentStatus("helper", "assistant", ("*",), "Calculates,\nwith \x1btools."),
+        AgentStatus("other", "b", ()),
+        AgentStatus("third", "b", (), "long " * 400),
+    )
+
+    lines = show(status(tools=ToolsStatus(agents, 7, 0, 0, ())))[3:]
+
+    assert lines[:2] == ["agents      helper: Calculates, with tools.", "            other"]
+    assert lines[2].startswith("            third: long long") and lines[2].endswith("…")
+    assert len(lines[2]) < 120
+
+
 def test_tools_without_agents_and_servers_are_a_number() -> None:
     assert show(status(tools=ToolsStatus((), 1, 0, 0, ())))[3:] == ["tools       1"]

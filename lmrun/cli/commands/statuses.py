@@ -41,6 +41,8 @@ _COLUMNS = ("IDENTIFIER", "MODEL", "STATE", "REASON", "CONTEXT", "ACTIVE", "WAIT
 _DRIFT_COLUMNS = ("FIELD", "INSTANCE", "OWNER", "DESIRED", "OBSERVED", "SINCE")
 _LONGEST_VALUE = 60
 _COMMIT = 12
+_DESCRIPTION = 80
+"""Characters of what is said of an agent."""
 """Of a commit's id, as many digits as people need."""
 _STATE_STYLES: dict[str, Style] = {"ready": "good", "failed": "bad"}
 
@@ -160,11 +162,20 @@ def _render_head(found: Status) -> str:
 
 
 def _render_tools(tools: ToolsStatus) -> Iterator[tuple[str, str]]:
-    if tools.agents:
+    if any(agent.description for agent in tools.agents):
+        for agent in tools.agents:
+            about = f": {_shorten(agent.description)}" if agent.description else ""
+            yield "agents" if agent is tools.agents[0] else "", printable(f"{agent.name}{about}")
+    elif tools.agents:
         yield "agents", printable(", ".join(agent.name for agent in tools.agents))
     missing = f", {paint(f'{tools.missing} missing', 'bad')}" if tools.missing else ""
     servers = f", {count(tools.servers, 'MCP server')}" if tools.servers else ""
     yield "tools", f"{tools.declared}{missing}{servers}"
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _DESCRIPTION else f"{line[: _DESCRIPTION - 1]}…"
 
 
 def _render_git(git: GitStatus) -> str:

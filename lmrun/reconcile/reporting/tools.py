@@ -16,7 +16,8 @@ def tools_status(tooling: Tooling, troubles: Sequence[ToolTrouble]) -> ToolsStat
     if not (tooling.tools or tooling.mcp_servers or tooling.agents):
         return None
     agents = tuple(
-        AgentStatus(name, agent.model, tuple(agent.tools)) for name, agent in tooling.agents.items()
+        AgentStatus(name, agent.model, tuple(agent.tools), agent.description)
+        for name, agent in tooling.agents.items()
     )
     missing = sum(it.subject.startswith(_OWN) for it in troubles)
     declared, servers = len(tooling.tools), len(tooling.mcp_servers)
