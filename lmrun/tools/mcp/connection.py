@@ -25,6 +25,7 @@ from lmrun.errors import McpProtocol
 from lmrun.tools.mcp.answering.answers import Answers
 from lmrun.tools.mcp.consent import ToolDefinition
 from lmrun.tools.mcp.listing import MAX_TOOLS, as_definition
+from lmrun.tools.mcp.tasks import Listeners, Tasks, hear
 from lmrun.tools.mcp.transport.guard import MAX_REQUESTS, Guard, Incomings, Link, Outgoings
 
 MAX_PAGES = 64
@@ -95,9 +96,10 @@ class Connection:
     told. They raise MCPError for errors of the server and a connection that is lost, and
     pydantic.ValidationError for results that are none."""
 
-    def __init__(self, client: Client, transport: Transport) -> None:
+    def __init__(self, client: Client, transport: Transport, listeners: Listeners) -> None:
         self._client = client
         self._transport = transport
+        self.tasks = Tasks(client.session, listeners)
 
     @property
     def _session(self) -> ClientSession:
@@ -128,6 +130,17 @@ class Connection:
     async def list_resources(self, most: int) -> Sequence[types.Resource]:
         """The first resources that it lists."""
         return await self._list(self._session.list_resources, lambda page: page.resources, most)
+
+    async def list_templates(self, most: int) -> Sequence[types.ResourceTemplate]:
+        """The first templates of resources that it lists; none where it knows no such list."""
+        try:
+            return await self._list(
+                self._session.list_resource_templates, lambda page: page.resource_templates, most
+            )
+        except MCPError as error:
+            if error.code != types.METHOD_NOT_FOUND:
+                raise
+            return []
 
     async def list_prompts(self, most: int) -> Sequence[types.Prompt]:
         """The first prompts that it lists."""
@@ -255,6 +268,12 @@ async def connect(
     """A session for as long as the block runs, in one task. `is_legacy`: the handshake of older
     revisions is used without a look whether a newer one would do. Raises TimeoutError, MCPError,
     and what opening the link raises."""
+    listeners: Listeners = {}
+
+    async def notice(message: types.ServerNotification | Exception) -> None:
+        await hear(listeners, message)
+        await answers.notice(message)
+
     client = Client(
         transport,
         mode="legacy" if is_legacy else "auto",
@@ -265,15 +284,16 @@ async def connect(
         list_roots_callback=answers.list_roots if answers.find_roots else None,
         logging_callback=answers.log,
         log_level="info",
-        message_handler=answers.notice,
+        message_handler=notice,
     )
     async with contextlib.AsyncExitStack() as stack:
         async with asyncio.timeout(timeout_s):
             await stack.enter_async_context(client)
-        connection = Connection(client, transport)
+        connection = Connection(client, transport, listeners)
         following = asyncio.ensure_future(connection.follow_changes())
         try:
             yield connection
         finally:
             following.cancel()
             await asyncio.wait({following})
+            await connection.tasks.close()

@@ -24,7 +24,7 @@ FaultKind = Literal[
 """`needs_approval`: nobody has agreed to it as it is now; `drift`: it has changed since; `name`: it
 cannot be called what it is called, or another one is; `too_large`: beyond a bound; `schema`: its
 arguments are not described as they must be; `missing`: the profile names a tool that the server
-has not; `unsupported`: it can only be called in a way that lmrun cannot."""
+has not; `unsupported`: it can only be called in a way that its server does not offer."""
 
 
 @dataclass(frozen=True, slots=True)

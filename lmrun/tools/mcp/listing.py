@@ -28,10 +28,16 @@ MAX_SCHEMA_BYTES = 64 * 2**10
 
 _TOO_MANY = f"It lists more than {MAX_TOOLS} tools; the first {MAX_TOOLS} are taken."
 _NO_RESOURCES = Fault("missing", "The server has no resources.", hint="Take out `resources`.")
+_NO_TASKS = Fault(
+    "unsupported",
+    "It can only be called as a task, and the server does not say that it does tasks as revision "
+    "2025-11-25 has them.",
+)
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_URI = "Of the resource; of a template, with its braces filled in."
 _READ_RESOURCE_SCHEMA = {
     "type": "object",
-    "properties": {"uri": {"type": "string", "description": "Of the resource."}},
+    "properties": {"uri": {"type": "string", "description": _URI}},
     "additionalProperties": False,
 }
 
@@ -59,6 +65,7 @@ def make_offer(
     may_use: Callable[[ToolDefinition], Fault | None],
     *,
     has_resources: bool,
+    does_tasks: bool,
 ) -> Offer:
     """What is offered of `definitions`, those that the server lists. A tool that the profile does
     not allow is no fault; one that it names and the server has not, is."""
@@ -69,7 +76,10 @@ def make_offer(
     for definition in definitions[:MAX_TOOLS]:
         if not is_allowed(config, definition.name):
             continue
-        fault = find_fault(definition) or may_use(definition)
+        fault = find_fault(definition)
+        if fault is None and definition.needs_task and not does_tasks:
+            fault = _NO_TASKS
+        fault = fault or may_use(definition)
         spec = make_spec(server, config, definition)
         fault = fault or _find_collision(spec, tools)
         if fault is None:
@@ -95,8 +105,6 @@ def find_fault(definition: ToolDefinition) -> Fault | None:
         return Fault("too_large", f"Its description is longer than {MAX_DESCRIPTION_BYTES} bytes.")
     if len(json.dumps(schema).encode()) > MAX_SCHEMA_BYTES:
         return Fault("too_large", f"Its schema is longer than {MAX_SCHEMA_BYTES} bytes.")
-    if definition.needs_task:
-        return Fault("unsupported", "It can only be called as a task, which lmrun does not do.")
     if schema.get("type") != "object":
         return Fault("schema", "The schema of its arguments is not that of an object.")
     if not has_clean_names(schema):
@@ -124,7 +132,8 @@ def _resource_spec(server: str, config: McpServerConfig) -> ToolSpec:
     return ToolSpec(
         path=mcp_path(server, RESOURCE_TOOL),
         name=mcp_name(server, RESOURCE_TOOL),
-        description=f"Read a resource of the server {server}; without a URI: list them.",
+        description=f"Read a resource of the server {server}. Without a URI: list them, and "
+        "templates of further ones.",
         parameters=_READ_RESOURCE_SCHEMA,
         policy=mcp_policy_of(config, RESOURCE_TOOL),
         effects=mcp_effects_of(config, RESOURCE_TOOL),

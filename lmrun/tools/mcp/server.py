@@ -52,6 +52,8 @@ class McpServer:
         self.deadlines = Deadlines()
         self.has_resources = False
         """Whether it said so when its session began."""
+        self.does_tasks = False
+        """Likewise."""
         self._directory = directory
         self._surroundings = surroundings
         self._task: asyncio.Task[None] | None = None
@@ -274,6 +276,7 @@ class McpServer:
             ) as connection:
                 await self._list(connection)
                 self.has_resources = connection.has_resources
+                self.does_tasks = connection.tasks.is_offered
                 self._connection, began = connection, _now()
                 self._given_up, self._failed_starts = None, 0
                 self._set("ready", None)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import mcp_types as types
 from mcp.client.session import ClientRequestContext
@@ -18,6 +19,9 @@ from lmrun.tools.mcp.cleaning import clean_line
 from lmrun.tools.mcp.deadlines import Deadlines
 
 MAX_LOGGED = 1000
+RELATED_TASK = "io.modelcontextprotocol/related-task"
+
+_AnswerT = TypeVar("_AnswerT", bound=types.Result)
 
 _LEVELS: dict[str, int] = {
     "debug": logging.DEBUG,
@@ -44,7 +48,7 @@ class Answers:
     ) -> types.CreateMessageResult | types.ErrorData:
         """A model's answer."""
         assert self.sampler is not None
-        return await self.sampler.answer(params)
+        return _relate(await self.sampler.answer(params), context)
 
     async def elicit(
         self, context: ClientRequestContext, params: types.ElicitRequestParams
@@ -52,7 +56,7 @@ class Answers:
         """A person's answer; the time that it takes is not that of the server's calls."""
         assert self.elicitor is not None
         with self.deadlines.paused():
-            return await self.elicitor.ask(params)
+            return _relate(await self.elicitor.ask(params), context)
 
     async def list_roots(
         self, context: ClientRequestContext
@@ -74,3 +78,13 @@ class Answers:
         """Whatever else it says."""
         if isinstance(message, types.ToolListChangedNotification):
             self.on_change()
+
+
+def _relate(
+    answer: _AnswerT | types.ErrorData, context: ClientRequestContext
+) -> _AnswerT | types.ErrorData:
+    """What is asked on behalf of a task is answered with the task's name."""
+    task = (context.meta or {}).get(RELATED_TASK)
+    if task is None or isinstance(answer, types.ErrorData):
+        return answer
+    return answer.model_copy(update={"meta": {RELATED_TASK: task}})

@@ -33,6 +33,8 @@ MAX_REQUESTS = 16
 MESSAGES_PER_S = 1000.0
 BURST = 2000.0
 
+_TASK_CALL = "tools/call, as a task"
+
 
 class Link(Protocol):
     """A way to a server, open."""
@@ -81,8 +83,9 @@ class Guard:
     def sent(self, message: JSONRPCMessage) -> None:
         """This goes out."""
         match message:
-            case JSONRPCRequest(id=id, method=method):
-                self._asked[_plain(id)] = method
+            case JSONRPCRequest(id=id, method=method, params=params):
+                is_task = method == "tools/call" and "task" in (params or {})
+                self._asked[_plain(id)] = _TASK_CALL if is_task else method
             case JSONRPCResponse(id=id) | JSONRPCError(id=id) if id is not None:
                 self._answering.discard(_plain(id))
             case JSONRPCNotification(method="notifications/cancelled", params=params):
@@ -101,8 +104,8 @@ class Guard:
                 if method is None:
                     self.counters.unasked += 1
                     return [], []
-                if method == "tools/list" and isinstance(incoming, JSONRPCResponse):
-                    return [self._sift(incoming)], []
+                if isinstance(incoming, JSONRPCResponse):
+                    return [self._adapt(method, incoming)], []
             case JSONRPCRequest(id=id):
                 if len(self._answering) >= MAX_REQUESTS or _plain(id) in self._answering:
                     self.counters.refused += 1
@@ -112,9 +115,15 @@ class Guard:
                 self._answering.discard(_plain((params or {}).get("requestId")))
         return [incoming], []
 
-    def _sift(self, listed: JSONRPCResponse) -> JSONRPCMessage:
-        result, self.malformed_tools = sift(listed.result)
-        return listed.model_copy(update={"result": result})
+    def _adapt(self, method: str, answer: JSONRPCResponse) -> JSONRPCMessage:
+        if method == "tools/list":
+            result, self.malformed_tools = sift(answer.result)
+        elif method == _TASK_CALL and "task" in answer.result:
+            # The library takes no answer to `tools/call` without a content.
+            result = {"content": [], **answer.result}
+        else:
+            return answer
+        return answer.model_copy(update={"result": result})
 
     def _fail(self, breach: Breach) -> list[JSONRPCMessage]:
         """Whoever waits for what cannot be read need not wait any longer."""
