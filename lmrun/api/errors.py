@@ -17,6 +17,7 @@ RequestError
 ├── TooManyAttempts     wrong API keys from one peer, too fast
 ├── TooManyRequests     of one API key at a time
 ├── TooManyConnections
+├── TooManySessions     of one holder, with lmrun's own MCP server
 ├── AnswerTimedOut      longer than the server's limit
 ├── ServerStopping      the server ends before the answer has
 └── Forbidden
@@ -100,6 +101,11 @@ class TooManyRequests(RequestError):
 
 class TooManyConnections(RequestError):
     code = "too_many_connections"
+    retry_after_s = 1
+
+
+class TooManySessions(RequestError):
+    code = "too_many_sessions"
     retry_after_s = 1
 
 
@@ -212,6 +218,7 @@ TABLE: dict[type[LmrunError], Row] = {
     TooManyRequests: Row(429, "rate_limit_error"),
     ServerStopping: Row(503, "service_unavailable_error"),
     TooManyConnections: Row(503, "service_unavailable_error"),
+    TooManySessions: Row(429, "rate_limit_error"),
     AnswerTimedOut: Row(504, "timeout_error"),
     HostRefused: Row(421, "permission_error"),
 }

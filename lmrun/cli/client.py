@@ -20,7 +20,13 @@ from lmrun.errors import LmrunError, Problem, ProfileInvalid, ServerUnreachable
 from lmrun.reconcile.outcome import ApplyEvent, Plan, RollbackPlan
 from lmrun.reconcile.records import History, StoredProfile
 from lmrun.reconcile.status import ByHandReport, Status
-from lmrun.tools.mcp.reports import ElicitationEvent, LoginEvent, McpReview, McpServers
+from lmrun.tools.mcp.reports import (
+    ElicitationEvent,
+    LoggedOut,
+    LoginEvent,
+    McpReview,
+    McpServers,
+)
 
 ANSWER_TIMEOUT_S = 120.0
 """A plan may have to read model files on a cold disk; everything else answers at once."""
@@ -167,9 +173,12 @@ class Control:
         run that is not in the background."""
         return self._stream("act", {**body, "stream": True})
 
-    def resume(self, run: str, *, approvals: bool) -> Generator[bytes, None, None]:
+    def resume(
+        self, run: str, *, approvals: bool, elicitations: bool
+    ) -> Generator[bytes, None, None]:
         """As `act`, for a run that was interrupted or failed, with the events from before."""
-        return self._stream(f"{_run_path(run)}/resume", {"approvals": approvals, "stream": True})
+        is_there = {"approvals": approvals, "elicitations": elicitations}
+        return self._stream(f"{_run_path(run)}/resume", {**is_there, "stream": True})
 
     def begin(self, body: Mapping[str, Any]) -> bytes:
         """A new run in the background, as JSON, as it is when it begins."""
@@ -211,6 +220,10 @@ class Control:
             where = f"/lmrun/v1/mcp/{quote(server, safe='')}/login"
             for data in read_sse(_send(connection, "POST", where, {}, {})):
                 yield _decode(_no_error(data), LoginEvent)
+
+    def log_out_mcp(self, server: str) -> LoggedOut:
+        where = f"mcp/{quote(server, safe='')}/logout"
+        return _decode(self._request("POST", where, {}), LoggedOut)
 
     @contextmanager
     def elicitations(self) -> Iterator[Iterator[ElicitationEvent]]:

@@ -81,6 +81,14 @@ def login(
 
 
 @mcp.command()
+def logout(server: ServerName) -> None:
+    """Forget what came of a login: the tokens, and how lmrun is known to the other side."""
+    from lmrun.cli.commands import mcp as servers
+
+    servers.logout(server, terminal=open_terminal(), home=locate_home())
+
+
+@mcp.command()
 def answer() -> None:
     """Be there for questions of MCP servers (`elicitation: true`), until Ctrl-C.
 

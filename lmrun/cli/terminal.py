@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Literal, Protocol, TextIO
 
 import typer
 
@@ -29,14 +31,30 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class Withdrawn(Exception):
+    """The question that somebody is about to answer needs no answer any more."""
+
+
+class Watch(Protocol):
+    """What may withdraw a question. Readable, as `select` has it, when it has to be looked at."""
+
+    def fileno(self) -> int: ...
+
+    def look(self) -> None:
+        """Raises Withdrawn."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """`is_live`: stderr may be redrawn. `can_ask`: somebody there can answer a question."""
+    """`is_live`: stderr may be redrawn. `can_ask`: somebody there can answer a question. `watch`:
+    what may withdraw one; then asking raises Withdrawn."""
 
     color_out: bool = False
     color_err: bool = False
     is_live: bool = False
     can_ask: bool = False
+    watch: Watch | None = None
 
     @staticmethod
     def detect(environment: Mapping[str, str]) -> Terminal:
@@ -66,20 +84,35 @@ class Terminal:
     def ask(self, question: str) -> bool:
         """A yes or no, where only a yes is one. Raises KeyboardInterrupt on Ctrl-C."""
         _write(sys.stderr, f"{question} [y/N] ", self.color_err)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return self._read_line().strip().lower() in ("y", "yes")
 
     def read(self, question: str) -> str | None:
         """What somebody types, without the line's end; None at the end of input. Raises
         KeyboardInterrupt on Ctrl-C."""
         _write(sys.stderr, f"{question} ", self.color_err)
-        line = sys.stdin.readline()
+        line = self._read_line()
         return line.rstrip("\r\n") if line else None
 
     def choose(self, question: str) -> str:
         """What somebody types, in lower case; nothing at the end of input. Raises KeyboardInterrupt
         on Ctrl-C."""
         _write(sys.stderr, f"{question} ", self.color_err)
-        return sys.stdin.readline().strip().lower()
+        return self._read_line().strip().lower()
+
+    def discard_typed(self) -> None:
+        """What was typed before a question is no answer to it."""
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
+
+    def _read_line(self) -> str:
+        # A terminal gives a line at a time: nothing is left where `select` cannot see it.
+        while self.watch is not None:
+            ready, _, _ = select.select([sys.stdin, self.watch], [], [])
+            if self.watch in ready:
+                self.watch.look()
+            if sys.stdin in ready:
+                break
+        return sys.stdin.readline()
 
 
 def _write(stream: TextIO, text: str, color: bool) -> None:

@@ -25,6 +25,7 @@ from lmrun.tools.act.events import ActEnd, ActEvent
 from lmrun.tools.act.limits import Limits
 from lmrun.tools.act.loop import act as run_rounds
 from lmrun.tools.act.stream import RunEvent, RunStarted
+from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed
 from lmrun.tools.tool import Caller
 
 BASE_URL = "http://127.0.0.1:1234"
@@ -168,7 +169,7 @@ async def _run_on_server(server: Server, body: Mapping[str, Any]) -> AsyncGenera
     async with aclosing(server.post("/lmrun/v1/act", body)) as answer:
         async for data in answer:
             event = _decode(data)
-            if not isinstance(event, RunStarted):
+            if not isinstance(event, RunStarted | ElicitationAsked | ElicitationClosed):
                 yield event
 
 

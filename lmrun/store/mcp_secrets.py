@@ -45,6 +45,16 @@ class McpSecrets:
                     )
                 return file.read(MAX_BYTES)
 
+    def remove(self, profile: str, server: str) -> bool:
+        """Whether there was one. Raises StoreError."""
+        where = self.path(profile, server)
+        with storing(where, "remove"):
+            try:
+                where.unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
     def write(self, profile: str, server: str, content: bytes) -> None:
         """Raises StoreError."""
         if len(content) > MAX_BYTES:

@@ -47,8 +47,7 @@ class ActHandlers:
         body = validate_request(ActBody, call.json)
         client = current_client()
         client.require("inference", "A run, which has a model generate,")
-        if body.approvals:
-            require_somebody(client)
+        require_answers(client, body)
         request = to_act_request(body, client.idempotency_keys)
         run = await self._runs.start(request, make_caller(client))
         if body.stream:
@@ -77,10 +76,11 @@ class ActHandlers:
     async def resume(self, call: Call) -> ASGIApp:
         body = validate_request(ResumeBody, call.json)
         current_client().require("inference", "A run, which has a model generate,")
-        if body.approvals:
-            require_somebody(current_client())
+        require_answers(current_client(), body)
         run = (await self._find(call)).summary
-        run = await self._runs.resume(run.id, approvals=body.approvals)
+        run = await self._runs.resume(
+            run.id, approvals=body.approvals, elicitations=body.elicitations
+        )
         if body.stream:
             return await open_stream(self._tell(run))
         if run.background:
@@ -119,6 +119,17 @@ class ActHandlers:
 def make_caller(client: Client) -> Caller:
     """Who starts a run."""
     return Caller(door="cli" if client.is_owner else "act", key=_key())
+
+
+def require_answers(client: Client, body: ActBody | ResumeBody) -> None:
+    """Raises Forbidden where the client may not answer what it says it does."""
+    if body.approvals:
+        require_somebody(client)
+    if body.elicitations and not client.is_owner:
+        raise Forbidden(
+            "Questions of MCP servers are answered over the unix socket only.",
+            hint="Leave `elicitations` out; `lmrun mcp answer` answers them, too.",
+        )
 
 
 def require_somebody(client: Client) -> None:

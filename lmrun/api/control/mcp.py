@@ -28,7 +28,7 @@ from lmrun.errors import (
     StoreError,
 )
 from lmrun.settings.base import Settings
-from lmrun.tools.mcp.reports import LoginEvent, McpReview, McpServers
+from lmrun.tools.mcp.reports import LoggedOut, LoginEvent, McpReview, McpServers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,6 +47,10 @@ class ApproveRequest(Settings):
 
 class LoginRequest(Settings):
     """Nothing to say: everything is in the profile."""
+
+
+class LogoutRequest(Settings):
+    """Nothing to say."""
 
 
 class McpHouse(Protocol):
@@ -71,9 +75,13 @@ class McpHouse(Protocol):
         """Raises McpLoginFailed, OutboundRefused, OutboundFailed and StoreError."""
         ...
 
+    async def log_out(self, server: str) -> LoggedOut:
+        """Raises StoreError."""
+        ...
+
 
 def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
-    """The four rows."""
+    """The five rows."""
 
     async def servers(call: Call) -> ASGIApp:
         return JsonAnswer(await house.servers())
@@ -89,6 +97,10 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
     async def log_in(call: Call) -> ASGIApp:
         parse(LoginRequest, call.json)
         return await open_stream(_to_sse(house.log_in(call.path["server"])))
+
+    async def log_out(call: Call) -> ASGIApp:
+        parse(LogoutRequest, call.json)
+        return JsonAnswer(await house.log_out(call.path["server"]))
 
     where = f"{PREFIX}/mcp"
     reviewed = {200: (Response("What there is to agree to", McpReview),)}
@@ -125,6 +137,15 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
             request=LoginRequest,
             responses={200: (Response("A stream of events", LoginEvent, "text/event-stream"),)},
             errors=(McpNotFound, McpLoginFailed, OutboundRefused, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{where}/{{server}}/logout",
+            log_out,
+            "Forget the credential for a remote MCP server",
+            request=LogoutRequest,
+            responses={200: (Response("It is forgotten", LoggedOut),)},
+            errors=(McpNotFound, StoreError),
         ),
     )
 

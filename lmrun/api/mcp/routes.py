@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 from starlette.types import ASGIApp
 
-from lmrun.api.errors import NotAcceptable, SessionNotFound
+from lmrun.api.errors import NotAcceptable, SessionNotFound, TooManySessions
 from lmrun.api.mcp.envelope import ENVELOPE
 from lmrun.api.routes import Call, Handler, Response, Route
 from lmrun.api.validate import validate_request
@@ -52,7 +52,7 @@ def make_mcp_routes(server: Answering) -> tuple[Route, ...]:
                 ),
                 202: (Response("Taken: it wants no answer"),),
             },
-            errors=(NotAcceptable, SessionNotFound),
+            errors=(NotAcceptable, SessionNotFound, TooManySessions),
             envelope=ENVELOPE,
         ),
         Route(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -20,16 +20,21 @@ from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lmrun import __version__
+from lmrun.api.client import current_client
 from lmrun.api.errors import NotAcceptable
 from lmrun.api.http.deadline import deadline_of, in_time
 from lmrun.api.http.record import current_record
 from lmrun.api.mcp.offer import Offering, UnknownTool
+from lmrun.api.mcp.sessions import Sessions
 from lmrun.tools.tool import ToolProgress
 
 MAX_SESSIONS = 256
+MAX_HELD = 64
+"""Sessions of one API key, or of one address where no key is asked for."""
 IDLE_S = 600.0
 """How long a session may be silent. Only versions of the protocol before 2026-07-28 have any."""
 
@@ -40,6 +45,8 @@ _NO_LIMIT = 2**62
 logging.getLogger("mcp.server").setLevel(logging.ERROR)
 
 _ANSWERS = (b"application/json", b"text/event-stream")
+_SESSION = b"mcp-session-id"
+_VERSION = b"mcp-protocol-version"
 
 Headers = list[tuple[bytes, bytes]]
 ResultT = TypeVar("ResultT")
@@ -66,6 +73,7 @@ class McpServer:
             session_idle_timeout=IDLE_S,
             max_request_body_size=_NO_LIMIT,
         )
+        self._sessions = Sessions(MAX_HELD, IDLE_S)
         self._is_open = asyncio.Event()
         self._handling: set[asyncio.Task[None]] = set()
 
@@ -99,8 +107,42 @@ class McpServer:
 
     async def _handle(self, exchange: _Exchange, scope: Scope, body: bytes) -> None:
         _left.set(exchange.left)
-        scope = {**scope, "headers": _accept(scope["headers"])}
-        await self._manager.handle_request(_name_user(scope), _replay(body), exchange.send)
+        scope = _name_user({**scope, "headers": _accept(scope["headers"])})
+        holder, session = _name_holder(), _find_header(scope, _SESSION)
+        if session is not None:
+            with self._sessions.using(holder, session):
+                await self._manager.handle_request(scope, _replay(body), exchange.send)
+            if scope["method"] == "DELETE":
+                self._sessions.remove(holder, session)
+        elif _find_header(scope, _VERSION) in (None, *HANDSHAKE_PROTOCOL_VERSIONS):
+            await self._open(exchange, holder, scope, body)
+        else:
+            await self._manager.handle_request(scope, _replay(body), exchange.send)
+
+    async def _open(self, exchange: _Exchange, holder: str, scope: Scope, body: bytes) -> None:
+        """What may begin a session. Raises TooManySessions."""
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < 400:
+                session = _find_header(message, _SESSION)
+                if session is not None:
+                    self._sessions.add(holder, session)
+            await exchange.send(message)
+
+        with self._sessions.opening(holder) as given_up:
+            if given_up is not None:
+                await self._end(scope, given_up)
+            await self._manager.handle_request(scope, _replay(body), send)
+
+    async def _end(self, scope: Scope, session: str) -> None:
+        """End a session in its holder's stead, whose request `scope` is."""
+
+        async def ignore(message: Message) -> None:
+            return
+
+        headers = [*scope["headers"], (_SESSION, session.encode())]
+        ending = {**scope, "method": "DELETE", "headers": headers}
+        await self._manager.handle_request(ending, _replay(b""), ignore)
 
     async def _list_tools(
         self, context: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
@@ -180,6 +222,20 @@ def _accept(headers: Headers) -> Headers:
         )
     kept = [(name, value) for name, value in headers if name != b"accept"]
     return [*kept, (b"accept", b", ".join(_ANSWERS))]
+
+
+def _find_header(message: Mapping[str, Any], wanted: bytes) -> str | None:
+    """Of a request, or of an answer that begins."""
+    return next((it.decode("latin-1") for name, it in message["headers"] if name == wanted), None)
+
+
+def _name_holder() -> str:
+    """Whose sessions count together."""
+    record = current_record()
+    if record is not None and record.key is not None:
+        return f"the API key {record.key!r}"
+    is_owner = current_client().is_owner
+    return "the unix socket" if is_owner or record is None else f"the address {record.peer}"
 
 
 def _name_user(scope: Scope) -> Scope:

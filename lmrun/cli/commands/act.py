@@ -5,9 +5,10 @@ It decides nothing about calls: the profile's policy does, and whoever sits at t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,14 +20,25 @@ from lmrun.cli.commands.prompt import (
     choose_settings,
     make_messages,
 )
+from lmrun.cli.commands.questions import Until, put
 from lmrun.cli.commands.steps import Steps, shorten
+from lmrun.cli.listening import Listening
 from lmrun.cli.terminal import Terminal, paint
 from lmrun.errors import LmrunError, ServerUnreachable
 from lmrun.store.home import Home
-from lmrun.tools.act.events import ActEnd, ApprovalNeeded
+from lmrun.tools.act.events import (
+    ActEnd,
+    ApprovalNeeded,
+    CallFailed,
+    CallProgress,
+    CallSucceeded,
+    RoundEnd,
+    RoundStart,
+)
 from lmrun.tools.act.requests import RunDetail, RunSummary
 from lmrun.tools.act.stream import RunEvent, RunStarted
 from lmrun.tools.mcp.pins.definitions import reveal
+from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed
 from lmrun.tools.policy import gate
 
 _REPLIES: Mapping[str, gate.Reply] = {
@@ -41,13 +53,16 @@ _REPLIES: Mapping[str, gate.Reply] = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the command line asked for: a question to a model with `tools`, or to an `agent`. None
-    leaves a limit to the agent, or the usual."""
+    """What the command line asked for: a question to a model with `tools` and perhaps a `preset`,
+    or to an `agent`; `context`: resources of MCP servers. None leaves a limit to the agent, or the
+    usual."""
 
     question: Question
     agent: str | None = None
     tools: tuple[str, ...] = ()
     max_rounds: int | None = None
+    preset: str | None = None
+    context: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +81,8 @@ class Surroundings:
 def act(task: Task, around: Surroundings) -> None:
     """Have it done, and show how. Leaving early, by Ctrl-C, cancels it. Raises LmrunError."""
     control = connect(around.home)
-    body = make_body(task, control) | {"approvals": around.can_ask}
-    follow(control.act(body), control, around)
+    is_there = {"approvals": around.can_ask, "elicitations": around.can_ask}
+    follow(control.act(make_body(task, control) | is_there), control, around)
 
 
 def begin(task: Task, around: Surroundings) -> None:
@@ -85,7 +100,8 @@ def begin(task: Task, around: Surroundings) -> None:
 def resume(run: str, around: Surroundings) -> None:
     """Go on with a run, and show it from its beginning. Raises LmrunError."""
     control = connect(around.home)
-    follow(control.resume(run, approvals=around.can_ask), control, around)
+    can_ask = around.can_ask
+    follow(control.resume(run, approvals=can_ask, elicitations=can_ask), control, around)
 
 
 def connect(home: Home) -> Control:
@@ -111,24 +127,29 @@ def make_body(task: Task, control: Control) -> dict[str, Any]:
     }
     if task.tools:
         body["tools"] = list(task.tools)
+    if task.preset is not None:
+        body["preset"] = task.preset
+    if task.context:
+        body["context"] = list(task.context)
     if task.max_rounds is not None:
         body["limits"] = {"max_rounds": task.max_rounds}
     return body
 
 
-def follow(events: Generator[bytes, None, None], control: Control, around: Surroundings) -> None:
+def follow(events: Iterable[bytes], control: Control, around: Surroundings) -> None:
     """Show a run until it ends. Raises LmrunError when it does not end well."""
-    following = Following(control, around)
+    listening = Listening(_read(events))
+    following = Following(control, around, listening)
     try:
-        with closing(events):
-            for data in events:
-                following.take(data)
+        for heard in listening:
+            following.take(heard)
     except KeyboardInterrupt:
         following.steps.close()
         following.cancel()
         raise
     finally:
         following.steps.close()
+        listening.close()
     end = following.end
     if end is None:
         raise ServerUnreachable(
@@ -141,28 +162,40 @@ def follow(events: Generator[bytes, None, None], control: Control, around: Surro
         )
 
 
-class Following:
-    """A run that is followed. `end`: its last event, once it has come."""
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """`data`: the event, as JSON."""
 
-    def __init__(self, control: Control, around: Surroundings) -> None:
+    data: bytes
+    event: RunEvent
+
+
+class Following:
+    """A run that is followed; `listening`: its further events. `end`: its last one, once it has
+    come."""
+
+    def __init__(self, control: Control, around: Surroundings, listening: Listening[Heard]) -> None:
         self._control = control
         self._around = around
+        self._listening = listening
         self._run: RunSummary | None = None
         self.steps = Steps(around.terminal)
         self.end: ActEnd | None = None
 
-    def take(self, data: bytes) -> None:
-        """The next event, as JSON."""
-        event = _decode(data)
+    def take(self, heard: Heard) -> None:
+        """The next event."""
+        event = heard.event
         if isinstance(event, RunStarted):
             self._run = event.run
         elif isinstance(event, ActEnd):
             self.end = event
         if self._around.as_json:
-            self._around.terminal.show(data.decode())
+            self._around.terminal.show(heard.data.decode())
         elif isinstance(event, ApprovalNeeded):
-            self._answer(event.question)
-        else:
+            self._ask(partial(self._approve, event.question), partial(_settles, event.index))
+        elif isinstance(event, ElicitationAsked):
+            self._ask(partial(self._deal_with, event), partial(_closes, event.id))
+        elif not isinstance(event, ElicitationClosed):
             self.steps.take(event)
 
     def cancel(self) -> None:
@@ -174,10 +207,21 @@ class Following:
             self._control.cancel(self._run.id)
         self._around.terminal.tell(f"\nCancelled {self._run.id}.")
 
-    def _answer(self, question: gate.Question) -> None:
+    def _ask(
+        self, question: Callable[[Terminal], None], withdraws: Callable[[Heard], bool]
+    ) -> None:
         self.steps.close()
+        put(question, self._around.terminal, Until(self._listening, withdraws))
+
+    def _deal_with(self, asked: ElicitationAsked, terminal: Terminal) -> None:
+        # Imported late: few runs have a use for it, and what checks forms takes its time.
+        from lmrun.cli.commands.mcp_answer import deal_with
+
+        deal_with(asked, self._control, terminal)
+
+    def _approve(self, question: gate.Question, terminal: Terminal) -> None:
         assert self._run is not None, "the first event says which run it is"
-        reply = ask(question, self._around.terminal)
+        reply = ask(question, terminal)
         # Another terminal may have answered meanwhile, or nobody in time.
         with suppress(Refused):
             self._control.approve(self._run.id, question.id, reply)
@@ -199,6 +243,22 @@ def render_question(question: gate.Question) -> str:
         lines += [f"  {paint(reveal(name), 'dim')} {first}", *(f"    {line}" for line in rest)]
     notes = (note for note in (question.description, question.reason) if note)
     return "\n".join([*lines, *(paint(f"  {reveal(shorten(note))}", "dim") for note in notes)])
+
+
+def _settles(index: int, heard: Heard) -> bool:
+    """Whether the call of `index` was agreed to, or given up; or what is read before a round."""
+    event = heard.event
+    if isinstance(event, CallSucceeded | CallFailed | CallProgress):
+        return event.index == index
+    return isinstance(event, RoundStart | RoundEnd)
+
+
+def _closes(id: str, heard: Heard) -> bool:
+    return isinstance(heard.event, ElicitationClosed) and heard.event.id == id
+
+
+def _read(events: Iterable[bytes]) -> Iterator[Heard]:
+    return (Heard(data, _decode(data)) for data in events)
 
 
 def _decode(data: bytes) -> RunEvent:

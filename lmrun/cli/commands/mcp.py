@@ -1,4 +1,4 @@
-"""`lmrun mcp list`, `approve` and `login`: what is shown of MCP servers, and what is agreed to.
+"""`lmrun mcp list`, `approve`, `login`, `logout`: what is shown of MCP servers, and agreed to.
 
 What was agreed to is the server's affair; this only shows, asks and passes on.
 """
@@ -203,6 +203,17 @@ def render_login(server: str, done: LoginDone) -> str:
         return f"Logged in to {server}{scope}; it renews itself."
     until = "" if done.expires_s is None else f"; it ends in {done.expires_s} s"
     return f"Logged in to {server}{scope}{until}."
+
+
+def logout(server: str, *, terminal: Terminal, home: Home) -> None:
+    """Have the credential forgotten. Raises LmrunError."""
+    done = _connect(home).log_out_mcp(server)
+    shown = printable(done.server)
+    terminal.show(
+        f"Logged out of {shown}: its tokens are forgotten here."
+        if done.was_logged_in
+        else f"Nobody was logged in to {shown}."
+    )
 
 
 def _send_there(asked: LoginAsked, may_open: bool, terminal: Terminal) -> None:

@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Iterable, MutableSequence
 
 from lmrun.chat.events import MessageDelta, PromptProgress, ReasoningDelta, ToolCallArguments
 from lmrun.errors import LmrunError
-from lmrun.tools.act.events import ActEvent, CallProgress
+from lmrun.tools.act.events import CallProgress, Told
+from lmrun.tools.mcp.reports import ElicitationAsked, ElicitationClosed
 
 MAX_MERGED_CHARACTERS = 4096
 MAX_UNREAD = 256
@@ -21,8 +22,8 @@ MAX_UNREAD = 256
 class Broadcast:
     """`past`: what was said before."""
 
-    def __init__(self, past: Iterable[ActEvent] = ()) -> None:
-        self._said: list[ActEvent] = list(past)
+    def __init__(self, past: Iterable[Told] = ()) -> None:
+        self._said: list[Told] = list(past)
         self._followers: set[_Follower] = set()
         self._is_closed = False
         self._error: LmrunError | None = None
@@ -37,7 +38,7 @@ class Broadcast:
         """Nothing will be said any more."""
         return self._is_closed
 
-    def tell(self, event: ActEvent) -> None:
+    def tell(self, event: Told) -> None:
         """The next event."""
         if not _is_passing(event):
             _add(self._said, event)
@@ -50,7 +51,7 @@ class Broadcast:
         for follower in self._followers:
             follower.wake.set()
 
-    async def follow(self) -> AsyncGenerator[ActEvent, None]:
+    async def follow(self) -> AsyncGenerator[Told, None]:
         """Everything that was said, shortened, and everything to come."""
         follower = _Follower(self._said)
         self._followers.add(follower)
@@ -71,24 +72,30 @@ class Broadcast:
 class _Follower:
     """What one of them has not read yet."""
 
-    def __init__(self, said: Iterable[ActEvent]) -> None:
-        self.unread: deque[ActEvent] = deque(said)
+    def __init__(self, said: Iterable[Told]) -> None:
+        self.unread: deque[Told] = deque(said)
         self.wake = asyncio.Event()
 
-    def tell(self, event: ActEvent) -> None:
+    def tell(self, event: Told) -> None:
         if _is_passing(event) and len(self.unread) >= MAX_UNREAD:
             return
         _add(self.unread, event)
         self.wake.set()
 
 
-def _is_passing(event: ActEvent) -> bool:
+def _is_passing(event: Told) -> bool:
     """Whether nobody misses it who comes later."""
     return isinstance(event, PromptProgress | CallProgress)
 
 
-def _add(events: MutableSequence[ActEvent], event: ActEvent) -> None:
-    """Append `event`, or make the last one longer by it."""
+def _add(events: MutableSequence[Told], event: Told) -> None:
+    """Append `event`, or make the last one longer by it. Of a question that was answered before
+    anybody read it, nothing is left."""
+    if isinstance(event, ElicitationClosed):
+        asked = [it for it in events if isinstance(it, ElicitationAsked) and it.id == event.id]
+        if asked:
+            events.remove(asked[0])
+            return
     merged = _merge(events[-1], event) if events else None
     if merged is None:
         events.append(event)
@@ -96,7 +103,7 @@ def _add(events: MutableSequence[ActEvent], event: ActEvent) -> None:
         events[-1] = merged
 
 
-def _merge(first: ActEvent, second: ActEvent) -> ActEvent | None:
+def _merge(first: Told, second: Told) -> Told | None:
     """Both as one event; None where they are two."""
     match first, second:
         case MessageDelta(), MessageDelta():

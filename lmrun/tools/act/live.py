@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from lmrun.errors import LmrunError, RunConflict, RunError
 from lmrun.tools.act.broadcast import Broadcast
-from lmrun.tools.act.events import ActEnd, ActEvent
+from lmrun.tools.act.events import ActEnd, Told
 from lmrun.tools.act.requests import RunState
 from lmrun.tools.policy.gate import Question, Reply
 
@@ -39,7 +39,7 @@ class LiveRun:
         *,
         is_background: bool,
         is_awaited: bool = False,
-        past: Iterable[ActEvent] = (),
+        past: Iterable[Told] = (),
     ) -> None:
         self.id = id
         self._is_background = is_background

@@ -30,6 +30,7 @@ class Job(msgspec.Struct, frozen=True):
     assignment: Assignment
     caller: Caller
     approvals: bool
+    elicitations: bool = False
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ def decode(content: bytes, kind: type[StructT]) -> StructT:
 def make_job(id: str, request: ActRequest, assignment: Assignment, caller: Caller) -> Job:
     """The job of the run called `id`."""
     caller = replace(caller, model=assignment.model, agent=assignment.agent, run=id)
-    return Job(assignment, caller, request.approvals)
+    return Job(assignment, caller, request.approvals, request.elicitations)
 
 
 def make_stored(id: str, request: ActRequest, job: Job, now: float) -> StoredRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from lmrun.tools.act.events import ActEvent
+from lmrun.tools.act.events import Told
 from lmrun.tools.act.requests import RunSummary
 
 
@@ -20,4 +20,4 @@ class RunList(msgspec.Struct, frozen=True):
     data: tuple[RunSummary, ...]
 
 
-RunEvent = RunStarted | ActEvent
+RunEvent = RunStarted | Told

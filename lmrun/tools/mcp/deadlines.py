@@ -1,5 +1,5 @@
 """How long calls may still take, while somebody is asked something on their behalf: that time is
-not theirs. It knows no calls."""
+not theirs. And which runs have some under way. It knows no calls."""
 
 from __future__ import annotations
 
@@ -7,23 +7,35 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from lmrun.tools.calling import current_run
+
 
 class Deadlines:
     """Of one server's calls."""
 
     def __init__(self) -> None:
         self._left_s: dict[asyncio.Timeout, float] = {}
+        self._runs: dict[asyncio.Timeout, str] = {}
         self._pauses = 0
+
+    @property
+    def runs(self) -> frozenset[str]:
+        """Those with a call under way."""
+        return frozenset(self._runs.values())
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
         """The block may take so long, pauses apart. Raises TimeoutError."""
+        run = current_run()
         async with asyncio.timeout(None if self._pauses else seconds) as timeout:
             self._left_s[timeout] = seconds
+            if run is not None:
+                self._runs[timeout] = run
             try:
                 yield
             finally:
                 del self._left_s[timeout]
+                self._runs.pop(timeout, None)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

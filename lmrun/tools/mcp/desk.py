@@ -23,6 +23,7 @@ from lmrun.tools.mcp.listing import find_fault
 from lmrun.tools.mcp.oauth.credentials import Credentials
 from lmrun.tools.mcp.pins.approvals import Approvals
 from lmrun.tools.mcp.reports import (
+    LoggedOut,
     LoginDone,
     LoginEvent,
     McpReview,
@@ -44,6 +45,9 @@ class Servers(Protocol):
 
     def recheck(self, server: str | None = None) -> None:
         """What was agreed to may have changed."""
+
+    def give_up(self, server: str, reason: str) -> None:
+        """End its session, if it has one. Raises McpError for a server that nobody declared."""
 
 
 class McpDesk:
@@ -124,6 +128,16 @@ class McpDesk:
                 if isinstance(event, LoginDone):
                     self._recheck(server)
                 yield event
+
+    async def log_out(self, server: str) -> LoggedOut:
+        """Forget the credential and the registration, and end the session that has them. A server
+        that is not declared any more may have left some. Raises StoreError."""
+        was_logged_in = await self._credentials.forget(server)
+        if not was_logged_in:
+            self._find(server)
+        elif server in self._host.statuses():
+            self._host.give_up(server, "Somebody has logged out.")
+        return LoggedOut(server, was_logged_in)
 
     def _find(self, server: str) -> tuple[McpServerConfig, Path]:
         loaded = self._find_loaded()

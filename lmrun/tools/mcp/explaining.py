@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import httpx2
 from mcp.shared.exceptions import MCPError
@@ -50,24 +51,47 @@ def explain_call(error: BaseException) -> tuple[ErrorKind, str]:
             return "protocol", f"The server's answer cannot be used ({type(other).__name__})."
 
 
+class _Hints(NamedTuple):
+    """What helps a server that needs longer to start, and one that wants to know who asks."""
+
+    slow: str
+    login: str
+
+
+_DECLARED = _Hints(
+    slow="If it needs longer, give it a longer `start_timeout`.",
+    login="If it asks for a login: declare `oauth`.",
+)
+_BROUGHT_ALONG = _Hints(
+    slow="If it needs longer, declare it in the profile, with a `start_timeout` of its own.",
+    login="If it asks for a login: send what it wants in `headers`.",
+)
+
+
 def explain_start(
-    error: BaseException, timeout_s: float, refusal: str | None, stderr: str = ""
+    error: BaseException,
+    timeout_s: float,
+    refusal: str | None,
+    stderr: str = "",
+    *,
+    is_declared: bool = True,
 ) -> LmrunError:
     """Why there is no session, for people. `refusal`: what the link knows of it; `stderr`: what
-    the program has said, of which the last line often tells."""
+    the program has said, of which the last line often tells. `is_declared`: in the profile."""
     words = _last_words(stderr)
+    hints = _DECLARED if is_declared else _BROUGHT_ALONG
     match find_cause(error):
         case TimeoutError():
-            hint = "If it needs longer, give it a longer `start_timeout`."
-            return McpUnreachable(f"It was not ready within {timeout_s:g} s.{words}", hint=hint)
+            text = f"It was not ready within {timeout_s:g} s.{words}"
+            return McpUnreachable(text, hint=hints.slow)
         case MCPError(code=code, message=message):
             text = clean_line(message, MAX_TEXT)
             if code == CONNECTION_CLOSED:
                 return McpUnreachable(f"It was gone before it was ready: {text}.{words}")
             if code == UNSUPPORTED_PROTOCOL_VERSION:
                 return McpProtocol(f"It speaks no revision that lmrun does: {text}")
-            login = "If it asks for a login: declare `oauth`." if refusal is not None else None
-            return McpProtocol(f"It refused to begin: {refusal or text}", hint=login)
+            hint = hints.login if refusal is not None else None
+            return McpProtocol(f"It refused to begin: {refusal or text}", hint=hint)
         case ValidationError() as invalid:
             return McpProtocol(f"It began with what is no answer: {describe_invalid(invalid)}")
         case McpError() | OutboundRefused() | OutboundFailed() as known:

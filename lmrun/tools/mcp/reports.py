@@ -101,6 +101,13 @@ class LoginDone(msgspec.Struct, frozen=True, tag="login.done"):
 LoginEvent = LoginAsked | LoginDone
 
 
+class LoggedOut(msgspec.Struct, frozen=True):
+    """`was_logged_in`: whether there was anything to forget."""
+
+    server: str
+    was_logged_in: bool
+
+
 class ElicitationAsked(msgspec.Struct, frozen=True, omit_defaults=True, tag="elicitation.asked"):
     """The MCP server called `server` asks something. `schema`: of the answer, a flat object; None
     where somebody is to open `url` instead."""

@@ -288,7 +288,13 @@ class McpServer:
             link = transport.link
             refusal = link.refusal if link is not None else None
             stderr = link.stderr_tail if link is not None else ""
-            self.error = explain_start(error, self.config.start_timeout, refusal, stderr)
+            self.error = explain_start(
+                error,
+                self.config.start_timeout,
+                refusal,
+                stderr,
+                is_declared=self._surroundings.are_declared,
+            )
             self._failed_starts += AWAITED_STARTS if is_timeout(error) else 1
             # Some older servers end when they are asked something that they do not know.
             self._is_legacy = not self._is_legacy and began is None
@@ -350,10 +356,11 @@ class McpServer:
         if config.sampling is not None and self._sampler is None:
             # For all sessions: a server that ends itself has no new budget.
             self._sampler = Sampler(config.sampling, surroundings.models, config.timeout)
+        elicitor = Elicitor(self.name, surroundings.elicit, find_runs=lambda: self.deadlines.runs)
         return Answers(
             server=self.name,
             sampler=self._sampler,
-            elicitor=Elicitor(self.name, surroundings.elicit) if config.elicitation else None,
+            elicitor=elicitor if config.elicitation else None,
             find_roots=self._find_roots if config.roots else None,
             deadlines=self.deadlines,
             on_change=self.note_change,

@@ -39,7 +39,8 @@ def no_auth(server: str, config: McpServerConfig) -> None:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """`environment`: lmrun's own; `elicit` None: there is nobody to ask; `make_auth`: how requests
-    to a remote server say who they are from; `on_change`: what can be seen of one has changed."""
+    to a remote server say who they are from; `on_change`: what can be seen of one has changed;
+    `are_declared`: in the profile, which a request that brings one along cannot change."""
 
     environment: Mapping[str, str] = field(repr=False)
     models: Models
@@ -48,6 +49,7 @@ class Surroundings:
     make_auth: MakeAuth = no_auth
     backoff: Backoff = DEFAULT_BACKOFF
     on_change: Callable[[], None] = lambda: None
+    are_declared: bool = True
 
 
 def session_key(config: McpServerConfig, directory: Path) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,15 +29,25 @@ ANSWER_TIMEOUT_S = 300.0
 log = logging.getLogger("lmrun.tools.mcp")
 
 
+def _no_runs() -> frozenset[str]:
+    return frozenset()
+
+
 class Elicitor:
-    """Puts the questions of one server, one at a time. `elicit` None: there is nobody to ask."""
+    """Puts the questions of one server, one at a time. `elicit` None: there is nobody to ask.
+    `find_runs`: those with a call under way at the server."""
 
     def __init__(
-        self, server: str, elicit: Elicit | None, timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        server: str,
+        elicit: Elicit | None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        find_runs: Callable[[], frozenset[str]] = _no_runs,
     ) -> None:
         self._server = server
         self._elicit = elicit
         self._timeout_s = timeout_s
+        self._find_runs = find_runs
         self._turn = asyncio.Lock()
 
     async def ask(self, params: ElicitRequestParams) -> ElicitResult:
@@ -47,6 +57,7 @@ class Elicitor:
         if question is None or self._elicit is None:
             return ElicitResult(action="decline")
         async with self._turn:
+            question = msgspec.structs.replace(question, runs=self._find_runs())
             try:
                 async with asyncio.timeout(self._timeout_s):
                     answer = await self._elicit(question)

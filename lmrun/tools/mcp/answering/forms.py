@@ -4,7 +4,7 @@ It knows nobody who fills it in, and checks no answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ class FormItems(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class FormField(msgspec.Struct, frozen=True, rename="camel"):
-    """One field. `default`: what it is where nothing is said; None: nothing."""
+    """One field. `default`: what it is where nothing is said; None: nothing. Lengths in characters;
+    `format` is a word for people, which nothing checks."""
 
     type: Literal["string", "number", "integer", "boolean", "array"]
     title: str | None = None
@@ -38,6 +39,14 @@ class FormField(msgspec.Struct, frozen=True, rename="camel"):
     enum_names: tuple[str, ...] = ()
     one_of: tuple[Choice, ...] = ()
     items: FormItems = FormItems()
+    minimum: float | None = None
+    maximum: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    min_items: int | None = None
+    max_items: int | None = None
+    pattern: str | None = None
+    format: str | None = None
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -62,3 +71,48 @@ def read_form(schema: Mapping[str, Any]) -> Form:
         return msgspec.convert(dict(schema), Form)
     except msgspec.ValidationError as error:
         raise McpProtocol(f"It asks for what nobody can fill in: {error}.") from None
+
+
+_KINDS = {"string": "text", "number": "a number", "integer": "an integer"}
+_FORMATS = {
+    "email": "an email address",
+    "uri": "a URL",
+    "date": "a date like 2026-11-29",
+    "date-time": "a time like 2026-11-29T12:00:00Z",
+}
+
+
+def describe_kind(
+    field: FormField, *, boolean: str = "true or false", shows_titles: bool = False
+) -> str:
+    """What is right for it: `an integer, at least 30`. `boolean`: what one is called.
+    `shows_titles`: of choices that have some."""
+    if field.type == "boolean":
+        return boolean
+    if field.choices:
+        names = ", ".join(
+            f"{it.const} = {it.title}" if it.title and shows_titles else it.const
+            for it in field.choices
+        )
+        kind = f"any of {names}" if field.type == "array" else f"one of {names}"
+    elif field.type == "array":
+        kind = "a list of texts"
+    else:
+        kind = _FORMATS.get(field.format or "", _KINDS[field.type])
+    return ", ".join([kind, *_describe_bounds(field)])
+
+
+def _describe_bounds(field: FormField) -> Iterator[str]:
+    bounds = (
+        ("at least", field.minimum, ""),
+        ("at most", field.maximum, ""),
+        ("at least", field.min_length, " characters"),
+        ("at most", field.max_length, " characters"),
+        ("at least", field.min_items, " of them"),
+        ("at most", field.max_items, " of them"),
+    )
+    for word, bound, what in bounds:
+        if bound is not None:
+            yield f"{word} {bound:g}{what}"
+    if field.pattern is not None:
+        yield f"that matches {field.pattern}"

@@ -98,7 +98,10 @@ class BearerAuth(httpx2.Auth):
         except TokenRefused as refusal:
             raise self._needs_login(f"asks for a new login ({refusal.message})") from None
         now_kept = await self._credentials.read(self._server, self._url)
-        if now_kept is not None and now_kept != kept:
+        if now_kept is None:
+            # Somebody has logged out meanwhile.
+            raise self._needs_login("asks for a login")
+        if now_kept != kept:
             # Somebody has logged in meanwhile, and what came of that is newer.
             return now_kept
         await self._credentials.write(self._server, renewed)

@@ -67,6 +67,13 @@ class Credentials:
             return None
         return credential if credential.url == url else None
 
+    async def forget(self, server: str) -> bool:
+        """Whether there was one for `server`, at whichever URL. Raises StoreError."""
+        root = self._find_root()
+        if root is None:
+            return False
+        return await asyncio.to_thread(self._secrets.remove, str(root), server)
+
     async def write(self, server: str, credential: Credential) -> None:
         """In place of the former one. Raises StoreError."""
         root = self._find_root()
