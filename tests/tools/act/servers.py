@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ async def opened(
     *tools: StandInTool,
     home: Path | None = None,
     store: StoredRuns | None = None,
+    find_profile: Callable[[], Profile] = lambda: PROFILE,
     **more: Any,
 ) -> AsyncIterator[Runs]:
     """Runs of one server process; nothing is left of it at its end."""
@@ -52,7 +53,7 @@ async def opened(
         patterns.append(wanted)
         return StandInToolset([tools])
 
-    runs = Runs(models, toolset_for, StandInGate(), store, lambda: PROFILE, **more)
+    runs = Runs(models, toolset_for, StandInGate(), store, find_profile, **more)
     await runs.open()
     try:
         yield runs

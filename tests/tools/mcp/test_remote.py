@@ -72,6 +72,7 @@ def test_a_real_server_is_of_use(transport: str, caplog: pytest.LogCaptureFixtur
             start_timeout="20s",
             elicitation=True,
             resources=True,
+            prompts=True,
         )
         async with hosting({"s": config, "other": declare()}, elicit=agree) as host:
             await host.definitions("other")
@@ -85,6 +86,8 @@ def test_a_real_server_is_of_use(transport: str, caplog: pytest.LogCaptureFixtur
             assert not {"cookie", "referer"} & set(headers)
             assert ordered.text == "shoes in size 38"
             assert await host.read_resource("s", "note://hello") == "Hello from a note."
+            (greeting,) = await host.get_prompt("s", "greet", {"name": "Ada"})
+            assert greeting.content == "Greet Ada."
             status = host.statuses()["s"]
             assert (status.state, status.pid) == ("ready", None)
             session = headers.get("mcp-session-id")
@@ -118,6 +121,27 @@ def test_a_session_that_is_forgotten_is_begun_anew() -> None:
 
                 assert (await call(host, "s", "echo", text="two")).text == "two"
                 assert (len(fake.sessions), host.statuses()["s"].restarts) == (1, 1)
+
+    run(body())
+
+
+def test_a_session_that_is_forgotten_before_a_resource_is_read_is_begun_anew() -> None:
+    def read(handler: Handler, message: Json) -> None:
+        if handler.headers["Mcp-Session-Id"] not in handler.remote.sessions:
+            handler.reply(404, b"", {})
+            return
+        contents = [{"uri": message["params"]["uri"], "text": "It rains."}]
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {"contents": contents}}
+        handler.reply(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    async def body() -> None:
+        with FakeRemote() as fake:
+            fake.answers["resources/read"] = read
+            async with hosting({"s": remote(fake.url, resources=True)}) as host:
+                assert await host.read_resource("s", "note://a") == "It rains."
+                fake.sessions.clear()
+                assert await host.read_resource("s", "note://a") == "It rains."
+                assert host.statuses()["s"].restarts == 1
 
     run(body())
 
