@@ -109,11 +109,34 @@ def show(run: RunId, as_json: AsJson = False) -> None:
 
 
 @runs.command()
-def approve(run: RunId) -> None:
-    """Answer what a run asks about its calls, as one begun over HTTP may do."""
+def approve(
+    run: RunId,
+    once: Annotated[bool, typer.Option("--once", help="Run each call that it asks about.")] = False,
+    session: Annotated[
+        bool, typer.Option("--session", help="And the same calls until the run ends.")
+    ] = False,
+    always: Annotated[
+        bool, typer.Option("--always", help="And the same calls from now on, in any run.")
+    ] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Run none of them.")] = False,
+) -> None:
+    """Answer what a run asks about its calls: one in the background, or begun over HTTP.
+
+    Without an option each is asked about here.
+    """
     from lmrun.cli.commands import runs as showing
 
-    showing.approve(run, terminal=open_terminal(), home=locate_home())
+    options: dict[showing.Said, bool] = {
+        "once": once,
+        "session": session,
+        "always": always,
+        "no": deny,
+    }
+    said = [reply for reply, is_wanted in options.items() if is_wanted]
+    if len(said) > 1:
+        raise typer.BadParameter("say one of --once, --session, --always, --deny", param_hint="RUN")
+    reply = said[0] if said else None
+    showing.approve(run, reply, terminal=open_terminal(), home=locate_home())
 
 
 @runs.command()

@@ -110,7 +110,7 @@ def test_a_closed_question_is_not_found(questions: Questions, id: str) -> None:
     ("body", "words"),
     [
         ({"action": "accept"}, "size"),
-        ({"action": "accept", "content": {"size": "L"}}, "content.size: 'L' is not of type"),
+        ({"action": "accept", "content": {"size": "L"}}, '`size` is "L": it must be an integer.'),
         ({"action": "accept", "content": [44]}, "content"),
         ({"action": "yes"}, "action"),
         ({}, "action"),

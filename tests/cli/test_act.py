@@ -86,6 +86,7 @@ class TestAct:
                 "prediction": {},
                 "tools": ["add", "mcp/time/*"],
                 "approvals": False,
+                "elicitations": False,
                 "stream": True,
             }
         ]
@@ -365,4 +366,6 @@ class TestRuns:
         result = lmrun("runs", "resume", "run_1")
 
         assert (result.code, result.out) == (0, "It is 5.\n")
-        assert server.bodies(f"{ACT}/run_1/resume") == [{"approvals": False, "stream": True}]
+        assert server.bodies(f"{ACT}/run_1/resume") == [
+            {"approvals": False, "elicitations": False, "stream": True}
+        ]

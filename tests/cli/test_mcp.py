@@ -1,4 +1,4 @@
-"""`lmrun mcp list`, `approve` and `login`, against the real MCP part of a server."""
+"""`lmrun mcp list`, `approve`, `login` and `logout`, against the real MCP part of a server."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmrun.cli.terminal import Terminal
+from lmrun.tools.mcp.reports import LoginAsked
 from tests.cli.conftest import COMMAND, Run
 from tests.support.mcp_desk import Served, serving_desk
 from tests.support.oauth_server import FakeOAuth, browse, playing_oauth
@@ -147,7 +149,7 @@ def test_a_server_that_does_not_start_is_approved_and_the_reason_said(
     assert "Error: s is approved. What its tools are is not known: " in done.err
 
 
-@pytest.mark.parametrize("command", [("list",), ("approve", "s"), ("login", "s")])
+@pytest.mark.parametrize("command", [("list",), ("approve", "s"), ("login", "s"), ("logout", "s")])
 def test_without_a_server_there_is_nothing_to_see(lmrun: Run, command: tuple[str, ...]) -> None:
     done = lmrun("mcp", *command)
     assert done.code == 1
@@ -214,3 +216,44 @@ def test_a_login_that_is_not_declared_is_refused(
     done = lmrun("mcp", "login", "s")
     assert done.code == 1
     assert "'s' is not declared to ask for a login." in done.err
+
+
+# ---- logout
+
+
+def log_in(served: Served, server: str) -> None:
+    with closing(served.control.log_in_mcp(server)) as events:
+        for event in events:
+            if isinstance(event, LoginAsked):
+                assert browse(event.url) == 200
+
+
+def test_a_logout_forgets_the_tokens_and_ends_the_session_that_has_them(
+    lmrun: Run, served: Served, fake: FakeOAuth, home: Path
+) -> None:
+    log_in(served, "orders")
+    served.approve("orders")
+    assert len(list(home.rglob("orders-*.json"))) == 1
+    asked = len(fake.requests("/mcp"))
+
+    done = lmrun("mcp", "logout", "orders")
+    assert (done.code, done.out) == (0, "Logged out of orders: its tokens are forgotten here.\n")
+    assert list(home.rglob("orders-*.json")) == []
+    eventually(lambda: "nobody has logged in" in lmrun("mcp", "list").out)
+    with_token = [it for it in fake.requests("/mcp")[asked:] if "authorization" in it.headers]
+    assert with_token == []
+
+    again = lmrun("mcp", "logout", "orders")
+    assert (again.code, again.out) == (0, "Nobody was logged in to orders.\n")
+
+
+def test_what_a_server_has_left_that_is_not_declared_any_more_can_be_forgotten(
+    lmrun: Run, served: Served, fake: FakeOAuth, tmp_path: Path, home: Path
+) -> None:
+    log_in(served, "orders")
+    served.apply(write_profile(tmp_path))
+    assert lmrun("mcp", "logout", "orders").code == 0
+    assert list(home.rglob("orders-*.json")) == []
+    done = lmrun("mcp", "logout", "orders")
+    assert done.code == 1
+    assert "declares no MCP server 'orders'" in done.err

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lmrun.cli.commands.mcp_answer import describe_field, parse_value
+from lmrun.cli.commands.elicitations import describe_field, parse_value
 from lmrun.tools.mcp.answering.forms import Choice, FormField, FormItems
 from lmrun.tools.mcp.answering.questions import Elicitation, Elicited
 from tests.cli.conftest import COMMAND, Run
@@ -61,25 +61,25 @@ def test_fields_are_asked_for_one_by_one_until_they_fit(
 ) -> None:
     with answering(environment) as screen:
         answer = questions.ask(ORDER)
-        say(screen, ("shop asks: Which shoes?\r\nAnswer? [y/N]", "y"))
-        say(screen, ("size (The size):", "large"))
+        say(screen, ("? shop asks: Which shoes?\r\n  Answer it? [y]es, [N]o, [c]ancel:", "y"))
+        say(screen, ("size (The size; an integer, at least 30):", "large"))
         say(screen, ("It is an integer.", "44"))
         say(screen, ('color (one of red, blue; default "blue"):', "green"))
         say(screen, ("It is one of red, blue.", ""))
-        say(screen, ("gift (A gift?):", "maybe"), ("It is yes or no.", "Yes"))
+        say(screen, ("gift (A gift?; yes or no):", "maybe"), ("It is yes or no.", "Yes"))
         say(screen, ("note (optional):", ""))
         assert answer.result(10) == Elicited("accept", {"size": 44, "color": "blue", "gift": True})
 
 
-def test_what_does_not_satisfy_the_schema_is_said_and_asked_again(
+def test_a_field_is_asked_for_again_until_the_schema_is_satisfied(
     questions: Questions, environment: dict[str, str]
 ) -> None:
     with answering(environment) as screen:
         answer = questions.ask(ORDER)
-        say(screen, ("Answer? [y/N]", "y"), ("size", "20"), ("color", ""), ("gift", "no"))
-        say(screen, ("note", ""), ("20 is less than the minimum of 30", "y"))
-        assert not answer.done()
-        say(screen, ("size", "30"), ("color", ""), ("gift", "no"), ("note", "Soon, please"))
+        say(screen, ("[c]ancel:", "y"), ("size", "20"))
+        say(screen, ("It must be an integer, at least 30.", ""))
+        say(screen, ("It must be answered; Ctrl-D gives the question up.", "30"))
+        say(screen, ("color", ""), ("gift", "no"), ("note", "Soon, please"))
         assert answer.result(10).content == {
             "size": 30,
             "color": "blue",
@@ -93,21 +93,21 @@ def test_a_no_declines_and_the_next_question_comes(
 ) -> None:
     with answering(environment) as screen:
         first, second = questions.ask(ORDER), questions.ask(ORDER)
-        say(screen, ("Answer? [y/N]", "n"))
+        say(screen, ("Answer it? [y]es, [N]o, [c]ancel:", "n"))
         assert first.result(10).action == "decline"
-        say(screen, ("Answer? [y/N]", ""))
+        say(screen, ("Answer it? [y]es, [N]o, [c]ancel:", ""))
         assert second.result(10).action == "decline"
 
 
-def test_the_end_of_input_amid_the_fields_declines(
+def test_the_end_of_input_amid_the_fields_gives_the_question_up(
     questions: Questions, environment: dict[str, str]
 ) -> None:
     with answering(environment) as screen:
         answer = questions.ask(ORDER)
-        say(screen, ("Answer? [y/N]", "y"))
-        screen.read_until("size (The size):")
+        say(screen, ("Answer it? [y]es, [N]o, [c]ancel:", "y"))
+        screen.read_until("size (The size")
         screen.type("\x04")
-        assert answer.result(10).action == "decline"
+        assert answer.result(10).action == "cancel"
 
 
 def test_a_page_is_shown_and_never_opened(
@@ -119,20 +119,26 @@ def test_a_page_is_shown_and_never_opened(
     with answering({**environment, "BROWSER": str(browser)}) as screen:
         answer = questions.ask(Elicitation("bank", "Log in there.", url="https://example.com/x"))
         screen.read_until("bank asks: Log in there.\r\n  https://example.com/x\r\n")
-        say(screen, ("Have you done what it asks for there? [y/N]", "y"))
+        say(screen, ("Will you go to example.com yourself? [y]es, [N]o, [c]ancel:", "y"))
+        assert not answer.done()
+        say(screen, ("Enter, when you have done what it asks for there:", ""))
         assert answer.result(10) == Elicited("accept", {})
     assert not (tmp_path / "opened").exists()
 
 
-def test_an_answer_that_comes_too_late_is_said(
+def test_a_question_that_is_given_up_goes_away_and_the_next_one_comes(
     questions: Questions, environment: dict[str, str]
 ) -> None:
     with answering(environment) as screen:
-        answer = questions.ask(ORDER)
-        screen.read_until("Answer? [y/N]")
-        answer.cancel()
-        screen.type("n\n")
-        screen.read_until("The server does not wait for it any more.")
+        first, second = questions.ask(ORDER), questions.ask(ORDER)
+        screen.read_until("Answer it?")
+        # Half an answer, which must not become the beginning of the next one.
+        screen.type("n")
+        first.cancel()
+        screen.read_until("It needs no answer any more.")
+        screen.text = screen.text.partition("any more.")[2]
+        say(screen, ("[c]ancel:", "c"))
+        assert second.result(10) == Elicited("cancel", {})
 
 
 def test_a_question_cannot_steer_the_terminal(
@@ -142,7 +148,7 @@ def test_a_question_cannot_steer_the_terminal(
     form = {"type": "object", "properties": fields}
     with answering(environment) as screen:
         questions.ask(Elicitation("s\x1b[2J", "M\x1b[2J\x9b2J", schema=form))
-        screen.read_until("Answer? [y/N]")
+        screen.read_until("Answer it? [y]es, [N]o, [c]ancel:")
         screen.type("y\nx\n")
         screen.read_until("It is one of")
         screen.type("\n")
@@ -154,7 +160,7 @@ def test_ctrl_c_leaves_and_what_is_open_is_declined(
 ) -> None:
     with answering(environment) as screen:
         answer = questions.ask(ORDER)
-        screen.read_until("Answer? [y/N]")
+        screen.read_until("Answer it? [y]es, [N]o, [c]ancel:")
     assert screen.process.returncode == 130
     assert answer.result(10) == Elicited("decline")
     assert "Traceback" not in screen.text
@@ -164,12 +170,11 @@ def test_it_ends_when_the_server_does(questions: Questions, environment: dict[st
     screen = Screen([*COMMAND, "mcp", "answer"], environment)
     screen.read_until("Waiting for questions")
     answer = questions.ask(ORDER)
-    screen.read_until("Answer? [y/N]")
+    screen.read_until("Answer it? [y]es, [N]o, [c]ancel:")
     questions.close()
     assert answer.result(10) == Elicited("decline")
-    screen.type("n\n")
     assert screen.end() == 0
-    assert "The server does not wait for it any more." in screen.text
+    assert "It needs no answer any more." in screen.text
 
 
 def test_without_a_terminal_or_a_server_it_says_what_to_do(
@@ -230,4 +235,8 @@ def test_a_field_says_what_may_be_chosen() -> None:
     assert describe_field("sizes", several, False) == (
         "sizes (Sizes; any of a = First, b; optional)"
     )
-    assert describe_field("size", FormField("integer"), True) == "size"
+    assert describe_field("size", FormField("integer"), True) == "size (an integer)"
+    assert describe_field("note", FormField("string"), True) == "note"
+    assert describe_field(
+        "day", FormField("string", format="date", default="2026-11-29"), True
+    ) == ('day (a date like 2026-11-29; default "2026-11-29")')

@@ -119,7 +119,7 @@ def test_somebody_answers_over_the_control_socket(
         asked = next_question(events)
         assert (asked.server, asked.message) == (name, message)
         assert asked.schema is not None and list(asked.schema["properties"]) == ["size"]
-        with pytest.raises(LmrunError, match=r"content\.size"):
+        with pytest.raises(LmrunError, match="`size` is \"large\": it must be an integer"):
             server.control.answer_elicitation(asked.id, "accept", {"size": "large"})
         server.control.answer_elicitation(asked.id, "accept", {"size": 44})
         assert next(events) == ElicitationClosed(asked.id)
@@ -158,9 +158,9 @@ def test_somebody_answers_at_a_terminal(server: Server) -> None:
         screen.read_until("Waiting for questions")
         run = beside(act, server, "Order")
         screen.read_until("newest asks: Which size of shoes?")
-        screen.read_until("Answer? [y/N]")
+        screen.read_until("Answer it? [y]es, [N]o, [c]ancel:")
         screen.type("y\n")
-        screen.read_until("size (Size):")
+        screen.read_until("size (Size; an integer):")
         screen.type("38\n")
         assert "shoes in size 38" in run.result(20)
     finally:

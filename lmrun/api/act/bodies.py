@@ -49,7 +49,7 @@ class RunLimits(Settings):
         None, description="Tokens that the model writes, of all rounds together."
     )
     time_s: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
-        None, description="Seconds from its start to its end."
+        None, description="Seconds from start to end, without those in which somebody is asked."
     )
     identical_calls: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, description="Calls of one tool with the same arguments."

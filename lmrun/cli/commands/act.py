@@ -86,15 +86,22 @@ def act(task: Task, around: Surroundings) -> None:
 
 
 def begin(task: Task, around: Surroundings) -> None:
-    """Have it done in the background, and say which run it is. Raises LmrunError."""
+    """Have it done in the background, and say which run it is. What it asks can be answered later
+    where somebody sits now. Raises LmrunError."""
     control = connect(around.home)
-    data = control.begin(make_body(task, control))
+    data = control.begin(make_body(task, control) | {"approvals": around.can_ask})
     if around.as_json:
         around.terminal.show(data.decode())
         return
     run = msgspec.json.decode(data, type=RunDetail).summary
     around.terminal.show(run.id)
-    around.terminal.tell(paint(f"`lmrun runs show {run.id}` shows how far it is.", "dim"))
+    hints = [f"`lmrun runs show {run.id}` shows how far it is."]
+    if around.can_ask:
+        hints.append(f"`lmrun runs approve {run.id}` answers what it asks.")
+    else:
+        hints.append("What the policy asks about is denied: nobody sits at a terminal.")
+    for hint in hints:
+        around.terminal.tell(paint(hint, "dim"))
 
 
 def resume(run: str, around: Surroundings) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from lmrun.cli.commands.act import ask, connect
+from lmrun.cli.commands.act import ask, connect, render_question
 from lmrun.cli.commands.steps import render_call, shorten
 from lmrun.cli.failures import count
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable
@@ -14,6 +14,7 @@ from lmrun.errors import LmrunError
 from lmrun.store.home import Home
 from lmrun.tools.act.requests import RunDetail, RunState, RunSummary
 from lmrun.tools.act.stream import RunList
+from lmrun.tools.policy import gate
 
 _STYLES: dict[RunState, Style] = {
     "running": "change",
@@ -23,6 +24,16 @@ _STYLES: dict[RunState, Style] = {
     "cancelled": "dim",
 }
 _MAX_TASK = 60
+
+Said = gate.Reply
+"""A reply to every question."""
+
+_ANSWERED: dict[gate.Reply, str] = {
+    "once": "It is run.",
+    "session": "It is run, and the same call again until the run ends.",
+    "always": "It is run, and the same call again in any run; `lmrun policy forget` ends that.",
+    "no": "It is not run.",
+}
 
 
 def show_all(*, as_json: bool, terminal: Terminal, home: Home) -> None:
@@ -37,6 +48,10 @@ def show_all(*, as_json: bool, terminal: Terminal, home: Home) -> None:
         return
     for line in align([_to_row(run) for run in runs]):
         terminal.show(line)
+    for run in runs:
+        if run.questions:
+            what = f"{count(run.questions, 'call')} of {run.id}"
+            terminal.tell(paint(f"! {what} to agree to: `lmrun runs approve {run.id}`.", "change"))
 
 
 def show(run: str, *, as_json: bool, terminal: Terminal, home: Home) -> None:
@@ -54,16 +69,24 @@ def cancel(run: str, *, as_json: bool, terminal: Terminal, home: Home) -> None:
     terminal.show(f"Cancelled {msgspec.json.decode(data, type=RunSummary).id}.")
 
 
-def approve(run: str, *, terminal: Terminal, home: Home) -> None:
-    """Put the questions of a run to whoever sits here. Raises LmrunError."""
+def approve(run: str, said: Said | None, *, terminal: Terminal, home: Home) -> None:
+    """Answer the questions of a run. `said`: the reply to all of them; None: whoever sits here is
+    asked. Raises LmrunError."""
     control = connect(home)
-    if not terminal.can_ask:
-        raise LmrunError("There is nobody to ask.", hint="Run it at a terminal.")
-    questions = msgspec.json.decode(control.run(run), type=RunDetail).questions
-    if not questions:
-        terminal.tell("It asks nothing.")
-    for question in questions:
-        control.approve(run, question.id, ask(question, terminal))
+    if said is None and not terminal.can_ask:
+        raise LmrunError(
+            "There is nobody to ask.",
+            hint="Run it at a terminal, or say --once, --session, --always or --deny.",
+        )
+    detail = msgspec.json.decode(control.run(run), type=RunDetail)
+    if not detail.questions:
+        terminal.tell(f"It asks nothing: it is {detail.summary.state}.")
+    for question in detail.questions:
+        if said is not None:
+            terminal.tell(render_question(question))
+        reply = said or ask(question, terminal)
+        control.approve(run, question.id, reply)
+        terminal.tell(f"  {_ANSWERED[reply]}")
 
 
 def render(run: RunDetail) -> str:
@@ -89,7 +112,7 @@ def render(run: RunDetail) -> str:
 def _to_row(run: RunSummary) -> list[str]:
     began = datetime.fromtimestamp(run.created_at).strftime("%Y-%m-%d %H:%M:%S")
     task = shorten(run.task)[:_MAX_TASK]
-    state = paint(run.state, _STYLES[run.state])
+    state = paint("asks", "change") if run.questions else paint(run.state, _STYLES[run.state])
     return [run.id, state, printable(_who(run)), began, printable(task)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from lmrun.tools.act.steps import AskedCall, CallFinished, CallStarted
 from lmrun.tools.act.telling import tell_result
 from lmrun.tools.arguments import ArgumentFault, check_arguments
 from lmrun.tools.calling import calling_for
+from lmrun.tools.mcp.deadlines import Deadlines
 from lmrun.tools.policy.gate import Ask, Gate, Question, Reply, Verdict, Wish
 from lmrun.tools.tool import Caller, Tool, ToolProgress, ToolResult
 
@@ -84,7 +85,8 @@ def _read(asked: AskedCall, tools: Sequence[Tool]) -> ValidCall | InvalidCall:
 @dataclass(slots=True)
 class Hands:
     """Makes the calls of a run, of one round a few at a time. `ask`: None, where nobody can be
-    asked. `clock`: in seconds."""
+    asked. `clock`: in seconds. `deadlines`: the run's own, which does not run while somebody is
+    asked."""
 
     gate: Gate
     caller: Caller
@@ -93,6 +95,7 @@ class Hands:
     outlet: Outlet[ActEvent]
     clock: Callable[[], float]
     places: asyncio.Semaphore
+    deadlines: Deadlines = field(default_factory=Deadlines)
 
     async def make(
         self, number: int, call: ValidCall | InvalidCall, *, is_tainted: bool
@@ -163,7 +166,8 @@ class Hands:
 
         async def ask_aloud(question: Question) -> Reply:
             await self.outlet.put(ApprovalNeeded(index, question))
-            return await ask(question)
+            with self.deadlines.paused():
+                return await ask(question)
 
         return ask_aloud
 

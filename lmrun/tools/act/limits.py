@@ -13,8 +13,8 @@ _USUAL = Budgets()
 class Limits:
     """`max_rounds`: answers of the model; the last one is offered no tools. `parallel_calls`: of
     one round, at a time. The others end the run: `calls` in all, `tokens` that the model writes,
-    `time_s` from start to end, `identical_calls` of one tool with the same arguments,
-    `invalid_calls` in a row."""
+    `time_s` from start to end, without the time that somebody is asked, `identical_calls` of one
+    tool with the same arguments, `invalid_calls` in a row."""
 
     max_rounds: int = 25
     parallel_calls: int = 4

@@ -42,7 +42,7 @@ class LiveRun:
         past: Iterable[Told] = (),
     ) -> None:
         self.id = id
-        self._is_background = is_background
+        self.is_background = is_background
         self._is_awaited = is_awaited
         self.broadcast = Broadcast(past)
         self._stopped_as: Stopped = "interrupted"
@@ -125,7 +125,7 @@ class LiveRun:
     def _is_deserted(self) -> bool:
         """Nobody follows it, and it is somebody's."""
         closed = self.broadcast.is_closed
-        return not self._is_background and not closed and not self.broadcast.followers
+        return not self.is_background and not closed and not self.broadcast.followers
 
     def _wait_for_somebody(self) -> None:
         if self._alarm is not None:

@@ -117,7 +117,7 @@ class _Run:
         left_s = self.limits.time_s - self.transcript.elapsed_s
         started = self.hands.clock() - self.transcript.elapsed_s
         try:
-            async with asyncio.timeout(left_s) as deadline:
+            async with self.hands.deadlines.within(left_s) as deadline:
                 await self._go_on(started)
         except TimeoutError:
             if not deadline.expired():
@@ -173,7 +173,8 @@ class _Run:
         prediction = cap_tokens(self.prediction, self.limits, written)
         async with aclosing(self.generate(request, prediction)) as events:
             heard = await hear(events, self.hands.outlet, offers_tools=not is_last)
-        answered = heard.to_step(number, self.hands.clock() - started)
+        elapsed_s = self.hands.clock() - started - self.hands.deadlines.paused_s
+        answered = heard.to_step(number, elapsed_s)
         await self.hands.journal.write(answered)
         self.transcript.take(answered)
         if answered.is_cut_off:

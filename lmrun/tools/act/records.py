@@ -94,8 +94,8 @@ def digest(request: ActRequest) -> str:
     return hashlib.sha256(_encode(asked)).hexdigest()
 
 
-def summarize(run: StoredRun) -> RunSummary:
-    """As a list shows it."""
+def summarize(run: StoredRun, questions: int = 0) -> RunSummary:
+    """As a list shows it. `questions`: those that it waits for."""
     header = decode(run.header, Header)
     return RunSummary(
         id=run.id,
@@ -108,6 +108,7 @@ def summarize(run: StoredRun) -> RunSummary:
         created_at=run.created,
         updated_at=run.updated,
         task=header.task,
+        questions=questions,
     )
 
 
@@ -115,7 +116,7 @@ def describe(run: StoredRun, transcript: Transcript, questions: tuple[Question, 
     """As it is shown alone."""
     outcome = find_outcome(run)
     return RunDetail(
-        summary=summarize(run),
+        summary=summarize(run, len(questions)),
         rounds=len(transcript.rounds),
         calls=transcript.calls,
         usage=transcript.usage,

@@ -65,7 +65,7 @@ class RunFailure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class RunSummary(msgspec.Struct, frozen=True):
     """One run among others. `task`: how its last user message begins. Times are seconds since
-    1970; `updated_at`: of its last step."""
+    1970; `updated_at`: of its last step. `questions`: how many of its calls wait for a reply."""
 
     id: str
     state: RunState
@@ -77,6 +77,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     created_at: float
     updated_at: float
     task: str
+    questions: int = 0
 
 
 class RunDetail(msgspec.Struct, frozen=True):

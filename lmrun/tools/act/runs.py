@@ -50,7 +50,7 @@ from lmrun.tools.act.steps import Step, Transcript
 from lmrun.tools.act.telling import retell
 from lmrun.tools.mcp.reports import ElicitationEvent
 from lmrun.tools.models import Models
-from lmrun.tools.policy.gate import Ask, Gate, Reply
+from lmrun.tools.policy.gate import Ask, Gate, Question, Reply
 from lmrun.tools.tool import Caller, Toolset
 
 log = logging.getLogger("lmrun.runs")
@@ -59,6 +59,8 @@ MAX_LIVE = 256
 MAX_KEY_LENGTH = 200
 PATIENCE_S = 30.0
 """How long a run that is not in the background waits for a follower."""
+ANSWER_S = 3600.0
+"""How long a run in the background waits for an answer; its model is held meanwhile."""
 
 _AT_REST = ("interrupted", "running")
 """States of a run that has not ended, if it is not going on here: a full disk may keep it from
@@ -155,14 +157,13 @@ class Runs:
     ) -> Sequence[RunSummary]:
         """The newest first."""
         runs = await asyncio.to_thread(self._store.read_all, state, limit)
-        return [summarize(run) for run in runs]
+        return [summarize(run, len(self._find_questions(run.id))) for run in runs]
 
     async def get(self, id: str) -> RunDetail:
         """Raises RunNotFound."""
         run = await self._find(id)
         job, steps = await self._read(id)
-        live = self._live.get(id)
-        questions = live.questions if live is not None else ()
+        questions = self._find_questions(id)
         return describe(run, Transcript(job.assignment.messages, steps), questions)
 
     async def cancel(self, id: str) -> RunSummary:
@@ -199,6 +200,12 @@ class Runs:
             await self._go_on(run, approvals=approvals, elicitations=elicitations)
         return summarize(await self._find(id))
 
+    def find_patience(self, id: str | None) -> float | None:
+        """How long an answer to its questions is waited for, in seconds; None: the usual time.
+        Whoever has begun a run in the background sits nowhere and waits for it."""
+        live = self._live.get(id or "")
+        return ANSWER_S if live is not None and live.is_background else None
+
     async def reply(self, id: str, question: str, reply: Reply) -> None:
         """Answer the question of that id. Raises RunNotFound, RunConflict when it does not wait."""
         live = self._live.get(id)
@@ -221,6 +228,10 @@ class Runs:
         found = self._store.add(run, content)
         reach("act.created")
         return found
+
+    def _find_questions(self, id: str) -> tuple[Question, ...]:
+        live = self._live.get(id)
+        return live.questions if live is not None else ()
 
     async def _find(self, id: str) -> StoredRun:
         run = await asyncio.to_thread(self._store.read, id)

@@ -17,6 +17,9 @@ class Deadlines:
         self._left_s: dict[asyncio.Timeout, float] = {}
         self._runs: dict[asyncio.Timeout, str] = {}
         self._pauses = 0
+        self._paused_at = 0.0
+        self.paused_s = 0.0
+        """The length of all pauses that are over, in seconds."""
 
     @property
     def runs(self) -> frozenset[str]:
@@ -24,7 +27,7 @@ class Deadlines:
         return frozenset(self._runs.values())
 
     @asynccontextmanager
-    async def within(self, seconds: float) -> AsyncIterator[None]:
+    async def within(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
         """The block may take so long, pauses apart. Raises TimeoutError."""
         run = current_run()
         async with asyncio.timeout(None if self._pauses else seconds) as timeout:
@@ -32,7 +35,7 @@ class Deadlines:
             if run is not None:
                 self._runs[timeout] = run
             try:
-                yield
+                yield timeout
             finally:
                 del self._left_s[timeout]
                 self._runs.pop(timeout, None)
@@ -43,6 +46,7 @@ class Deadlines:
         self._pauses += 1
         now = asyncio.get_running_loop().time()
         if self._pauses == 1:
+            self._paused_at = now
             for timeout in self._left_s:
                 if not timeout.expired():
                     self._left_s[timeout] = max(0.0, (timeout.when() or now) - now)
@@ -56,6 +60,7 @@ class Deadlines:
 
     def _resume(self) -> None:
         now = asyncio.get_running_loop().time()
+        self.paused_s += now - self._paused_at
         for timeout, left_s in self._left_s.items():
             if not timeout.expired():
                 timeout.reschedule(now + left_s)

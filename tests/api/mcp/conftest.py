@@ -30,6 +30,7 @@ class Desk:
     port: Port
     pool: RoundsPool
     shop: ToolShop
+    server: McpServer
     door: Door = field(default_factory=Door)
 
     @asynccontextmanager
@@ -45,15 +46,15 @@ class Desk:
 @pytest.fixture(scope="module")
 def _desk() -> Iterator[Desk]:
     pool, shop, desks = RoundsPool(), ToolShop(), list[Desk]()
+    server = McpServer(Offering(pool, shop))
 
     @asynccontextmanager
     async def make_app() -> AsyncIterator[ASGIApp]:
-        server = McpServer(Offering(pool, shop))
         async with running(server):
             yield build_app(pool, lambda: desks[0].door, make_mcp_routes(server))
 
     with listening(make_app) as port:
-        desks.append(Desk(port, pool, shop))
+        desks.append(Desk(port, pool, shop, server))
         yield desks[0]
 
 

@@ -152,6 +152,63 @@ def test_at_the_end_everybody_is_told_and_what_is_open_is_declined() -> None:
     run(body())
 
 
+# ---- somebody who attends to a run
+
+
+MINE = Elicitation("shop", "Which size?", schema=SIZE, runs=frozenset({"run_1", "run_2"}))
+
+
+def test_whoever_attends_to_a_run_is_asked_on_its_behalf_alone() -> None:
+    async def body() -> None:
+        elicitations = Elicitations()
+        seen: list[ElicitationEvent] = []
+        with elicitations.attending("run_1", seen.append):
+            others = Elicitation("shop", "Which?", schema=SIZE, runs=frozenset({"run_3"}))
+            assert await elicitations.ask(QUESTION) == Elicited("decline")
+            assert await elicitations.ask(others) == Elicited("decline")
+            asking = await begin(elicitations.ask(MINE))
+            (asked,) = seen
+            elicitations.answer(asked.id, LARGE)
+            assert await asking == LARGE
+            assert seen[1:] == [ElicitationClosed(asked.id)]
+        assert await elicitations.ask(MINE) == Elicited("decline")
+
+    run(body())
+
+
+def test_a_question_is_declined_when_its_last_run_and_the_last_follower_have_gone() -> None:
+    async def body() -> None:
+        elicitations = Elicitations()
+        there = await begin(following(elicitations, []))
+        with elicitations.attending("run_1", lambda it: None):
+            with elicitations.attending("run_2", lambda it: None):
+                asking = await begin(elicitations.ask(MINE))
+                await leave(there)
+            await asyncio.sleep(0)
+            assert not asking.done(), "run_1 is still attended to"
+        assert await asking == Elicited("decline")
+
+    run(body())
+
+
+def test_an_answer_that_is_wrong_in_several_ways_is_refused_line_by_line() -> None:
+    async def body() -> None:
+        elicitations = Elicitations()
+        there = await begin(following(elicitations, []))
+        asking = await begin(elicitations.ask(QUESTION))
+        with pytest.raises(InvalidParameter) as refused:
+            elicitations.answer("elicit_1", Elicited("accept", {"sise": {"a": {}}}))
+        assert refused.value.param == "content.size"
+        assert refused.value.message.splitlines() == [
+            "This is no answer to the form:",
+            "`size` is missing: it must be an integer.",
+            "`sise` is no field of the form; did you mean `size`?",
+        ]
+        await leave(asking, there)
+
+    run(body())
+
+
 # ---- one server's questions
 
 

@@ -129,6 +129,15 @@ def test_a_login_during_a_renewal_is_what_counts(fake: FakeOAuth, tmp_path: Path
     assert sent.headers["authorization"] == f"Bearer {newer.access_token}"
 
 
+def test_a_logout_during_a_renewal_is_what_counts(fake: FakeOAuth, tmp_path: Path) -> None:
+    client = Client(fake, tmp_path, expires_in=20)
+    fake.on_token = lambda: asyncio.run(client.credentials.forget("orders"))
+    assert "'orders' asks for a login." in str(client.fail())
+    assert asyncio.run(client.credentials.read("orders", fake.url)) is None
+    assert list(tmp_path.iterdir()) == [], "the new token is not written down either"
+    assert fake.requests("/mcp") == []
+
+
 def test_without_a_login_it_is_said_what_to_do(fake: FakeOAuth, tmp_path: Path) -> None:
     client = Client(fake, tmp_path)
     client.credentials = Credentials(McpSecrets(tmp_path), lambda: Path("/other.yaml"))
