@@ -5,7 +5,7 @@ It knows no protocol: arguments in, a value out.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,6 +22,7 @@ from lmrun.chat.messages import Message
 from lmrun.chat.request import Request
 from lmrun.engines.base import ModelType
 from lmrun.errors import InvalidParameter, UnsupportedParameter
+from lmrun.profile.tooling.agents import AgentConfig
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Strength
 from lmrun.settings.prediction import PredictionConfig
@@ -117,14 +118,16 @@ class ListArguments(Settings):
     """Nothing is chosen."""
 
 
-class ListedModel(msgspec.Struct, frozen=True):
-    """`type` and `context_length` (tokens) are null until the model has been loaded."""
+class ListedModel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`type` and `context_length` (tokens) are null until the model has been loaded. `description`:
+    what the profile says of an agent."""
 
     identifier: str
     key: str
     type: ModelType | None
     state: str
     context_length: int | None
+    description: str | None = None
 
 
 class ModelList(msgspec.Struct, frozen=True):
@@ -173,15 +176,20 @@ async def embed(pool: Pool, arguments: EmbedArguments) -> EmbedAnswer:
         )
 
 
-def list_models(pool: Pool) -> ModelList:
-    """Everything that can be named as a model now."""
-    return ModelList(tuple(_list(pool, spec.identifier, spec.model_key) for spec in pool.offered))
+def list_models(pool: Pool, agents: Mapping[str, AgentConfig]) -> ModelList:
+    """Everything that can be named as a model now, those of `agents` that can be included."""
+    return ModelList(
+        tuple(
+            _list(pool, spec.identifier, spec.model_key, agents.get(spec.identifier))
+            for spec in pool.offered
+        )
+    )
 
 
 def choose(pool: Pool, *, embeds: bool) -> str:
     """The only model that may be of the kind that is needed. Raises InvalidParameter where there is
     none, or a choice."""
-    listed = list_models(pool).models
+    listed = list_models(pool, {}).models
     names = [
         it.identifier for it in listed if it.type is None or (it.type == "embedding") == embeds
     ]
@@ -198,7 +206,7 @@ def _show(names: Sequence[str]) -> str:
     return f"there are {', '.join(names[:20])}."
 
 
-def _list(pool: Pool, identifier: str, key: str) -> ListedModel:
+def _list(pool: Pool, identifier: str, key: str, agent: AgentConfig | None) -> ListedModel:
     instance = pool.instances.get(identifier)
     info = instance.info if instance is not None else None
     return ListedModel(
@@ -207,6 +215,7 @@ def _list(pool: Pool, identifier: str, key: str) -> ListedModel:
         info.type if info is not None else None,
         instance.state if instance is not None else "not loaded",
         info.context_length if info is not None else None,
+        agent.description if agent is not None else None,
     )
 
 

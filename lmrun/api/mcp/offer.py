@@ -99,7 +99,8 @@ class Offering:
             return await models.chat(self.pool, given, _now_and_then(on_progress))
         if isinstance(given, models.EmbedArguments):
             return await models.embed(self.pool, given)
-        return models.list_models(self.pool)
+        profile = self.workshop.profile
+        return models.list_models(self.pool, profile.agents if profile is not None else {})
 
     async def _call_exported(
         self, tool: Tool, arguments: Mapping[str, Any], on_progress: OnProgress

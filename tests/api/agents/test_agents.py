@@ -12,6 +12,7 @@ import pytest
 from lmrun.api.agents.pool import AgentPool
 from lmrun.api.app import build_app
 from lmrun.api.door import Door, Key
+from lmrun.api.mcp.models import list_models
 from lmrun.chat.events import ReasoningDelta
 from lmrun.chat.request import Request
 from lmrun.profile.tooling.agents import AgentConfig
@@ -242,6 +243,31 @@ def test_an_agent_without_tools_needs_no_scope_of_tools(served: Served) -> None:
     served.door = Door(keys=(make_key("inference"),))
     body = {"model": "talker", **CHAT.body}
     assert served.port.ask("POST", CHAT.path, body, x_api_key=KEY).status == 200
+
+
+def test_clients_of_the_mcp_server_read_what_an_agent_is_for(served: Served) -> None:
+    described = {"helper": AgentConfig(model="assistant", description="Adds.")}
+    listed = list_models(served.agents, described).models
+    about = {it.identifier: it.description for it in listed}
+    assert (about["helper"], about["talker"]) == ("Adds.", None)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"context": ("mcp/docs/note://a",)}, {"preset": "mcp/docs/review"}]
+)
+def test_an_agent_that_reads_what_mcp_servers_give_needs_the_scope_of_tools(
+    served: Served, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    reader = AgentConfig(model="assistant", **fields)
+    monkeypatch.setitem(served.workshop.agents, "reader", reader)
+    served.door = Door(keys=(make_key("inference"),))
+    body = {"model": "reader", **CHAT.body}
+    reply = served.port.ask("POST", CHAT.path, body, x_api_key=KEY)
+    assert (reply.status, reply.code) == (403, "forbidden")
+    assert served.pool.reached == []
+    served.door = Door(keys=(make_key("inference", "tools"),))
+    reply = served.port.ask("POST", CHAT.path, body, x_api_key=KEY)
+    assert (reply.status, reply.code) == (404, "mcp_server_not_found")
 
 
 TOOL = {"name": "f", "parameters": {"type": "object", "properties": {}}}

@@ -25,8 +25,10 @@ from lmrun.chat.request import Request
 from lmrun.errors import LmrunError
 from lmrun.profile.schema import Profile
 from lmrun.store.runs import StoredRuns
+from lmrun.tools.act.opening import ContextItem, Opened
 from lmrun.tools.act.requests import ActRequest
 from lmrun.tools.act.runs import Runs
+from lmrun.tools.tool import ToolSpec
 from tests.tools.act.stand_ins import (
     CALLER,
     ScriptedModel,
@@ -43,6 +45,8 @@ POINTS = frozenset(
     {
         "act.creating",
         "act.created",
+        "act.opening",
+        "act.opened",
         "act.answering",
         "act.answered",
         "act.call_starting",
@@ -82,6 +86,22 @@ def answer(request: Request) -> list[Event]:
     return calls(*((CALLS[it], json.dumps({"call": it})) for it in wanted))
 
 
+class Note:
+    """A resource that says how often it was read in this folder."""
+
+    reference = "mcp/docs/note://a"
+    arguments: Mapping[str, Any] = {}
+    spec = ToolSpec("mcp/docs/read_resource", "docs__read_resource", None, {}, "allow")
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "read"
+
+    async def read(self) -> Opened:
+        times = int(self._file.read_text()) + 1 if self._file.exists() else 1
+        self._file.write_text(str(times))
+        return Opened(context=(ContextItem(self.reference, f"read {times} times"),))
+
+
 class Run:
     """One life of the process."""
 
@@ -113,7 +133,12 @@ class Run:
         models = ScriptedModels(ScriptedModel(answer))
         profile = Profile(version=1)
         runs = Runs(
-            models, lambda _: StandInToolset([tools]), StandInGate(), store, lambda: profile
+            models,
+            lambda _: StandInToolset([tools]),
+            StandInGate(),
+            store,
+            lambda: profile,
+            sources_for=lambda _: (Note(self._folder),),
         )
         await runs.open()
         run = await runs.start(REQUEST, CALLER)

@@ -55,6 +55,9 @@ def require_sound_end(folder: Path, begun: set[str], done: set[str], before: Cou
     detail, transcript = look(folder)
     assert detail is not None
     assert (detail.summary.state, detail.text) == ("completed", "four")
+    assert transcript.opened is not None
+    times = (folder / "read").read_text()
+    assert transcript.opened.context[0].content == f"read {times} times"
     made = count(folder)
     results = {
         call: transcript.rounds[n].finished[index].result.error
@@ -91,11 +94,14 @@ def test_a_run_killed_at_any_point_is_ended_by_the_next_process(crasher: Crasher
         died_at.add(reached[-1])
         _, transcript = look(folder)
         begun, done = find_states(transcript)
+        was_opened = transcript.opened
         before = count(folder)
         assert max(before.values(), default=0) <= 1
         assert crasher.live(folder)[0] == 0
         assert not (folder / "error").exists()
         require_sound_end(folder, begun, done, before)
+        if was_opened is not None:
+            assert look(folder)[1].opened == was_opened
         left_open |= {CALLS[call] for call in begun - done}
     assert place > 40
     assert died_at == POINTS | {IN_TOOL}
