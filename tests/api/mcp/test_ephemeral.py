@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,20 @@ def test_one_that_cannot_be_used_is_said_to_be_so_at_once(
     assert message in reply.json["error"]["message"]
     assert time.monotonic() - start < 10
     assert front.pool.is_idle
+
+
+def test_one_that_takes_too_long_is_told_what_a_request_can_do_about_it(
+    front: Front, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmrun.tools.mcp.ephemeral.START_TIMEOUT", "0.3s")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        number = silent.getsockname()[1]
+        front.shop.server = {"ephemeral": [f"127.0.0.1:{number}"]}
+        reply = front.chat(bring(desk, server_url=f"http://127.0.0.1:{number}/mcp"))
+    message = reply.json["error"]["message"]
+    assert reply.status == 502, message
+    assert "It was not ready within 0.3 s." in message
+    assert "declare it in the profile, with a `start_timeout` of its own" in message
 
 
 def test_nothing_of_a_headers_value_is_shown_or_kept(front: Front, desk: Desk) -> None:

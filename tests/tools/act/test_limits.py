@@ -23,6 +23,8 @@ from lmrun.tools.act.events import (
     RoundStart,
 )
 from lmrun.tools.act.limits import Limits
+from lmrun.tools.act.steps import Answered, Step
+from lmrun.tools.policy.gate import Question, Reply
 from tests.tools.act.stand_ins import (
     USAGE,
     ScriptedModel,
@@ -175,3 +177,38 @@ def test_what_a_run_cannot_honour_is_refused() -> None:
     forced = Request((), tool_choice=ToolChoice("required"))
     with pytest.raises(InvalidParameter):
         run(ScriptedModel(says("")), make_add(), request=forced, limits=Limits(max_rounds=1))
+
+
+class KeptSteps:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    async def write(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.6])
+def test_the_time_in_which_somebody_is_asked_is_not_the_runs(seconds: float) -> None:
+    async def ask(question: Question) -> Reply:
+        await asyncio.sleep(0.6 - seconds)
+        return "once"
+
+    async def work(arguments: Mapping[str, Any]) -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    slow = make_tool("slow", work, policy="ask")
+    model = ScriptedModel(calls(("slow", "{}")), says("ok"))
+    limits = Limits(time_s=0.3)
+
+    if seconds:
+        with pytest.raises(BudgetExceeded) as stopped:
+            run(model, slow, limits=limits, ask=ask)
+        assert stopped.value.budget == "time"
+    else:
+        journal = KeptSteps()
+        assert end_of(run(model, slow, limits=limits, ask=ask, journal=journal)).text == "ok"
+        (_, last) = [step for step in journal.steps if isinstance(step, Answered)]
+        assert last.elapsed_s < 0.3, "nor is it after a restart"
