@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from lmrun.profile.tooling.references import split_reference
 from lmrun.tools.act.opening import ContextItem, Opened, Opening, PromptWish, ResourceWish
 from lmrun.tools.act.sources import Source
 from lmrun.tools.mcp.lazy_host import LazyMcpHost
+from lmrun.tools.mcp.renaming import renamed
 from lmrun.tools.tool import ToolSpec
 
 
@@ -124,7 +124,4 @@ def _naming(reference: str) -> Iterator[None]:
     try:
         yield
     except (McpError, OutboundFailed, OutboundRefused) as error:
-        # Not changed as it is: a server keeps its error, and raises it again.
-        named = copy(error)
-        named.message = f"{reference}: {error.message}"
-        raise named from None
+        raise renamed(error, f"{reference}: {error.message}") from None

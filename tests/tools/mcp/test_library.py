@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 
 from lmrun.chat.messages import ImagePart, Message
-from lmrun.errors import McpError, McpNotFound, McpProtocol, McpUnreachable, McpUnusable
+from lmrun.errors import (
+    McpError,
+    McpNotFound,
+    McpProtocol,
+    McpUnreachable,
+    McpUnusable,
+    OutboundFailed,
+)
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.tools.act.opening import Opened, Opening, PromptWish, ResourceWish
 from lmrun.tools.mcp.consent import Fault
 from lmrun.tools.mcp.host import McpHost
+from lmrun.tools.mcp.renaming import renamed
 from lmrun.tools.mcp.sources import find_sources
 from tests.tools.mcp.support import (
     EverythingAgreed,
@@ -227,5 +235,9 @@ def test_an_error_says_what_was_to_be_read() -> None:
                 await sources[1].read()
 
     run(body())
+    refused = OutboundFailed("No such host.", reason="unreachable", hint="Is it up?")
+    named = renamed(refused, "mcp/s/x: No such host.")
+    assert (named.reason, str(named)) == ("unreachable", "mcp/s/x: No such host. Is it up?")
+    assert refused.message == "No such host."
     with pytest.raises(McpNotFound, match="mcp/x/plain: the profile declares no MCP server 'x'"):
         find_sources(Opening(PromptWish("mcp/x/plain")), {}, None)  # type: ignore[arg-type]
