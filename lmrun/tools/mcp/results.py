@@ -99,10 +99,11 @@ def make_context(
     texts: list[str] = []
     images: list[ImagePart] = []
     for contents in result.contents:
-        if isinstance(contents, TextResourceContents):
-            texts.append(contents.text)
+        found = _read_contents(contents)
+        if isinstance(found, str):
+            texts.append(found)
         else:
-            images.append(_read_picture(contents))
+            images.append(found)
     text, _ = clean_output("\n".join(texts), max_output)
     if not images:
         return text or "The resource is empty."
@@ -131,13 +132,17 @@ def read_image(content: ImageContent) -> ImagePart:
 
 
 def _decode_image(text: str) -> ImagePart:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise McpProtocol("An image is not base64.") from None
+    data = _decode(text)
     if len(data) > MAX_IMAGE_BYTES:
         raise McpProtocol(f"An image has {len(data)} bytes; at most {MAX_IMAGE_BYTES} are taken.")
     return ImagePart(data)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise McpProtocol("A file's content is not base64.") from None
 
 
 def _make_message(message: PromptMessage) -> Message:
@@ -145,21 +150,28 @@ def _make_message(message: PromptMessage) -> Message:
     match content:
         case ImageContent():
             return Message(message.role, (read_image(content),))
-        case EmbeddedResource(resource=BlobResourceContents() as blob):
-            return Message(message.role, (_read_picture(blob),))
         case AudioContent(mime_type=kind):
             raise McpUnusable(f"The prompt holds a sound, {clean_line(kind, 100)}.")
-    text = describe(content)
-    return Message(message.role, clean_output(text, max(1, 2 * len(text.encode())))[0])
+        case EmbeddedResource(resource=contents):
+            text = _read_contents(contents)
+        case _:
+            text = describe(content)
+    if isinstance(text, ImagePart):
+        return Message(message.role, (text,))
+    return Message(message.role, clean_output(text, 4 * len(text) + 1)[0])
 
 
-def _read_picture(blob: BlobResourceContents) -> ImagePart:
-    """Raises McpUnusable for what is none."""
-    kind = blob.mime_type or "of no known type"
-    if not kind.startswith("image/"):
-        where = clean_line(blob.uri, MAX_LINK)
-        raise McpUnusable(f"The resource {where} is no text and no image: {clean_line(kind, 100)}.")
-    return _decode_image(blob.blob)
+def _read_contents(contents: TextResourceContents | BlobResourceContents) -> str | ImagePart:
+    """Text or a picture. Raises McpUnusable for what is neither."""
+    if isinstance(contents, TextResourceContents):
+        return contents.text
+    kind = contents.mime_type or "of no known type"
+    if kind.startswith("image/"):
+        return _decode_image(contents.blob)
+    if kind.startswith("text/"):
+        return _decode(contents.blob).decode("utf-8", "replace")
+    where = clean_line(contents.uri, MAX_LINK)
+    raise McpUnusable(f"The resource {where} is no text and no image: {clean_line(kind, 100)}.")
 
 
 def make_content(blocks: Sequence[object]) -> str | tuple[TextPart | ImagePart, ...]:

@@ -41,11 +41,12 @@ PROMPTS: dict[str, list[Json]] = {
     "picture": [say({"type": "image", "data": PICTURE, "mimeType": "image/png"})],
     "embedded": [embed(text="the text inside")],
     "embedded_picture": [embed(blob=PICTURE, mimeType="image/png")],
+    "encoded": [embed(blob="SXQgcmFpbnMu", mimeType="text/plain")],
     "archive": [embed(blob="AAAA", mimeType="application/zip")],
     "link": [say({"type": "resource_link", "uri": "note://a", "name": "a"})],
     "endless": [say(text("x"))] * 300,
     "long": [say(text("x" * 70_000))],
-    "odd": [say(text("Read\x1b[31m this\x07."))],
+    "odd": [say(text("Read\x1b[31m this\x07\ud800."))],
     "nonsense": [say({"type": "smell", "data": "roses"})],
 }
 BLANKS: dict[str, list[Json]] = {
@@ -58,6 +59,8 @@ RESOURCES: dict[str, list[Json]] = {
     "note://order": [{"text": ORDER}],
     "note://long": [{"text": "begin" + "x" * 100_000 + "end"}],
     "note://picture": [{"blob": PICTURE, "mimeType": "image/png"}],
+    "note://encoded": [{"blob": "SXQgcmFpbnMu", "mimeType": "text/plain"}],
+    "note://broken": [{"blob": "no base64!", "mimeType": "image/png"}],
     "note://archive": [{"blob": "AAAA", "mimeType": "application/zip"}],
     "note://empty": [],
 }

@@ -66,8 +66,9 @@ def test_a_prompt_is_filled_in_and_its_messages_keep_their_roles() -> None:
     ("prompt", "content"),
     [
         ("embedded", "the text inside"),
+        ("encoded", "It rains."),
         ("link", "[the resource a: note://a]"),
-        ("odd", "Read this."),
+        ("odd", "Read this�."),
     ],
 )
 def test_what_is_text_in_a_prompt_is_read_as_text(prompt: str, content: str) -> None:
@@ -148,6 +149,7 @@ def test_one_that_stays_silent_is_started_again() -> None:
 
 def test_a_resource_is_text_or_a_picture() -> None:
     assert read("note://a") == "It rains."
+    assert read("note://encoded") == "It rains."
     assert read("note://two") == "first\nsecond"
     assert read("note://empty") == "The resource is empty."
     (part,) = read("note://picture")
@@ -163,6 +165,8 @@ def test_of_a_long_resource_beginning_and_end_are_kept() -> None:
 def test_a_resource_that_no_chat_can_take_is_refused() -> None:
     with pytest.raises(McpUnusable, match="note://archive is no text and no image"):
         read("note://archive")
+    with pytest.raises(McpProtocol, match="not base64"):
+        read("note://broken")
 
 
 def test_a_resource_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
