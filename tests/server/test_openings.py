@@ -20,6 +20,7 @@ import pytest
 from tests.support.crashing import Crasher
 from tests.support.mcp_fake.library import ORDER
 from tests.support.profiles import posting, write_profile, write_script
+from tests.support.screen import Screen
 from tests.support.server import Server, eventually, is_alive, serving
 from tests.tools.mcp.support import FAKE_SERVER
 
@@ -269,6 +270,17 @@ def test_the_command_line_names_a_preset_and_context(server: Server) -> None:
     denied = lmrun("act", "-m", "a", "--context", NOTE, QUESTION)
     assert denied.returncode == 1
     assert "was not read" in denied.stderr
+
+
+def test_somebody_at_a_terminal_is_asked_about_a_resource(server: Server) -> None:
+    environment = {**os.environ, "LMRUN_HOME": str(server.home.root), "TERM": "dumb"}
+    screen = Screen([*COMMAND, "act", "-m", "a", "--context", NOTE, QUESTION], environment)
+    screen.read_until("Run it?", within_s=40)
+    assert "mcp/docs/read_resource" in screen.text
+    assert "note://a" in screen.text
+    screen.type("y\n")
+    assert screen.end() == 0, screen.text
+    assert "Rain without review." in screen.text
 
 
 def test_the_status_says_what_an_agent_is_for(server: Server) -> None:
