@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 from urllib.parse import quote, urlsplit
@@ -142,11 +142,7 @@ class Control:
         """What is observed of the profile's checks called `names`: events as JSON, until all were
         asked. Closing the iterator stops the generation."""
         body = {"file": str(file), "environment": dict(environment), "names": list(names)}
-        connection = _UnixConnection(self._path, timeout_s=None)
-        with _talking(connection, str(self._path)):
-            response = _send(connection, "POST", "/lmrun/v1/check", {}, body)
-            for data in read_sse(response):
-                yield _no_error(data)
+        return self._stream("check", body)
 
     def logs(self, sources: Iterable[str], last: int) -> Generator[bytes, None, None]:
         """The log's events as JSON, `last` lines of the server's log first, until it ends.
@@ -232,7 +228,12 @@ class Control:
         connection = _UnixConnection(self._path, timeout_s=None)
         with _talking(connection, str(self._path)):
             response = _send(connection, "GET", "/lmrun/v1/elicitations", {}, None)
-            yield (_decode(_no_error(data), ElicitationEvent) for data in read_sse(response))
+            try:
+                yield (_decode(_no_error(data), ElicitationEvent) for data in read_sse(response))
+            finally:
+                # Another thread may still be reading, which closing would wait for.
+                with suppress(OSError, AttributeError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def answer_elicitation(
         self, id: str, action: Literal["accept", "decline", "cancel"], content: Mapping[str, Any]

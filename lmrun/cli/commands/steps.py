@@ -16,7 +16,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
-from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart
+from lmrun.chat.events import (
+    MessageDelta,
+    PromptProgress,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+)
 from lmrun.cli.terminal import Terminal, paint, printable
 from lmrun.tools.act.events import (
     ActEnd,
@@ -25,7 +31,10 @@ from lmrun.tools.act.events import (
     CallSucceeded,
     RoundStart,
 )
-from lmrun.tools.act.stream import RunEvent
+from lmrun.tools.act.stream import RunEvent, RunStarted
+
+_MODEL = -1
+"""Among calls, which have indices: what the model does."""
 
 MAX_SHOWN = 200
 """Characters of an argument, and of a result."""
@@ -68,6 +77,8 @@ class Running(Protocol):
 
     def show(self, index: int, text: str) -> None: ...
 
+    def drop(self, index: int) -> None: ...
+
     def end(self, index: int, line: str) -> None: ...
 
     def pause(self) -> None: ...
@@ -100,13 +111,17 @@ class Spinners:
                 self._tasks[each] = self._progress.add_task(description, total=None)
         self._progress.update(self._tasks[index], description=text)
 
-    def end(self, index: int, line: str) -> None:
+    def drop(self, index: int) -> None:
+        """It is over, and there is nothing to say of it."""
         self._texts.pop(index, None)
         task = self._tasks.pop(index, None)
         if task is not None and self._progress is not None:
             self._progress.remove_task(task)
         if not self._texts:
             self.pause()
+
+    def end(self, index: int, line: str) -> None:
+        self.drop(index)
         self._console.print(Text.from_ansi(line), soft_wrap=True)
 
     def pause(self) -> None:
@@ -124,6 +139,9 @@ class Lines:
         self._terminal = terminal
 
     def show(self, index: int, text: str) -> None:
+        pass
+
+    def drop(self, index: int) -> None:
         pass
 
     def end(self, index: int, line: str) -> None:
@@ -154,6 +172,7 @@ class Steps:
 
     def take(self, event: RunEvent) -> None:
         """The next event of the run; questions are somebody else's."""
+        self._note_model(event)
         match event:
             case RoundStart():
                 self._calls.clear()
@@ -181,6 +200,14 @@ class Steps:
         self._running.pause()
         self._break_line()
 
+    def _note_model(self, event: RunEvent) -> None:
+        text = _describe_model(event)
+        if text is None:
+            self._running.drop(_MODEL)
+        else:
+            self._break_line()
+            self._running.show(_MODEL, text)
+
     def _extend(self, index: int, text: str) -> None:
         call = self._calls[index]
         call.pieces.append(text)
@@ -200,6 +227,20 @@ class Steps:
         if self._is_mid_line:
             self._terminal.stream("\n")
         self._is_mid_line = False
+
+
+def _describe_model(event: RunEvent) -> str | None:
+    """What the model does while nothing is to be seen of it."""
+    match event:
+        case RunStarted(run):
+            return f"waiting for {printable(run.agent or run.model)}"
+        case RoundStart():
+            return "waiting for the model"
+        case PromptProgress(processed, total):
+            return f"reading the prompt ({processed} of {total} tokens)"
+        case ReasoningDelta():
+            return "thinking"
+    return None
 
 
 def _render_progress(event: CallProgress) -> str:
