@@ -73,6 +73,11 @@ def note() -> str:
     return "Hello from a note."
 
 
+@server.resource("note://of/{name}", description="A note\u200b of somebody's.")
+def note_of(name: str) -> str:
+    return f"A note of {name}."
+
+
 @server.prompt(description="A greeting.")
 def greet(name: str) -> str:
     return f"Greet {name}."

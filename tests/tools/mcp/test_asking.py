@@ -277,13 +277,19 @@ def test_resources_can_be_read_and_prompts_begin_conversations() -> None:
             listed = await call(host, "s", "read_resource")
             read = await call(host, "s", "read_resource", uri="note://hello")
             assert _faults(host) == ["The server has no resources."]
+            filled = await call(host, "s", "read_resource", uri="note://of/Ada")
             missing = await call(host, "s", "read_resource", uri="note://nothing")
             (message,) = await host.get_prompt("s", "greet", {"name": "Ada"})
 
             assert (resource.uri, prompt.name) == ("note://hello", "greet")
             assert [(it.name, it.is_required) for it in prompt.arguments] == [("name", True)]
             assert await host.read_resource("s", "note://hello") == "Hello from a note."
-            assert (listed.text, read.text) == ("note://hello: A note.", "Hello from a note.")
+            assert listed.text.splitlines() == [
+                "note://hello: A note.",
+                "Templates, whose braces are to be filled in:",
+                "note://of/{name}: A note of somebody's.",
+            ]
+            assert (read.text, filled.text) == ("Hello from a note.", "A note of Ada.")
             assert missing.error == "failed"
             assert (message.role, message.content) == ("user", "Greet Ada.")
 
