@@ -46,7 +46,7 @@ PROMPTS: dict[str, list[Json]] = {
     "link": [say({"type": "resource_link", "uri": "note://a", "name": "a"})],
     "endless": [say(text("x"))] * 300,
     "long": [say(text("x" * 70_000))],
-    "odd": [say(text("Read\x1b[31m this\x07\ud800."))],
+    "odd": [say(text("Read\x1b[31m this\x07."))],
     "nonsense": [say({"type": "smell", "data": "roses"})],
 }
 BLANKS: dict[str, list[Json]] = {
@@ -97,6 +97,8 @@ def list_resources(id: Any, params: Json) -> None:
 def read_resource(id: Any, params: Json) -> None:
     uri = params["uri"]
     note(f"resource {uri}")
+    if uri == "note://silent":
+        return
     if uri not in RESOURCES:
         server.error(id, {"code": -32002, "message": "Resource not found"})
         return

@@ -15,7 +15,7 @@ from lmrun.chat.messages import MAX_IMAGES, ImagePart, Message, TextPart
 from lmrun.errors import Forbidden, InvalidParameter, McpNotFound, McpUnreachable, McpUnusable
 from lmrun.profile.presets import Preset
 from lmrun.profile.schema import Profile
-from lmrun.tools.act.assignment import assign
+from lmrun.tools.act.assignment import Assignment, assign
 from lmrun.tools.act.events import CallFailed, CallSucceeded
 from lmrun.tools.act.opening import (
     ContextItem,
@@ -356,7 +356,8 @@ class TestAssign:
         assert refused.value.param == param
         assert words in str(refused.value)
 
-    def test_a_stored_run_of_before_has_nothing_to_read(self) -> None:
-        before = msgspec.to_builtins(assign(asked(model="m"), DECLARED), enc_hook=repr)
-        assert "opening" not in before
-        assert make_opening(Preset(), ()) == Opening()
+    def test_a_run_that_was_stored_before_there_was_anything_to_read_has_nothing(self) -> None:
+        stored = msgspec.msgpack.decode(msgspec.msgpack.encode(assign(asked(model="m"), DECLARED)))
+        del stored["opening"]
+        before = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=Assignment)
+        assert before.opening == make_opening(Preset(), ()) == Opening()

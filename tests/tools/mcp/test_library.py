@@ -68,7 +68,7 @@ def test_a_prompt_is_filled_in_and_its_messages_keep_their_roles() -> None:
         ("embedded", "the text inside"),
         ("encoded", "It rains."),
         ("link", "[the resource a: note://a]"),
-        ("odd", "Read this�."),
+        ("odd", "Read this."),
     ],
 )
 def test_what_is_text_in_a_prompt_is_read_as_text(prompt: str, content: str) -> None:
@@ -141,7 +141,7 @@ def test_one_that_stays_silent_is_started_again() -> None:
         async with hosting({"s": library(timeout="0.2s")}) as host:
             for _ in range(3):
                 with pytest.raises(McpUnreachable):
-                    await host.get_prompt("s", "silent", {})
+                    await host.read_resource("s", "note://silent")
             await eventually(lambda: host.statuses()["s"].restarts == 1)
 
     run(body())
