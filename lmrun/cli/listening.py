@@ -24,7 +24,7 @@ class _End:
 
 class Listening(Generic[T]):
     """`events`, in their order; iterating raises what they raise. Readable, as `select` has it,
-    when more may have come."""
+    when more may have come. To be used in a `with` block."""
 
     def __init__(self, events: Iterable[T]) -> None:
         self._came: SimpleQueue[T | _End] = SimpleQueue()
@@ -63,7 +63,10 @@ class Listening(Generic[T]):
         found = [it for it in self._waiting if not isinstance(it, _End)]
         return found, len(found) < len(self._waiting)
 
-    def close(self) -> None:
+    def __enter__(self) -> Listening[T]:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
         """Nobody listens any more; the events may go on."""
         self._bell.close()
         self._rope.close()

@@ -29,6 +29,7 @@ from lmrun.reconcile.status import (
     Status,
 )
 from lmrun.store.home import Home
+from lmrun.tools.act.events import ApprovalNeeded
 
 SINCE = "2026-11-23T10:00:00.000+00:00"
 EMPTY_PLAN = Plan(base_generation=3, actions=())
@@ -100,6 +101,7 @@ class FakeServer:
     agents: list[str] = field(default_factory=list)
     run: list[Any] = field(default_factory=list)
     """The events of a run that is begun or resumed."""
+    was_approved: threading.Event = field(default_factory=threading.Event)
     chat: list[str] | tuple[int, dict[str, Any]] = field(default_factory=list)
     chat_end: bytes = b"[DONE]"
     finish_reason: str = "stop"
@@ -144,6 +146,8 @@ class _Answers(BaseHTTPRequestHandler):
         fake = self.fake
         fake.asked.append((self.command, self.path, body))
         fake.headers.append(dict(self.headers))
+        if self.path.endswith("/approve"):
+            fake.was_approved.set()
         if self.path == "/lmrun/v1/status":
             self._send(200, fake.status)
         elif self.path == "/lmrun/v1/plan":
@@ -151,7 +155,7 @@ class _Answers(BaseHTTPRequestHandler):
         elif self.path == "/v1/models":
             self._send(200, {"data": [{"id": name} for name in fake.agents]})
         elif self.path.startswith("/lmrun/v1/act") and body is not None and body.get("stream"):
-            self._stream(msgspec.json.encode(event) for event in fake.run)
+            self._stream(self._tell_run())
         elif self.path in fake.answers:
             self._send(200, fake.answers[self.path])
         elif self.path in ("/lmrun/v1/apply", "/lmrun/v1/rollback"):
@@ -165,6 +169,13 @@ class _Answers(BaseHTTPRequestHandler):
             self._send(*fake.chat)
         else:
             self._stream(self._chunks(fake.chat))
+
+    def _tell_run(self) -> Iterator[bytes]:
+        """As far as it comes: what asks about a call waits for the reply."""
+        for event in self.fake.run:
+            yield msgspec.json.encode(event)
+            if isinstance(event, ApprovalNeeded):
+                assert self.fake.was_approved.wait(20), "nobody has replied"
 
     def _chunks(self, pieces: list[str]) -> Iterator[bytes]:
         for number, piece in enumerate(pieces):

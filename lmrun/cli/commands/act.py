@@ -145,18 +145,17 @@ def make_body(task: Task, control: Control) -> dict[str, Any]:
 
 def follow(events: Iterable[bytes], control: Control, around: Surroundings) -> None:
     """Show a run until it ends. Raises LmrunError when it does not end well."""
-    listening = Listening(_read(events))
-    following = Following(control, around, listening)
-    try:
-        for heard in listening:
-            following.take(heard)
-    except KeyboardInterrupt:
-        following.steps.close()
-        following.cancel()
-        raise
-    finally:
-        following.steps.close()
-        listening.close()
+    with Listening(_read(events)) as listening:
+        following = Following(control, around, listening)
+        try:
+            for heard in listening:
+                following.take(heard)
+        except KeyboardInterrupt:
+            following.steps.close()
+            following.cancel()
+            raise
+        finally:
+            following.steps.close()
     end = following.end
     if end is None:
         raise ServerUnreachable(

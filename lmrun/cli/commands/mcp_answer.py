@@ -25,9 +25,8 @@ def answer(*, terminal: Terminal, home: Home) -> None:
     control = Control(home.control_socket)
     if not control.is_listening():
         raise ServerUnreachable("lmrun is not running.", hint="`lmrun apply PROFILE` starts it.")
-    with control.elicitations() as events:
+    with control.elicitations() as events, Listening(events) as listening:
         terminal.tell("Waiting for questions of MCP servers; Ctrl-C ends it.")
-        listening = Listening(events)
         for event in listening:
             if isinstance(event, ElicitationAsked):
                 until = Until(listening, partial(_closes, event.id))
