@@ -230,7 +230,7 @@ def test_ctrl_c_amid_a_form_cancels_the_run(server: Server) -> None:
         assert "Traceback" not in screen.text
 
     def has_ended() -> bool:
-        return json.loads(server.control.runs())["data"][0]["state"] == "cancelled"
+        return bool(json.loads(server.control.runs())["data"][0]["state"] == "cancelled")
 
     eventually(has_ended)
     assert '"decline"' in poke_over_http(server), "the server still works"

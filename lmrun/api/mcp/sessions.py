@@ -55,7 +55,7 @@ class Sessions:
     @contextmanager
     def using(self, holder: str, session: str) -> Iterator[None]:
         """A request of it is answered during the block."""
-        used = self._held.get(holder, {}).get(session)
+        used = self._find(holder).get(session)
         if used is None:
             yield
             return
@@ -65,13 +65,13 @@ class Sessions:
         finally:
             used.uses -= 1
             used.used_at = self._clock()
-            held = self._held.get(holder, OrderedDict())
+            held = self._find(holder)
             if session in held:
                 held.move_to_end(session)
 
     def remove(self, holder: str, session: str) -> None:
         """It has ended."""
-        held = self._held.get(holder, OrderedDict())
+        held = self._find(holder)
         held.pop(session, None)
         if not held:
             self._held.pop(holder, None)
@@ -79,7 +79,7 @@ class Sessions:
     def _make_room(self, holder: str) -> str | None:
         for session in self._find_stale(holder):
             self.remove(holder, session)
-        held = self._held.get(holder, OrderedDict())
+        held = self._find(holder)
         if len(held) + self._opening[holder] < self._most:
             return None
         idle = next((session for session, it in held.items() if not it.uses), None)
@@ -91,7 +91,11 @@ class Sessions:
         self.remove(holder, idle)
         return idle
 
+    def _find(self, holder: str) -> OrderedDict[str, _Session]:
+        """Those of a holder, the one that was not used for the longest time first."""
+        return self._held.get(holder) or OrderedDict()
+
     def _find_stale(self, holder: str) -> list[str]:
         since = self._clock() - self._idle_s
-        held = self._held.get(holder, {})
+        held = self._find(holder)
         return [session for session, it in held.items() if not it.uses and it.used_at < since]

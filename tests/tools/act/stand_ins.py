@@ -30,7 +30,7 @@ from lmrun.chat.events import (
 from lmrun.chat.messages import Message
 from lmrun.chat.request import Request
 from lmrun.settings.prediction import PredictionConfig
-from lmrun.tools.act.events import ActEnd, ActEvent
+from lmrun.tools.act.events import ActEnd, ActEvent, Told
 from lmrun.tools.act.limits import Limits
 from lmrun.tools.act.loop import act
 from lmrun.tools.models import Generate
@@ -208,7 +208,7 @@ def start(
     )
 
 
-async def gather(events: AsyncIterator[ActEvent]) -> list[ActEvent]:
+async def gather(events: AsyncIterator[T]) -> list[T]:
     """All events."""
     return [event async for event in events]
 
@@ -218,7 +218,7 @@ def run(*given: Any, **more: Any) -> list[ActEvent]:
     return within(lambda: gather(start(*given, **more)))
 
 
-def end_of(events: Sequence[ActEvent]) -> ActEnd:
+def end_of(events: Sequence[Told]) -> ActEnd:
     """The last event, an ActEnd."""
     end = events[-1]
     assert isinstance(end, ActEnd), f"it ended with {end}"

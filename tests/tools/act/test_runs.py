@@ -18,7 +18,7 @@ from lmrun.errors import (
     RunError,
     RunNotFound,
 )
-from lmrun.tools.act.events import ActEvent, ApprovalNeeded
+from lmrun.tools.act.events import ApprovalNeeded, Told
 from lmrun.tools.act.requests import ActRequest, LimitsChoice
 from lmrun.tools.tool import Caller
 from tests.tools.act.servers import ADD, SUM, Held, opened, until_state
@@ -54,9 +54,9 @@ def test_a_run_is_begun_followed_to_its_end_and_kept() -> None:
     within(body)
 
 
-def shorten(events: Sequence[ActEvent]) -> list[ActEvent]:
+def shorten(events: Sequence[Told]) -> list[Told]:
     """As they are told again: a call's arguments in one piece."""
-    shortened: list[ActEvent] = []
+    shortened: list[Told] = []
     for event in events:
         last = shortened[-1] if shortened else None
         if isinstance(event, ToolCallArguments) and isinstance(last, ToolCallArguments):
