@@ -22,6 +22,8 @@ from tests.support.mcp_fake.library import ORDER
 from tests.support.profiles import posting, write_profile, write_script
 from tests.support.screen import Screen
 from tests.support.server import Server, eventually, is_alive, serving
+from tests.support.tiny_llama import write_tiny_llama
+from tests.support.tiny_vision import write_tiny_projector
 from tests.tools.mcp.support import FAKE_SERVER
 
 ACT = "/lmrun/v1/act"
@@ -70,9 +72,11 @@ def library(home: Path, **fields: Any) -> dict[str, Any]:
 def declare(home: Path) -> Path:
     (home / "opening_tools.py").write_text(FUNCTIONS)
     script = write_script(home / "a.scripted.json", *REPLIES)
+    text, eye = write_tiny_llama(home / "text.gguf", seed=1), write_tiny_projector(home / "e.gguf")
+    seeing = {"source": f"file:{text}", "load": {"mmproj": f"file:{eye}"}, "state": "on_demand"}
     return write_profile(
         home / "p.yaml",
-        {"a": {"source": f"file:{script}"}},
+        {"a": {"source": f"file:{script}"}, "seeing": seeing},
         tools={"note": {"python": "opening_tools:note", "policy": "allow"}},
         mcp_servers={
             "docs": library(home),
@@ -103,6 +107,7 @@ def declare(home: Path) -> Path:
             "blank": {"model": "a", "preset": "blank"},
             "deaf": {"model": "a", "preset": "mcp/docs/sound"},
             "painter": {"model": "a", "preset": "mcp/docs/picture"},
+            "seer": {"model": "seeing", "preset": "mcp/docs/picture"},
             "lost": {"model": "a", "context": ["mcp/docs/note://b"]},
             "unlucky": {"model": "a", "preset": "mcp/frail/fatal"},
         },
@@ -195,6 +200,28 @@ def test_what_cannot_be_begun_is_a_real_status(
     found, answer = chat(server, agent, stream=stream)
     assert (found, answer["error"]["code"]) == (status, code), answer
     assert words in answer["error"]["message"]
+
+
+def test_a_model_that_can_see_sees_what_a_server_gives(server: Server) -> None:
+    letter = [{"role": "user", "content": "x"}, *USER]
+
+    def count(model: str, **body: Any) -> int:
+        status, answer = chat(server, model, max_tokens=4, **body)
+        assert status == 200, answer
+        return int(answer["usage"]["prompt_tokens"])
+
+    assert count("seer") - count("seeing", messages=letter) == 16 - 1, "an image is 16 tokens"
+
+
+@of_dialects
+def test_a_picture_that_a_server_gave_is_nobodys_parameter(
+    server: Server, path: str, body: dict[str, Any]
+) -> None:
+    status, answer = ask(server, path, {"model": "painter", **body})
+    assert status == 400, answer
+    said = json.dumps(answer)
+    assert "An MCP server gave the image" in said
+    assert "images[" not in said
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from lmrun.tools.act.events import ActEvent, RoundEnd, RoundStart
 from lmrun.tools.act.hearing import hear
 from lmrun.tools.act.journal import Journal, NoJournal
 from lmrun.tools.act.limits import Limits
+from lmrun.tools.act.opening import placing_images
 from lmrun.tools.act.outlet import Outlet
 from lmrun.tools.act.sources import Source, read_sources
 from lmrun.tools.act.steps import CallFinished, Round, Step, Transcript
@@ -171,8 +172,9 @@ class _Run:
             tool_choice=self._choose(number),
         )
         prediction = cap_tokens(self.prediction, self.limits, written)
-        async with aclosing(self.generate(request, prediction)) as events:
-            heard = await hear(events, self.hands.outlet, offers_tools=not is_last)
+        with placing_images(self.request.messages, request.messages):
+            async with aclosing(self.generate(request, prediction)) as events:
+                heard = await hear(events, self.hands.outlet, offers_tools=not is_last)
         elapsed_s = self.hands.clock() - started - self.hands.deadlines.paused_s
         answered = heard.to_step(number, elapsed_s)
         await self.hands.journal.write(answered)

@@ -11,8 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from lmrun.chat.events import Event
 from lmrun.chat.messages import MAX_IMAGES, ImagePart, Message, TextPart
-from lmrun.errors import Forbidden, InvalidParameter, McpNotFound, McpUnreachable, McpUnusable
+from lmrun.chat.request import Request
+from lmrun.errors import (
+    Forbidden,
+    InvalidParameter,
+    McpNotFound,
+    McpUnreachable,
+    McpUnusable,
+    UnsupportedParameter,
+)
 from lmrun.profile.presets import Preset
 from lmrun.profile.schema import Profile
 from lmrun.tools.act.assignment import Assignment, assign
@@ -199,6 +208,25 @@ class TestLoop:
         with pytest.raises(McpUnreachable, match="It is gone"):
             run(model, sources=lambda: (source,))
         assert model.asked == []
+
+    @pytest.mark.parametrize(
+        ("wrong", "param"), [(0, None), (1, "images[0]"), (2, None), (3, "images[1]")]
+    )
+    def test_an_error_about_a_picture_names_its_place_in_what_the_client_sent(
+        self, wrong: int, param: str | None
+    ) -> None:
+        def picture(data: bytes) -> Message:
+            return Message("user", (ImagePart(data),))
+
+        def refuse(request: Request) -> list[Event]:
+            raise UnsupportedParameter("What is this?", param=f"images[{wrong}]")
+
+        given = Opened(prompt=(picture(b"p"),), context=noted((ImagePart(b"c"),)).context)
+        request = Request((picture(b"mine"), HELLO, picture(b"mine, too")))
+        with pytest.raises(UnsupportedParameter) as refused:
+            run(ScriptedModel(refuse), request=request, sources=lambda: (StandInSource(given),))
+        assert refused.value.param == param
+        assert ("An MCP server gave the image" in str(refused.value)) is (param is None)
 
     def test_more_pictures_than_a_prompt_may_have_are_refused(self) -> None:
         source = StandInSource(noted((ImagePart(b"x"),) * (MAX_IMAGES + 1)))
