@@ -343,7 +343,18 @@ class McpProtocol(McpError):
 
 
 class ToolInvalid(LmrunError):
+    """`place`: within the tool's declaration, `("command", 2)`; empty: the whole of it. `fault`:
+    what is wrong there, without the place."""
+
     code = "tool_invalid"
+
+    def __init__(
+        self, fault: str, *, place: tuple[str | int, ...] = (), hint: str | None = None
+    ) -> None:
+        where = "".join(f"[{it}]" if isinstance(it, int) else f".{it}" for it in place)
+        super().__init__(f"`{where.removeprefix('.')}`: {fault}." if place else fault, hint=hint)
+        self.fault = fault
+        self.place = place
 
 
 class ToolsMissing(LmrunError):

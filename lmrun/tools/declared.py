@@ -3,13 +3,11 @@ becomes what a tool says of itself. It runs nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from lmrun.errors import ToolInvalid
 from lmrun.profile.tooling.effective import effects_of, is_untrusted
 from lmrun.profile.tooling.tools import ToolConfig
-from lmrun.tools.schemas.validation import find_unchecked
 from lmrun.tools.tool import ToolSpec
 
 
@@ -28,6 +26,7 @@ def make_spec(
         is_idempotent=config.idempotent,
         is_exported=config.export,
         timeout_s=config.timeout,
+        declared=config,
     )
 
 
@@ -40,23 +39,3 @@ def make_declared_spec(key: str, config: ToolConfig) -> ToolSpec:
         "additionalProperties": False,
     }
     return make_spec(key, config, config.description, parameters)
-
-
-def check_parameters(config: ToolConfig, used: Collection[str]) -> None:
-    """Raises ToolInvalid unless the parameters are just the placeholders `used`, and their schemas
-    can be checked."""
-    for name in sorted(set(used) - config.parameters.keys()):
-        raise ToolInvalid(
-            f"`{{{name}}}` is no parameter of it.", hint="Declare it under `parameters`."
-        )
-    for name in sorted(config.parameters.keys() - set(used)):
-        raise ToolInvalid(
-            f"The parameter {name!r} goes nowhere.", hint=f"Use `{{{name}}}`, or leave it out."
-        )
-    for name, schema in config.parameters.items():
-        unchecked = find_unchecked(schema)
-        if unchecked is not None:
-            raise ToolInvalid(
-                f"`parameters.{name}`: {unchecked} cannot be checked.",
-                hint="Say it in other words.",
-            )

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from lmrun.tools.http.addresses import Address
+from lmrun.settings.addresses import Address
 
 
 @dataclass(frozen=True)

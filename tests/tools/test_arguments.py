@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lmrun.settings.unchecked import find_unchecked
 from lmrun.tools.arguments import MAX_BYTES, ArgumentFault, check_arguments
-from lmrun.tools.schemas.validation import find_unchecked
 
 
 def object_of(required: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from urllib.parse import urlsplit
 
 from lmrun.api.acting.workshop import Workshop
@@ -17,8 +16,9 @@ from lmrun.errors import (
     ToolInvalid,
 )
 from lmrun.profile.schema import Profile
-from lmrun.tools.http.policy import DEFAULT_PORTS, AllowedHost, plain_host
+from lmrun.settings.outbound import DEFAULT_PORTS, AllowedHost, plain_host
 from lmrun.tools.http.urls import safe_to_open
+from lmrun.tools.mcp.renaming import renamed
 from lmrun.tools.tool import Toolset
 
 MAX_HEADERS = 32
@@ -32,10 +32,8 @@ def naming(server: str, field: str) -> Iterator[None]:
     try:
         yield
     except (McpError, OutboundFailed, OutboundRefused) as error:
-        # Not changed as it is: a server keeps its error, and raises it again.
-        named = copy(error)
-        named.message = f"`{field}`: MCP server {server!r}: {error.message}"
-        raise named from None
+        message = f"`{field}`: MCP server {server!r}: {error.message}"
+        raise renamed(error, message) from None
 
 
 async def open_declared(workshop: Workshop, name: str, field: str) -> Toolset:

@@ -14,8 +14,8 @@ from lmrun.profile.text.nodes import Mapping, Path
 from lmrun.profile.tooling.effective import RESOURCE_TOOL, is_named
 from lmrun.profile.tooling.literal_secrets import find_literal_secrets
 from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
-from lmrun.profile.tooling.placeholders import find_placeholder_faults
 from lmrun.profile.tooling.references import is_prompt, is_resource, split_reference
+from lmrun.profile.tooling.template_faults import find_template_faults
 
 _NO_MODEL = "no model has this key or identifier"
 
@@ -48,7 +48,7 @@ def find_tooling_contradictions(data: Any, tree: Mapping) -> Iterator[Finding]:
         keys=[name for it in api_keys if isinstance(name := _mapping(it).get("name"), str)],
     )
     yield from _shadowing_tools(known)
-    yield from find_placeholder_faults(known.tools)
+    yield from find_template_faults(known.tools)
     for name, server in known.servers.items():
         yield from _wrong_server(name, _mapping(server), known)
     for name, agent in known.agents.items():

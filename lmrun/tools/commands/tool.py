@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.errors import ToolInvalid
+from lmrun.profile.tooling.templates.command import CommandTemplate
+from lmrun.profile.tooling.templates.text import ArgumentRefused
 from lmrun.profile.tooling.tools import ToolConfig
-from lmrun.tools.commands.template import ArgumentRefused, CommandTemplate
-from lmrun.tools.declared import check_parameters, make_declared_spec
+from lmrun.tools.declared import make_declared_spec
 from lmrun.tools.output import BoundedOutput, clean_output
+from lmrun.tools.processes.control import ProgramRefused
 from lmrun.tools.processes.endings import explain
-from lmrun.tools.processes.group import ProcessGroup, ProgramRefused
+from lmrun.tools.processes.group import ProcessGroup
 from lmrun.tools.processes.launcher import GRACE_S
 from lmrun.tools.processes.program import Limits, Program, choose_environment, tell_unkept
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
@@ -25,7 +27,7 @@ log = logging.getLogger("lmrun.tools")
 class CommandTool:
     """`key`: what the profile calls it; `directory`: what its paths are relative to;
     `environment`: the server's, of which it sees what the profile names. Raises ToolInvalid for a
-    declaration that no call could be right with."""
+    command line that no profile may have; that the rest fits it is the profile's business."""
 
     def __init__(
         self, key: str, config: ToolConfig, directory: Path, environment: Mapping[str, str]
@@ -37,7 +39,6 @@ class CommandTool:
         self._directory = directory / config.cwd if config.cwd is not None else directory
         self._environment = choose_environment(environment, config.env)
         self._limits = Limits.of(config.limits)
-        check_parameters(config, self._template.names)
         tell_unkept(key)
         self._spec = make_declared_spec(key, config)
 

@@ -15,7 +15,6 @@ from lmrun.tools.functions.pool import Pool, PoolBusy, PoolFailed
 from lmrun.tools.functions.process import ChildLost, FunctionProcess
 from lmrun.tools.output import clean_output
 from lmrun.tools.processes.endings import Ending, explain
-from lmrun.tools.schemas.validation import find_unchecked
 from lmrun.tools.tool import ErrorKind, OnProgress, ToolResult, ToolSpec
 
 log = logging.getLogger("lmrun.tools")
@@ -113,12 +112,9 @@ class FunctionTool:
 def _find_fault(config: ToolConfig, parameters: Mapping[str, Any]) -> str | None:
     """What the profile says of parameters that the function does not have so."""
     function = str(config.python).partition(":")[2]
-    for name, schema in config.parameters.items():
+    for name in config.parameters:
         if name not in parameters["properties"]:
             return f"`parameters.{name}` is no parameter of `{function}`"
-        unchecked = find_unchecked(schema)
-        if unchecked is not None:
-            return f"`parameters.{name}`: {unchecked} cannot be checked; say it in other words"
     for name in config.optional:
         if name not in parameters["properties"]:
             return f"`optional` names {name!r}, which is no parameter of `{function}`"

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 import httpcore2
 
 from lmrun.errors import OutboundRefused
-from lmrun.tools.http.addresses import Address, parse_host
-from lmrun.tools.http.policy import OutboundPolicy
+from lmrun.settings.addresses import Address, parse_host
+from lmrun.settings.outbound import OutboundPolicy
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 """The addresses of a name, best first. Raises OSError where there is none."""

@@ -14,8 +14,8 @@ import httpx2
 
 from lmrun import __version__
 from lmrun.errors import OutboundFailed, OutboundRefused
+from lmrun.settings.outbound import DEFAULT_PORTS, OutboundPolicy
 from lmrun.tools.http.connecting import Resolve, resolve
-from lmrun.tools.http.policy import DEFAULT_PORTS, OutboundPolicy
 from lmrun.tools.http.transport import GuardedTransport
 from lmrun.tools.http.urls import shown
 

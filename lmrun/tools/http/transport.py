@@ -13,9 +13,9 @@ from typing import Self
 import httpcore2
 import httpx2
 
+from lmrun.settings.outbound import DEFAULT_PORTS, OutboundPolicy
 from lmrun.tools.http.bodies import BoundedBody, Gunzip, too_large
 from lmrun.tools.http.connecting import GuardedBackend, Resolve, resolve
-from lmrun.tools.http.policy import DEFAULT_PORTS, OutboundPolicy
 
 MAX_CONNECTIONS = 32
 IDLE_S = 5.0

@@ -7,7 +7,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from lmrun.errors import OutboundRefused
-from lmrun.tools.http.addresses import Reach, parse_host, reach_of
+from lmrun.settings.addresses import Reach, parse_host, reach_of
 
 MAX_URL_LENGTH = 8192
 

@@ -11,22 +11,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from jsonschema.validators import extend, validator_for
-from pydantic import StringConstraints, TypeAdapter
 from pydantic import ValidationError as PatternMissed
-from pydantic_core import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from lmrun.settings.unchecked import UNCHECKED, compile_pattern
+
 MAX_RULES = 20_000
 """Rules that are looked at for one value: about a tenth of a second, in which nothing else runs."""
-
-_UNCHECKED = ("unevaluatedProperties", "unevaluatedItems")
 
 Rule = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
@@ -60,27 +58,6 @@ def find_errors(value: Any, schema: Mapping[str, Any]) -> Iterator[ValidationErr
         raise SchemaUnusable(f"the schema is none ({type(error).__name__})") from None
 
 
-def find_unchecked(schema: Any) -> str | None:
-    """What a schema asks for that is not checked here; None when there is nothing."""
-    level = [schema]
-    while level:
-        parts = [part for part in level if isinstance(part, dict | list)]
-        level = [it for part in parts for it in (part.values() if isinstance(part, dict) else part)]
-        for part in (part for part in parts if isinstance(part, dict)):
-            for keyword in _UNCHECKED:
-                if keyword in part:
-                    return f"`{keyword}`"
-            patterns = [part.get("pattern"), *_keys(part.get("patternProperties"))]
-            for pattern in patterns:
-                if isinstance(pattern, str) and _compile(pattern) is None:
-                    return f"the pattern {pattern!r}"
-    return None
-
-
-def _keys(value: Any) -> list[str]:
-    return list(value) if isinstance(value, dict) else []
-
-
 @lru_cache(maxsize=8)
 def _bounded(base: type[Validator]) -> type[Validator]:
     """`base` with a count of the rules it looks at, and without what may take forever."""
@@ -92,9 +69,9 @@ def _bounded(base: type[Validator]) -> type[Validator]:
         "uniqueItems": _unique_items,
     }
     rules |= {name: rule for name, rule in replaced.items() if name in rules}
-    rules = {name: rule for name, rule in rules.items() if name not in _UNCHECKED}
+    rules = {name: rule for name, rule in rules.items() if name not in UNCHECKED}
     counted = {name: _count(rule) for name, rule in rules.items()}
-    counted |= dict.fromkeys(set(_UNCHECKED) & set(base.VALIDATORS), _accept)
+    counted |= dict.fromkeys(set(UNCHECKED) & set(base.VALIDATORS), _accept)
     bounded: type[Validator] = extend(base, validators=counted)  # type: ignore[no-untyped-call]
     return bounded
 
@@ -160,7 +137,7 @@ def _unique_items(
 
 def _matches(pattern: str, text: str) -> bool:
     """Whether it is found anywhere in `text`; yes where that cannot be told."""
-    adapter = _compile(pattern)
+    adapter = compile_pattern(pattern)
     if adapter is None:
         return True
     try:
@@ -168,14 +145,6 @@ def _matches(pattern: str, text: str) -> bool:
     except PatternMissed:
         return False
     return True
-
-
-@lru_cache(maxsize=512)
-def _compile(pattern: str) -> TypeAdapter[str] | None:
-    try:
-        return TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
-    except SchemaError:
-        return None
 
 
 def _without_drafts(schema: Any) -> Any:

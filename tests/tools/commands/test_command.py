@@ -70,13 +70,8 @@ def test_what_it_may_do_is_the_worst_unless_the_profile_knows_better(tmp_path: P
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"command": ["echo", "{x}"]}, "`{x}` is no parameter of it. Declare it"),
-        ({"command": ["echo"], "parameters": texts("x")}, "The parameter 'x' goes nowhere."),
-        (
-            {"command": ["echo", "{x}"], "parameters": {"x": {"pattern": "(?!a)b"}}},
-            "`parameters.x`: the pattern '(?!a)b' cannot be checked.",
-        ),
         ({"command": ["sh", "-c", "{x}"], "parameters": texts("x")}, "is a script"),
+        ({"command": ["echo", "{x"]}, "`command[1]`: a brace stands alone"),
     ],
 )
 def test_a_declaration_that_cannot_be_right_is_refused(

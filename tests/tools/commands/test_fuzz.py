@@ -10,8 +10,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from lmrun.profile.tooling.templates.command import MAX_ELEMENT_BYTES
 from lmrun.tools.arguments import ArgumentFault, check_arguments
-from lmrun.tools.commands.template import MAX_ELEMENT_BYTES
 from tests.tools.commands.support import make, texts
 
 CALLS = int(os.environ.get("LMRUN_FUZZ_COMMANDS", "200"))

@@ -107,7 +107,6 @@ def test_a_function_that_cannot_be_is_missing_alone_and_the_reason_is_told(tmp_p
         "json": tool("json:f"),
         "cwd": tool("tools:good", cwd="nowhere"),
         "extra": tool("tools:good", parameters={"z": {}}),
-        "unchecked": tool("tools:good", parameters={"a": {"pattern": "(?=x)"}}),
         "optional": tool("tools:good", optional=["a"]),
         "unknown": tool("tools:good", optional=["z"]),
     }
@@ -130,7 +129,6 @@ def test_a_function_that_cannot_be_is_missing_alone_and_the_reason_is_told(tmp_p
             "json": "`json` is already the name of a module that lmrun or Python uses; give the",
             "cwd": f"no process can be started in {tmp_path}/nowhere: No such file or directory",
             "extra": "`parameters.z` is no parameter of `good`",
-            "unchecked": "`parameters.a`: the pattern '(?=x)' cannot be checked; say it",
             "optional": "`optional` names 'a', for which `good` has no default",
             "unknown": "`optional` names 'z', which is no parameter of `good`",
         }

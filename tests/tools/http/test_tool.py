@@ -321,20 +321,10 @@ def test_whatever_is_not_get_may_write() -> None:
 
 FAULTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"url": "https://{host}/"}, {"parameters": {"host": TEXT}}, "where the host is"),
-    ({"url": "https://a.example/{x}"}, {}, "`{x}` is no parameter"),
-    ({"url": "https://a.example/"}, {"parameters": {"x": TEXT}}, "'x' goes nowhere"),
-    (
-        {"url": "https://a.example/{x}"},
-        {"parameters": {"x": TEXT}, "optional": ["x"]},
-        "cannot be left out",
-    ),
     ({"url": "https://a.example/", "result": "a..b"}, {}, "`result`"),
     ({"url": "https://a.example/", "hosts": ["b.example"]}, {}, "none of the hosts"),
     ({"url": "https://a.example/", "hosts": ["a.example", "*"]}, {}, "is no host"),
     ({"url": "https://a.example/", "headers": {"Host": "b"}}, {}, "set by lmrun"),
-    ({"url": "https://a.example/"}, {"env": ["HOME"]}, "`env` is for tools that run a process"),
-    ({"url": "https://a.example/"}, {"cwd": "x"}, "`cwd` is for tools that run a process"),
-    ({"url": "https://a.example/"}, {"limits": {}}, "`limits` is for tools that run a process"),
     ({"url": "https://169.254.169.254/"}, {}, "no address of a machine"),
     ({"url": "https://a b/"}, {}, "`url`"),
     ({"url": "https://1.2.3.4.5/"}, {}, "looks like an IP address"),

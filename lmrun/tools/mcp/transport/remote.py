@@ -20,7 +20,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
 from lmrun.profile.tooling.mcp import McpServerConfig
-from lmrun.tools.http.addresses import parse_host
+from lmrun.settings.addresses import parse_host
 from lmrun.tools.http.outbound import OutboundPolicy, make_client
 from lmrun.tools.http.urls import safe_to_open
 from lmrun.tools.mcp.transport.wire import Breach, Id, Incoming, is_shallow

@@ -15,19 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.errors import ToolInvalid
+from lmrun.profile.tooling.templates.text import ArgumentRefused, split_text
 
 MAX_ELEMENT_BYTES = 128 * 2**10 - 1
 """What Linux takes as one argument, without the NUL at its end."""
 
-_PARTS = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<name>[A-Za-z_][A-Za-z0-9_]{0,63})\}|(?P<bad>[{}])")
 _INTERPRETERS = re.compile(
     r"(ba|da|z|k|mk|c|tc|fi|a)?sh|busybox|python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|node|php[0-9.]*"
 )
 _SCRIPT_OPTION = re.compile(r"-[A-Za-z]*[ceErp]|--(eval|print|command)")
-
-
-class ArgumentRefused(ValueError):
-    """An argument that cannot stand where the template has it. The message is for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,8 @@ class CommandTemplate:
         self._elements = [_parse(index, text) for index, text in enumerate(command)]
         if self._elements[0].literal is None:
             raise ToolInvalid(
-                "`command[0]` is the program, which no argument may choose.",
+                "this is the program, which no argument may choose",
+                place=("command", 0),
                 hint="Write its name out.",
             )
         _refuse_scripts(self._elements)
@@ -100,20 +97,14 @@ class CommandTemplate:
         return argv
 
 
+def check_element(index: int, text: str) -> None:
+    """Raises ToolInvalid for an element that is wrong by itself."""
+    _parse(index, text)
+
+
 def _parse(index: int, text: str) -> _Element:
-    parts: list[str | _Hole] = []
-    end = 0
-    for found in _PARTS.finditer(text):
-        if found["bad"]:
-            raise ToolInvalid(
-                f"`command[{index}]`: a brace stands alone, at character {found.start() + 1}.",
-                hint="An argument is `{name}`; a brace itself is written twice.",
-            )
-        parts.append(text[end : found.start()])
-        parts.append(found["brace"][0] if found["brace"] else _Hole(found["name"]))
-        end = found.end()
-    parts.append(text[end:])
-    return _Element(tuple(part for part in parts if part))
+    pieces = split_text(text, ("command", index))
+    return _Element(tuple(_Hole(it[0]) if isinstance(it, tuple) else it for it in pieces))
 
 
 def _refuse_scripts(elements: Sequence[_Element]) -> None:
@@ -124,8 +115,9 @@ def _refuse_scripts(elements: Sequence[_Element]) -> None:
         is_script_here = has_interpreter and _SCRIPT_OPTION.fullmatch(element.begin) is not None
         if element.names and (expects_script or is_script_here):
             raise ToolInvalid(
-                f"`command[{index}]` is a script, and `{{{min(element.names)}}}` in it would let "
-                "an argument write a part of it.",
+                f"this is a script, and `{{{min(element.names)}}}` in it would let an argument "
+                "write a part of it",
+                place=("command", index),
                 hint="Hand it over as an argument of the script: "
                 """`[sh, -c, 'ls -- "$1"', sh, "{path}"]`.""",
             )

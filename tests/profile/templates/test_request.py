@@ -11,12 +11,12 @@ import httpx2
 import pytest
 
 from lmrun.errors import ToolInvalid
-from lmrun.tools.http.template import (
-    ArgumentRefused,
+from lmrun.profile.tooling.templates.request import (
     BodyTemplate,
     HeadersTemplate,
     UrlTemplate,
 )
+from lmrun.profile.tooling.templates.text import ArgumentRefused
 
 FILLED = [
     ("https://a.example/orders/{id}", {"id": "7"}, "https://a.example/orders/7"),
@@ -79,8 +79,9 @@ def test_an_argument_is_one_piece_of_a_path_or_one_value(
     ],
 )
 def test_a_template_that_could_lead_elsewhere_is_none(url: str) -> None:
-    with pytest.raises(ToolInvalid):
+    with pytest.raises(ToolInvalid, match="`url`: ") as caught:
         UrlTemplate.parse(url)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from lmrun.errors import ToolInvalid
-from lmrun.tools.commands.template import MAX_ELEMENT_BYTES, ArgumentRefused, CommandTemplate
+from lmrun.profile.tooling.templates.command import MAX_ELEMENT_BYTES, CommandTemplate
+from lmrun.profile.tooling.templates.text import ArgumentRefused
 
 
 def fill(*command: str, **arguments: Any) -> list[str]:
@@ -74,13 +75,13 @@ def test_what_no_program_can_be_given_is_refused() -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["{x}", "a"], "`command[0]` is the program, which no argument may choose"),
-        (["sh{x}"], "`command[0]` is the program"),
+        (["{x}", "a"], "`command[0]`: this is the program, which no argument may choose. Write"),
+        (["sh{x}"], "`command[0]`: this is the program"),
         (["p", "{x"], "`command[1]`: a brace stands alone, at character 1"),
         (["p", "a}"], "`command[1]`: a brace stands alone, at character 2"),
         (["p", "{a b}"], "`command[1]`: a brace stands alone"),
         (["p", "{}"], "`command[1]`: a brace stands alone"),
-        (["sh", "-c", "ls {x}"], "`command[2]` is a script, and `{x}` in it"),
+        (["sh", "-c", "ls {x}"], "`command[2]`: this is a script, and `{x}` in it"),
         (["/bin/bash", "-euc", "{x}"], "is a script"),
         (["env", "A=1", "sh", "-c", "{x}"], "is a script"),
         (["sudo", "-u", "bob", "bash", "-lc", "{x}"], "is a script"),

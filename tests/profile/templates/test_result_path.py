@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lmrun.errors import ToolInvalid
-from lmrun.tools.http.result_path import LeadsNowhere, ResultPath
+from lmrun.profile.tooling.templates.result_path import LeadsNowhere, ResultPath
 
 DATA = {"data": {"items": [{"name": "a"}, {"name": "b", "n-1": 2}], "none": None, "": 0}, "x": "t"}
 

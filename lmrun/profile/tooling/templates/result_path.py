@@ -37,7 +37,8 @@ class ResultPath:
             end = found.end()
         if end != len(path) or not steps:
             raise ToolInvalid(
-                f"`result`: {path[end:][:100]!r} cannot be read, from character {end + 1} on.",
+                f"this path cannot be read, from character {end + 1} on",
+                place=("result",),
                 hint="Write names and places like `data.items[0].name`.",
             )
         return cls(tuple(steps))

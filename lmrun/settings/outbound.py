@@ -6,13 +6,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lmrun.errors import OutboundRefused
-from lmrun.tools.http.addresses import Address, parse_host, reach_of
-
-if TYPE_CHECKING:
-    import httpx2
+from lmrun.settings.addresses import Address, parse_host, reach_of
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_BYTES = 2**20
@@ -55,6 +52,19 @@ class AllowedHost:
         return host == self.host
 
 
+class Url(Protocol):
+    """As HTTP clients have it; `raw_host` as it is sent."""
+
+    @property
+    def scheme(self) -> str: ...
+
+    @property
+    def raw_host(self) -> bytes: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class OutboundPolicy:
     """What one client may reach, and how much of it.
@@ -78,19 +88,22 @@ class OutboundPolicy:
         for entry in self.hosts or ():
             AllowedHost.parse(entry)
 
-    def check_url(self, url: httpx2.URL) -> None:
+    def check_url(self, url: Url) -> None:
         """Raises OutboundRefused for what is refused whatever its name leads to."""
-        if url.scheme not in DEFAULT_PORTS or not url.host:
+        self.check(url.scheme, url.raw_host.decode("ascii"), url.port)
+
+    def check(self, scheme: str, host: str, port: int | None) -> None:
+        """The same. `port` None: the scheme's own."""
+        if scheme not in DEFAULT_PORTS or not host:
             raise OutboundRefused("This URL is neither https nor http.")
-        host = url.raw_host.decode("ascii")
-        port = DEFAULT_PORTS[url.scheme] if url.port is None else url.port
+        port = DEFAULT_PORTS[scheme] if port is None else port
         if port not in _PORTS:
             raise OutboundRefused(f"{host} has no port {port}.")
         name = plain_host(host)
         self._check_host(host, name, port)
         address = IPv4Address("127.0.0.1") if name == "localhost" else parse_host(name)
         if address is not None:
-            self.check_address(address, host, is_encrypted=url.scheme == "https")
+            self.check_address(address, host, is_encrypted=scheme == "https")
 
     def _check_host(self, host: str, name: str, port: int) -> None:
         if self.hosts is None:

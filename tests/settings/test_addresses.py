@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 
 from lmrun.errors import OutboundRefused
-from lmrun.tools.http.addresses import Reach, parse_host, reach_of
+from lmrun.settings.addresses import Reach, parse_host, reach_of
 
 REACHES: dict[str, Reach] = {
     "8.8.8.8": "public",
