@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.profile.tooling.policy import Decision
-from lmrun.profile.tooling.tools import Effect
+from lmrun.profile.tooling.tools import Effect, ToolConfig
 
 ErrorKind = Literal[
     "not_a_call",
@@ -47,7 +48,8 @@ class ToolSpec:
     """`path`: what the profile calls it, `mcp/time/get_current_time`; `name`: what models and
     clients do. `parameters`: the JSON schema of its arguments, an object's. `policy`: who decides,
     where no rule does. `is_exported`: offered by lmrun's own MCP server. `timeout_s`: of a call,
-    which whoever runs the tool sees to."""
+    which whoever runs the tool sees to. `declared`: what the profile said of it, or of its server,
+    when it was made; None: no profile declares it."""
 
     path: str
     name: str
@@ -59,6 +61,7 @@ class ToolSpec:
     is_idempotent: bool = False
     is_exported: bool = False
     timeout_s: float = 30.0
+    declared: ToolConfig | McpServerConfig | None = field(default=None, compare=False, repr=False)
 
 
 class ToolProgress(msgspec.Struct, frozen=True, omit_defaults=True, tag="tool_call.progress"):
@@ -103,4 +106,3 @@ class Caller:
     model: str | None = None
     agent: str | None = None
     run: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)

@@ -70,11 +70,13 @@ class Somebody:
 
 @dataclass
 class House:
-    """A gate with a home of its own, under a profile that can be replaced."""
+    """A gate with a home of its own, under a profile that can be replaced. `keys`: of models, by
+    the identifiers of what is loaded."""
 
     folder: Path
     loaded: LoadedProfile | None = field(default_factory=lambda: load(PROFILE))
     timeout_s: float = 5.0
+    keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.start()
@@ -83,7 +85,11 @@ class House:
         self.approvals = Approvals(self.folder / "approvals.db")
         self.audit = AuditLog(self.folder / "audit.jsonl")
         self.gate = PolicyGate(
-            lambda: self.loaded, self.approvals, self.audit, ask_timeout_s=self.timeout_s
+            lambda: self.loaded,
+            self.approvals,
+            self.audit,
+            find_model_key=lambda identifier: self.keys.get(identifier),
+            ask_timeout_s=self.timeout_s,
         )
 
     def stop(self) -> None:

@@ -13,6 +13,7 @@ from lmrun.profile.tooling.tools import Effect, ToolConfig
 RESOURCE_TOOL = "read_resource"
 """What lmrun calls the tool with which a server's resources are read."""
 
+_WHAT_A_CALL_DOES = ("python", "command", "http", "parameters", "optional", "env", "cwd")
 _ANYTHING: frozenset[Effect] = frozenset({"write", "network"})
 
 
@@ -27,6 +28,11 @@ def effects_of(tool: ToolConfig) -> frozenset[Effect]:
 def is_untrusted(tool: ToolConfig) -> bool:
     """Whether its results are content from elsewhere."""
     return tool.http is not None if tool.untrusted is None else tool.untrusted
+
+
+def does_the_same(one: ToolConfig, other: ToolConfig) -> bool:
+    """Whether a call does the same, whoever may make it and however long it may take."""
+    return all(getattr(one, name) == getattr(other, name) for name in _WHAT_A_CALL_DOES)
 
 
 def is_offered(server: McpServerConfig, tool: str) -> bool:

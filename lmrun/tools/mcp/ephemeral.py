@@ -49,7 +49,7 @@ async def open_ephemeral(server: Ephemeral) -> AsyncIterator[EphemeralTools]:
         }
     )
     make_host = await import_host()
-    host = make_host({}, _NoModels(), _Requested(), backoff=Backoff(most=1))
+    host = make_host({}, _NoModels(), _Requested(), backoff=Backoff(most=1), are_declared=False)
     try:
         await host.adopt({server.label: config}, {server.label: Path("/")})
         await host.definitions(server.label)
@@ -79,7 +79,7 @@ class _EphemeralTool:
     def spec(self) -> ToolSpec:
         spec = self.tool.spec
         path = f"ephemeral/{spec.path.removeprefix('mcp/')}"
-        return replace(spec, path=path, policy="allow")
+        return replace(spec, path=path, policy="allow", declared=None)
 
     async def call(self, arguments: Mapping[str, Any], on_progress: OnProgress) -> ToolResult:
         return await self.tool.call(arguments, on_progress)

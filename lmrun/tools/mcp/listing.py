@@ -125,6 +125,7 @@ def make_spec(server: str, config: McpServerConfig, definition: ToolDefinition) 
         is_untrusted=config.untrusted,
         is_idempotent=is_named(config.tools.idempotent, name),
         timeout_s=config.timeout,
+        declared=config,
     )
 
 
@@ -140,6 +141,7 @@ def _resource_spec(server: str, config: McpServerConfig) -> ToolSpec:
         is_untrusted=config.untrusted,
         is_idempotent=True,
         timeout_s=config.timeout,
+        declared=config,
     )
 
 

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from lmrun.profile.loader import LoadedProfile
-from lmrun.profile.schema import ModelConfig
+from lmrun.profile.schema import ModelConfig, Profile
 from lmrun.profile.tooling.policy import PolicyConfig, PolicyRule
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedPolicy:
-    """`profile`: the path of its root file, empty where none is applied."""
+    """`root`: the path of the profile's root file, empty where none is applied. `config`: with
+    rules that name models by all names."""
 
-    profile: str
+    root: str
     config: PolicyConfig
+    profile: Profile | None = None
 
 
 def make_policy(loaded: LoadedProfile | None) -> AppliedPolicy:
@@ -24,7 +26,8 @@ def make_policy(loaded: LoadedProfile | None) -> AppliedPolicy:
         return AppliedPolicy("", PolicyConfig())
     policy, models = loaded.profile.policy, loaded.profile.models
     rules = tuple(_with_all_names(rule, models) for rule in policy.rules)
-    return AppliedPolicy(str(loaded.root), policy.model_copy(update={"rules": rules}))
+    config = policy.model_copy(update={"rules": rules})
+    return AppliedPolicy(str(loaded.root), config, loaded.profile)
 
 
 def _with_all_names(rule: PolicyRule, models: Mapping[str, ModelConfig]) -> PolicyRule:

@@ -33,7 +33,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Reply = Literal["once", "session", "always", "no"]
-"""`session`: this tool with these arguments, until the run or the chat ends; `always`: kept."""
+"""`session`: this tool with these arguments, until the run ends; `always`: kept."""
 
 Ask = Callable[[Question], Awaitable[Reply]]
 

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lmrun.errors import StoreError
@@ -18,22 +18,20 @@ from lmrun.tools.policy.arguments import ArgumentsUnreadable, digest_arguments
 from lmrun.tools.policy.audit import Answer, AuditedCall, AuditLog, Decided, Ended
 from lmrun.tools.policy.gate import Ask, Question, Verdict, Wish
 from lmrun.tools.policy.rules import Ruling, decide, is_risky
+from lmrun.tools.policy.standing import NotTheSame, bring_up_to_date
 from lmrun.tools.tool import Caller, ToolResult
 
 ASK_TIMEOUT_S = 300.0
-SESSION_LABEL = "session"
-"""The label of a caller that tells one chat from others; without it, a run is a session."""
-
 MAX_SESSION_REPLIES = 10_000
 
 log = logging.getLogger("lmrun.tools")
 
 
 class _Session(NamedTuple):
-    """A name that a client chose means nothing to other clients."""
+    """A run, of the client that has this key."""
 
     key: str | None
-    name: str
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,9 @@ class _Settled:
 
 
 class PolicyGate:
-    """One for the house; it belongs to the event loop. `find_loaded`: the applied profile."""
+    """One for the house; it belongs to the event loop. `find_loaded`: the applied profile.
+    `find_model_key`: what the instance of that identifier is one of, None where there is none.
+    `find_patience`: how long an answer is waited for in a run, None: as long as usual."""
 
     def __init__(
         self,
@@ -52,11 +52,15 @@ class PolicyGate:
         approvals: Approvals,
         audit: AuditLog,
         *,
+        find_model_key: Callable[[str], str | None] = lambda identifier: None,
+        find_patience: Callable[[str | None], float | None] = lambda run: None,
         ask_timeout_s: float = ASK_TIMEOUT_S,
     ) -> None:
         self._find_loaded = find_loaded
         self._approvals = approvals
         self._audit = audit
+        self._find_model_key = find_model_key
+        self._find_patience = find_patience
         self._ask_timeout_s = ask_timeout_s
         self._session_replies: OrderedDict[tuple[_Session, Approval], None] = OrderedDict()
         self._loaded: LoadedProfile | None = None
@@ -64,23 +68,30 @@ class PolicyGate:
 
     async def decide(self, wish: Wish, ask: Ask | None) -> Verdict:
         """Whether the call may be run. Waits for an answer where one is needed, a bounded time."""
-        policy = self._find_policy()
-        ruling = self._rule(wish)
         try:
             digest = digest_arguments(wish.arguments)
         except ArgumentsUnreadable:
-            digest, ruling = None, Ruling("deny", "its arguments are nested too deeply")
+            digest = None
         call = AuditedCall(wish.caller, wish.id, wish.tool.path, digest)
-        try:
-            settled = await self._settle(wish, ruling, ask, policy.profile, digest)
-        except BaseException:
-            self._note(wish, call, ruling, _Settled(False, "no answer", "the call was given up"))
-            raise
-        if settled.is_allowed and policy is not self._find_policy():
-            # Whoever was asked took their time, and another profile was applied meanwhile.
-            again = self._rule(wish)
-            if again.decision == "deny":
-                ruling, settled = again, _Settled(False, settled.answer, _explain(again))
+        is_settled = False
+        while not is_settled:
+            policy = self._find_policy()
+            wish, ruling = self._rule(wish, policy, digest)
+            try:
+                settled = await self._settle(wish, ruling, ask, policy.root, digest)
+                # Whoever was asked took their time, and another profile may be applied by now.
+                denial = self._find_denial(wish, policy, digest)
+                if denial is None:
+                    await self._keep(settled, wish, policy.root, digest)
+                    denial = self._find_denial(wish, policy, digest)
+            except BaseException:
+                given_up = _Settled(False, "no answer", "the call was given up")
+                self._note(wish, call, ruling, given_up)
+                raise
+            # What was agreed to earlier was agreed to under the profile that was applied then.
+            is_settled = settled.answer != "remembered" or policy is self._find_policy()
+        if settled.is_allowed and denial is not None:
+            ruling, settled = denial, _Settled(False, settled.answer, _explain(denial))
         self._note(wish, call, ruling, settled)
         return Verdict(settled.is_allowed, settled.reason, is_noted=True)
 
@@ -102,14 +113,32 @@ class PolicyGate:
         ended = Ended(error, 0 if result is None else result.size, seconds)
         self._audit.note_end(call, ended)
 
-    def forget_session(self, session: str) -> None:
-        """A run or a chat is over, and with it what was agreed to until then."""
-        for it in [it for it in self._session_replies if it[0].name == session]:
+    def forget(self, run: str) -> None:
+        """A run is over, and with it what was agreed to until then."""
+        for it in [it for it in self._session_replies if it[0].run == run]:
             del self._session_replies[it]
 
-    def _rule(self, wish: Wish) -> Ruling:
-        config = self._find_policy().config
-        return decide(wish, config, is_local_anonymous=_is_local_anonymous(wish.caller))
+    def _rule(self, wish: Wish, policy: AppliedPolicy, digest: str | None) -> tuple[Wish, Ruling]:
+        """The wish with the tool as `policy` has it, and what that says about it."""
+        if digest is None:
+            return wish, Ruling("deny", "its arguments are nested too deeply")
+        try:
+            wish = replace(wish, tool=bring_up_to_date(wish.tool, policy.profile))
+        except NotTheSame as gone:
+            return wish, Ruling("deny", str(gone))
+        caller = wish.caller
+        key = self._find_model_key(caller.model) if caller.model is not None else None
+        is_anonymous = _is_local_anonymous(caller)
+        ruling = decide(wish, policy.config, is_local_anonymous=is_anonymous, model_key=key)
+        return wish, ruling
+
+    def _find_denial(self, wish: Wish, policy: AppliedPolicy, digest: str | None) -> Ruling | None:
+        """Why another profile than that of `policy` denies the wish; None where it does not."""
+        now = self._find_policy()
+        if now is policy:
+            return None
+        _, again = self._rule(wish, now, digest)
+        return again if again.decision == "deny" else None
 
     def _find_policy(self) -> AppliedPolicy:
         loaded = self._find_loaded()
@@ -124,22 +153,15 @@ class PolicyGate:
             return _Settled(True, None, "")
         if ruling.decision == "deny" or digest is None:
             return _Settled(False, None, _explain(ruling))
-        approval = Approval(profile, wish.tool.path, digest, is_risky(wish))
+        approval = _make_approval(wish, profile, digest)
         session = _find_session(wish.caller)
         if self._holds_for_session(session, approval) or await self._holds_always(approval):
             return _Settled(True, "remembered", "")
         if ask is None:
             return _Settled(False, "nobody", _say("nobody is there to ask", ruling))
         match await self._ask(wish, ruling, ask):
-            case "once":
-                return _Settled(True, "once", "")
-            case "session":
-                self._keep_for_session(session, approval)
-                return _Settled(True, "session", "")
-            case "always":
-                self._keep_for_session(session, approval)
-                await self._keep_always(approval)
-                return _Settled(True, "always", "")
+            case "once" | "session" | "always" as yes:
+                return _Settled(True, yes, "")
             case None:
                 return _Settled(False, "no answer", _say("nobody answered in time", ruling))
         return _Settled(False, "no", "whoever was asked said no")
@@ -151,10 +173,20 @@ class PolicyGate:
             wish.id, tool.path, tool.description, dict(wish.arguments), ruling.reason or None
         )
         try:
-            async with asyncio.timeout(self._ask_timeout_s):
+            patience_s = self._find_patience(wish.caller.run)
+            async with asyncio.timeout(patience_s or self._ask_timeout_s):
                 return await ask(question)
         except TimeoutError:
             return None
+
+    async def _keep(self, settled: _Settled, wish: Wish, profile: str, digest: str | None) -> None:
+        """Remember what was agreed to just now, for as long as it was."""
+        if settled.answer not in ("session", "always") or digest is None:
+            return
+        approval = _make_approval(wish, profile, digest)
+        self._keep_for_session(_find_session(wish.caller), approval)
+        if settled.answer == "always":
+            await self._keep_always(approval)
 
     def _holds_for_session(self, session: _Session | None, approval: Approval) -> bool:
         if session is None:
@@ -197,9 +229,12 @@ class PolicyGate:
         )
 
 
+def _make_approval(wish: Wish, profile: str, digest: str) -> Approval:
+    return Approval(profile, wish.tool.path, digest, is_risky(wish))
+
+
 def _find_session(caller: Caller) -> _Session | None:
-    name = caller.labels.get(SESSION_LABEL) or caller.run
-    return _Session(caller.key, name) if name else None
+    return _Session(caller.key, caller.run) if caller.run else None
 
 
 def _is_local_anonymous(caller: Caller) -> bool:

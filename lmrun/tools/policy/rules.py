@@ -36,11 +36,18 @@ class Ruling:
     is_demoted: bool = False
 
 
-def decide(wish: Wish, policy: PolicyConfig, *, is_local_anonymous: bool = False) -> Ruling:
+def decide(
+    wish: Wish,
+    policy: PolicyConfig,
+    *,
+    is_local_anonymous: bool = False,
+    model_key: str | None = None,
+) -> Ruling:
     """The first rule that applies decides, else the tool's own policy; then taint turns `allow`
     into `ask` for tools that write or reach the network. `is_local_anonymous`: the caller is on
-    this machine and has no API key, so that there is nobody whose agreement could be had."""
-    ruling = _apply_rules(wish, policy)
+    this machine and has no API key, so that there is nobody whose agreement could be had.
+    `model_key`: what the caller's model is an instance of, where that is known."""
+    ruling = _apply_rules(wish, policy, frozenset({wish.caller.model, model_key}))
     if ruling.decision == "allow" and is_risky(wish) and policy.taint:
         ruling = Ruling("ask", _TAINTED, ruling.rule, is_demoted=True)
     if ruling.decision == "ask" and is_local_anonymous:
@@ -54,11 +61,11 @@ def is_risky(wish: Wish) -> bool:
     return wish.is_tainted and bool(wish.tool.effects)
 
 
-def _apply_rules(wish: Wish, policy: PolicyConfig) -> Ruling:
+def _apply_rules(wish: Wish, policy: PolicyConfig, models: frozenset[str | None]) -> Ruling:
     matcher = BoundedMatcher()
     floor = Ruling("allow")
     for index, rule in enumerate(policy.rules):
-        does_apply = _applies(rule, wish, matcher)
+        does_apply = _applies(rule, wish, models, matcher)
         if does_apply:
             return _stricter(floor, _read(rule, index, wish))
         if does_apply is None:
@@ -80,11 +87,13 @@ def _stricter(one: Ruling, other: Ruling) -> Ruling:
     return one if is_one else other
 
 
-def _applies(rule: PolicyRule, wish: Wish, matcher: BoundedMatcher) -> bool | None:
+def _applies(
+    rule: PolicyRule, wish: Wish, models: frozenset[str | None], matcher: BoundedMatcher
+) -> bool | None:
     """Whether everything that the rule names applies; None when that cannot be told."""
     caller = wish.caller
-    names = ((rule.keys, caller.key), (rule.models, caller.model), (rule.agents, caller.agent))
-    if any(known and name not in known for known, name in names):
+    names = ((rule.keys, {caller.key}), (rule.models, models), (rule.agents, {caller.agent}))
+    if any(known and own.isdisjoint(known) for known, own in names):
         return False
     if not any(matches(pattern, wish.tool.path) for pattern in rule.tools):
         return False

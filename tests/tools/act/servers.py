@@ -53,7 +53,9 @@ async def opened(
         patterns.append(wanted)
         return StandInToolset([tools])
 
-    runs = Runs(models, toolset_for, StandInGate(), store, find_profile, **more)
+    runs = Runs(
+        models, toolset_for, more.pop("gate", None) or StandInGate(), store, find_profile, **more
+    )
     await runs.open()
     try:
         yield runs

@@ -79,12 +79,13 @@ def test_an_agreement_for_the_session_is_for_this_call_in_this_session(house: Ho
         assert house.decide(other) == Verdict(False, NOBODY)
 
 
-def test_a_chat_is_one_session_over_its_runs(house: House) -> None:
-    first = Caller("cli", run="1", labels={"session": "chat"})
-    assert house.decide(a_wish(caller=first), Somebody("session")).is_allowed
-    assert house.decide(a_wish(caller=replace(first, run="2"))).is_allowed
-    house.gate.forget_session("chat")
-    assert not house.decide(a_wish(caller=replace(first, run="2"))).is_allowed
+def test_what_was_agreed_to_for_a_run_is_forgotten_with_it(house: House) -> None:
+    ends, goes_on = Caller("cli", run="1"), Caller("cli", run="2")
+    for caller in (ends, goes_on):
+        assert house.decide(a_wish(caller=caller), Somebody("session")).is_allowed
+    house.gate.forget("1")
+    assert not house.decide(a_wish(caller=ends)).is_allowed
+    assert house.decide(a_wish(caller=goes_on)).is_allowed
 
 
 def test_without_a_session_an_agreement_for_it_is_for_once(house: House) -> None:
