@@ -1,6 +1,7 @@
 """Resolves references: a tree → plain data. It knows no field by name.
 
-A secret field takes exactly one reference and becomes a Secret; no value is ever in a message.
+A secret field takes exactly one reference and becomes a Secret; no value is ever in a message. What
+a file says is kept with the profile, but for secret and confidential fields.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Resolver:
     read: ReadText
     problems: list[Problem] = field(default_factory=list)
     texts: dict[Path, str] = field(default_factory=dict)
-    """The `${file:…}` texts that were read, secrets excepted."""
+    """The `${file:…}` texts that were read, those of secret and confidential fields excepted."""
     written: dict[nodes.Path, str] = field(default_factory=dict)
     """What stands in the profile where a reference was resolved, secret fields excepted."""
 
@@ -60,15 +61,16 @@ class Resolver:
             if shape.is_secret:
                 return self._secret(node)
             self.written[path] = str(node.value)
-            return self._scalar(node, str(node.value))
+            return self._scalar(node, str(node.value), is_kept=not shape.is_confidential)
         except (ReferenceInvalid, ValueError) as error:
             self.problems.append(Problem(*node.position, format_path(path), str(error)))
             return UNRESOLVED
 
-    def _scalar(self, node: Scalar, text: str) -> ScalarValue:
+    def _scalar(self, node: Scalar, text: str, *, is_kept: bool) -> ScalarValue:
+        find = self._text if is_kept else self._confidential_text
         parts = parse_references(text)
         resolved = "".join(
-            self._text(part, node) if isinstance(part, Reference) else part for part in parts
+            find(part, node) if isinstance(part, Reference) else part for part in parts
         )
         # Unquoted and nothing but one reference: read as if its text stood in the file.
         if node.is_plain and len(parts) == 1 and isinstance(parts[0], Reference):
@@ -118,12 +120,21 @@ class Resolver:
             if name not in self.environment:
                 raise ReferenceInvalid(f"the environment variable {name} is not set; set it")
             return _acceptable(self.environment[name], f"the environment variable {name}")
-        path = _beside(node, reference.path)
-        try:
-            text = read_secret_text(path)
-        except (OSError, Unreadable) as error:
-            raise ReferenceInvalid(f"{path}: {explain(error)}") from None
-        return _acceptable(_without_newline(text), f"the file {path}")
+        return _read_own_file(_beside(node, reference.path))
+
+    def _confidential_text(self, reference: Reference, node: Scalar) -> str:
+        if reference.path is None:
+            return self._variable(str(reference.name), reference.default)
+        return _read_own_file(_beside(node, reference.path))
+
+
+def _read_own_file(path: Path) -> str:
+    """What only its owner can read. Raises ReferenceInvalid."""
+    try:
+        text = read_secret_text(path)
+    except (OSError, Unreadable) as error:
+        raise ReferenceInvalid(f"{path}: {explain(error)}") from None
+    return _acceptable(_without_newline(text), f"the file {path}")
 
 
 def _only_reference(node: Scalar) -> Reference | None:

@@ -4,7 +4,7 @@ It knows no value."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, get_args, get_origin
 
@@ -13,27 +13,30 @@ from pydantic.fields import FieldInfo
 
 from lmrun.profile.schema import Profile
 from lmrun.settings.effects import Effect, OnChange
-from lmrun.settings.secret import Secret
+from lmrun.settings.secret import Confidential, HiddenText, Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """One place in the profile. `each` describes the values of a map or list with free keys.
     `effect`: what a change of it costs, unless what lies below says otherwise; None where no type
-    says it."""
+    says it. `is_confidential`: what files say there is not kept."""
 
     description: str = ""
     is_secret: bool = False
     fields: dict[str, Shape] = field(default_factory=dict)
     each: Shape | None = None
     effect: Effect | None = None
+    is_confidential: bool = False
 
     def child(self, part: str | int) -> Shape:
         """The place beneath; an empty shape where the types declare none."""
-        return self.fields.get(str(part)) or self.each or _NOTHING
+        below = self.fields.get(str(part)) or self.each
+        return below or (_CONFIDENTIAL if self.is_confidential else _NOTHING)
 
 
 _NOTHING = Shape()
+_CONFIDENTIAL = Shape(is_confidential=True)
 
 
 @cache
@@ -78,12 +81,22 @@ def walk_fields(
 def _of_field(info: FieldInfo, above: Effect | None) -> Shape:
     own = [it.effect for it in info.metadata if isinstance(it, OnChange)]
     effect = own[0] if own else above
-    return _of_type(info.annotation, info.description or "", effect)
+    shape = _of_type(info.annotation, info.description or "", effect)
+    if any(isinstance(it, Confidential) for it in info.metadata):
+        return _make_confidential(shape)
+    return shape
+
+
+def _make_confidential(shape: Shape) -> Shape:
+    each = _make_confidential(shape.each) if shape.each is not None else None
+    return replace(shape, each=each, is_confidential=True)
 
 
 def _of_type(annotation: Any, description: str, effect: Effect | None) -> Shape:
     if annotation is Secret:
         return Shape(description, is_secret=True, effect=effect)
+    if annotation is HiddenText:
+        return Shape(description, effect=effect, is_confidential=True)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = {name: _of_field(info, effect) for name, info in annotation.model_fields.items()}
         return Shape(description, fields=fields, effect=effect)

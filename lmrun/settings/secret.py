@@ -58,6 +58,11 @@ class Secret:
         }
 
 
+class Confidential:
+    """Metadata of a field in which references may name secrets: what a file says there is kept
+    nowhere, so that it is read again from a file that only its owner can read."""
+
+
 class HiddenText:
     """Text that lmrun passes on and never shows: a header, a variable. Shown as `***`."""
 

@@ -1,4 +1,5 @@
-"""Secrets that stand in a profile as they are, in headers and variables. It shows none.
+"""Secrets that stand in a profile as they are: in headers, variables, command lines and URLs. It
+shows none.
 
 It works on the tree: the resolved data no longer tells what came out of a reference.
 """
@@ -7,20 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from lmrun.profile.checks import Finding
-from lmrun.profile.references import Reference, ReferenceInvalid, parse_references
-from lmrun.profile.text.nodes import Mapping, Node, Path, Scalar
+from lmrun.profile.references import ReferenceInvalid, parse_references
+from lmrun.profile.text.nodes import Mapping, Node, Path, Scalar, Sequence
 
 _SECRET_NAME = re.compile(r"key|token|secret|password|authorization", re.IGNORECASE)
 _NAME_OF_A_PLACE = re.compile(r"[_-](file|path|dir)$", re.IGNORECASE)
 _PLAINLY_NONE = re.compile(r"|true|false|yes|no|on|off|\d{1,6}", re.IGNORECASE)
 """`MAX_TOKENS: "4096"` and `TOKENIZERS_PARALLELISM: "false"` keep no secret."""
 
+_SECRET_OPTION = re.compile(
+    r".*(token|secret|passw(or)?d|passphrase|authorization"
+    r"|(api|access|auth|secret|private|account|master)[_-]?key)",
+    re.IGNORECASE,
+)
+"""Options and parameters have many names that hold `key`, as `--sort-key`."""
+_SECRET_PARAMETER = re.compile(rf"{_SECRET_OPTION.pattern}|key", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"-{0,2}(?P<name>[A-Za-z][\w.-]*)(=|:\s*)(?P<value>.*)", re.DOTALL)
+_OPTION = re.compile(r"--?(?P<name>[A-Za-z][\w.-]*)")
+_PLACE = re.compile(r"\.{0,2}/|~")
+"""How the path of a file begins that holds the secret."""
+_URL = re.compile(r"[A-Za-z][\w+.-]*://(?P<user>[^/?#]*@)?[^?#]*(\?(?P<query>[^#]*))?", re.DOTALL)
+
 _ARGUMENT = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 """What the model gives is no secret of the profile's."""
+_REFERENCE = "\0"
+"""Where a text has one; nothing else in a profile is written so."""
 
-_WAYS = (("mcp_servers", "headers"), ("mcp_servers", "env"), ("tools", "http", "headers"))
+_FIELDS = (("mcp_servers", "headers"), ("mcp_servers", "env"), ("tools", "http", "headers"))
+_LINES = (("mcp_servers", "command"), ("tools", "command"))
+_URLS = (("mcp_servers", "url"), ("tools", "http", "url"))
 
 _MESSAGE = (
     "looks like a secret, which must not stand in a profile; "
@@ -29,46 +48,90 @@ _MESSAGE = (
 
 
 def find_literal_secrets(tree: Mapping) -> Iterator[Finding]:
-    """Headers and variables of MCP servers, and headers of requests over HTTP, that are called like
-    a secret and whose value holds no reference."""
-    for path, field in _find_fields(tree):
-        for name, entry in field.entries.items():
-            if _names_secret(name) and _is_literal(entry.node, may_be_argument=path[0] == "tools"):
+    """Values without a reference: headers and variables that are called like a secret; options,
+    assignments and parameters of a URL that are; the password of a URL."""
+    for path, node in _find_nodes(tree, _FIELDS):
+        for name, entry in node.entries.items() if isinstance(node, Mapping) else ():
+            if _names_secret(name) and _is_literal(_read(entry.node, path)):
                 yield Finding((*path, name), _MESSAGE)
+    for path, node in _find_nodes(tree, _LINES):
+        items = node.items if isinstance(node, Sequence) else ()
+        texts = [_read(item, path) for item in items]
+        for index, text in enumerate(texts):
+            before = texts[index - 1] if index > 1 else None
+            if _holds_secret(text) or _follows_secret_option(before, text):
+                yield Finding((*path, index), _MESSAGE)
+    for path, node in _find_nodes(tree, _URLS):
+        if _holds_secret(_read(node, path)):
+            yield Finding(path, _MESSAGE)
 
 
-def _find_fields(tree: Mapping) -> Iterator[tuple[Path, Mapping]]:
-    """The mappings in question, with their paths."""
-    for section, *way in _WAYS:
+def _find_nodes(tree: Mapping, ways: tuple[tuple[str, ...], ...]) -> Iterator[tuple[Path, Node]]:
+    """What lies at each way beneath the members of a section, with its path."""
+    for section, *way in ways:
         members = _step(tree, section)
-        for name in members.entries if members is not None else ():
+        for name in members.entries if isinstance(members, Mapping) else ():
             path: Path = (section, name, *way)
-            node: Mapping | None = tree
+            node: Node | None = tree
             for part in path:
                 node = _step(node, str(part))
             if node is not None:
                 yield path, node
 
 
-def _step(node: Mapping | None, name: str) -> Mapping | None:
-    """The mapping that a mapping has under `name`."""
-    entry = node.entries.get(name) if node is not None else None
-    return entry.node if entry is not None and isinstance(entry.node, Mapping) else None
+def _step(node: Node | None, name: str) -> Node | None:
+    """What a mapping has under `name`."""
+    entry = node.entries.get(name) if isinstance(node, Mapping) else None
+    return entry.node if entry is not None else None
+
+
+def _read(node: Node, path: Path) -> str | None:
+    """The text, with a mark for each reference and each argument of a tool; None: it is none."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return None
+    try:
+        parts = parse_references(node.value)
+    except ReferenceInvalid:
+        return None
+    text = "".join(part if isinstance(part, str) else _REFERENCE for part in parts)
+    return _ARGUMENT.sub(_REFERENCE, text) if path[0] == "tools" else text
 
 
 def _names_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name)) and not _NAME_OF_A_PLACE.search(name)
 
 
-def _is_literal(node: Node, *, may_be_argument: bool) -> bool:
-    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+def _is_literal(value: str | None) -> bool:
+    return value is not None and _REFERENCE not in value and not _PLAINLY_NONE.fullmatch(value)
+
+
+def _is_literal_argument(value: str | None) -> bool:
+    """Some options take the name of a file that holds the secret."""
+    return _is_literal(value) and not _PLACE.match(value or "")
+
+
+def _follows_secret_option(before: str | None, text: str | None) -> bool:
+    option = _OPTION.fullmatch(before or "")
+    if option is None or text is None or text.startswith("-"):
         return False
-    try:
-        parts = parse_references(node.value)
-    except ReferenceInvalid:
+    return bool(_SECRET_OPTION.fullmatch(option["name"])) and _is_literal_argument(text)
+
+
+def _holds_secret(text: str | None) -> bool:
+    """An element of a command line, or a URL."""
+    if text is None:
         return False
-    if any(isinstance(part, Reference) for part in parts):
+    url = _URL.match(text)
+    if url is not None:
+        _, colon, password = (url["user"] or "").rstrip("@").partition(":")
+        pairs = [pair.partition("=") for pair in (url["query"] or "").split("&")]
+        return bool(colon and _is_literal(password)) or any(
+            _SECRET_PARAMETER.fullmatch(unquote(name)) and _is_literal(value)
+            for name, _, value in pairs
+        )
+    found = _ASSIGNMENT.fullmatch(text)
+    if found is None:
         return False
-    if may_be_argument and _ARGUMENT.search(node.value):
-        return False
-    return not _PLAINLY_NONE.fullmatch(node.value)
+    if _URL.match(found["value"]):
+        return _holds_secret(found["value"])
+    return bool(_SECRET_OPTION.fullmatch(found["name"])) and _is_literal_argument(found["value"])

@@ -12,7 +12,7 @@ from lmrun.profile.tooling.tools import Effect, Positive, VariableName
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import ModelName
 from lmrun.settings.quantities import Size
-from lmrun.settings.secret import HiddenText
+from lmrun.settings.secret import Confidential, HiddenText
 
 MCP_URL_PATTERN = r"^https?://\S+$"
 
@@ -70,16 +70,17 @@ class OAuth(Settings):
 class McpServerConfig(Settings):
     """An MCP server: a `command` that is started when it is first needed, or a `url`."""
 
-    command: (
+    command: Annotated[
         Annotated[
             tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...],
             Field(min_length=1, max_length=256, strict=False),
         ]
-        | None
-    ) = Field(None, description="A program and its arguments, run without a shell.")
-    url: Annotated[str, Field(pattern=MCP_URL_PATTERN, max_length=4096)] | None = Field(
-        None, description="A remote server; https, except on this machine."
-    )
+        | None,
+        Confidential(),
+    ] = Field(None, description="A program and its arguments, run without a shell.")
+    url: Annotated[
+        Annotated[str, Field(pattern=MCP_URL_PATTERN, max_length=4096)] | None, Confidential()
+    ] = Field(None, description="A remote server; https, except on this machine.")
     transport: Literal["streamable_http", "sse"] = Field(
         "streamable_http", description="How a remote server is spoken to."
     )

@@ -10,6 +10,7 @@ from lmrun.profile.tooling.policy import Decision
 from lmrun.settings.base import Settings
 from lmrun.settings.check import JsonSchema
 from lmrun.settings.quantities import Duration, Size
+from lmrun.settings.secret import Confidential
 
 MAX_TOOLS = 256
 MAX_PARAMETERS = 64
@@ -48,12 +49,14 @@ class HttpRequest(Settings):
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = Field(
         "GET", description="The method."
     )
-    url: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+    url: Annotated[str, Field(min_length=1, max_length=4096), Confidential()] = Field(
         description="`https://host/path/{argument}`; an argument is one piece of a path or one "
         "value of a query, never a host."
     )
-    headers: dict[str, str] = Field(default_factory=dict, description="Further headers.")
-    body: Any = Field(
+    headers: Annotated[dict[str, str], Confidential()] = Field(
+        default_factory=dict, description="Further headers."
+    )
+    body: Annotated[Any, Confidential()] = Field(
         None, description="JSON; a value `{argument}` alone is that argument as it is."
     )
     result: Annotated[str, Field(max_length=500)] | None = Field(
@@ -76,13 +79,14 @@ class ToolConfig(Settings):
         description="`module:function`, found from this profile's directory. Name, description "
         "and parameters come from it.",
     )
-    command: (
+    command: Annotated[
         Annotated[
             tuple[Annotated[str, Field(max_length=4096)], ...],
             Field(min_length=1, max_length=256, strict=False),
         ]
-        | None
-    ) = Field(
+        | None,
+        Confidential(),
+    ] = Field(
         None,
         description="A program and its arguments, run without a shell. `{name}` is an argument of "
         "the call and stays within its element.",

@@ -10,6 +10,7 @@ import pytest
 
 from lmrun.errors import McpUnreachable
 from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.tools.mcp.pins.definitions import digest_of
 from lmrun.tools.mcp.pins.identity import (
     IdentityReader,
     ServerIdentity,
@@ -17,6 +18,7 @@ from lmrun.tools.mcp.pins.identity import (
     find_changes,
     show_identity,
 )
+from lmrun.tools.mcp.pins.scripts import MAX_SCRIPT_BYTES, MAX_SCRIPTS
 from tests.tools.mcp_consent.servers import local, remote, write_program
 
 
@@ -151,3 +153,123 @@ def test_all_of_a_command_is_shown(folder: Path) -> None:
     assert f"program: {folder / 'serve'}" in lines
     assert "environment: 'K'" in lines
     assert "directory: ." in lines
+
+
+SCRIPTED = [
+    ("python3", "server.py", "--all"),
+    ("python3", "-u", "server"),
+    ("/usr/bin/env", "A=b", "python3", "-u", "server"),
+    ("sh", "server"),
+    ("node", "--no-warnings", "./server"),
+    ("uv", "run", "server.py"),
+    ("serve", "server.py"),
+    ("serve", "--", "server.mjs"),
+    ("serve", "hashbang"),
+    ("serve", "runs"),
+]
+
+
+@pytest.fixture
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where commands are found; servers run elsewhere."""
+    found = tmp_path_factory.mktemp("bin")
+    for name in ("serve", "python3", "sh", "node", "uv", "uvx"):
+        write_program(found / name)
+    return found
+
+
+@pytest.mark.parametrize("argv", SCRIPTED, ids=" ".join)
+def test_one_byte_of_a_script_that_it_names_is_another_server(
+    tmp_path: Path, programs: Path, argv: tuple[str, ...]
+) -> None:
+    def look() -> ServerIdentity:
+        return read(local(*argv), tmp_path, path=programs)
+
+    name = argv[1] if argv[-1] == "--all" else argv[-1]
+    script = tmp_path / name
+    script.write_text("#!/x" if name == "hashbang" else "one")
+    script.chmod(0o755 if name == "runs" else 0o644)
+    before = look()
+    assert [it.name for it in before.scripts] == [name]
+    assert f"script {name}: sha256 {before.scripts[0].sha256}" in show_identity(before)
+    assert decode_identity(before.encode()) == before
+
+    script.write_text(script.read_text() + "!")
+    after = look()
+    assert before.digest != after.digest
+    (told,) = find_changes(before, after)
+    assert told.startswith(f"the script {name} has sha256 ")
+    script.unlink()
+    assert "has sha256 (none), approved was" in find_changes(before, look())[0]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("serve", "--db-path", "data.db"),
+        ("python3", "-m", "serve", "--db-path", "data.db"),
+        ("uvx", "serve", "data.db"),
+        ("serve", "nowhere.py"),
+        ("serve", "below"),
+        ("serve", "fifo.py"),
+        ("serve", "x" * 4096),
+    ],
+    ids=lambda argv: " ".join(argv)[:40],
+)
+def test_data_and_what_is_no_file_may_change(
+    tmp_path: Path, programs: Path, argv: tuple[str, ...]
+) -> None:
+    (tmp_path / "below").mkdir()
+    os.mkfifo(tmp_path / "fifo.py")
+    (tmp_path / "data.db").write_text("one")
+    before = read(local(*argv), tmp_path, path=programs)
+    (tmp_path / "data.db").write_text("two")
+    assert before.scripts == ()
+    assert read(local(*argv), tmp_path, path=programs) == before
+
+
+def test_scripts_that_are_too_many_or_too_large_are_refused(folder: Path) -> None:
+    names = [f"{number}.py" for number in range(MAX_SCRIPTS + 1)]
+    for name in names:
+        (folder / name).write_text(name)
+    assert len(read(local("serve", *names[1:]), folder).scripts) == MAX_SCRIPTS
+    with pytest.raises(McpUnreachable, match="more than 16 scripts"):
+        read(local("serve", *names), folder)
+    os.truncate(folder / "0.py", MAX_SCRIPT_BYTES + 1)
+    with pytest.raises(McpUnreachable, match=r"`command\[1\]` is a script of more than 64 MiB"):
+        read(local("serve", "0.py"), folder)
+
+
+def test_a_server_without_scripts_is_what_it_was_before_they_counted(folder: Path) -> None:
+    identity = read(local("serve", "--all"), folder)
+    known = {"argv": ["serve", "--all"], "cwd": ".", "sha256": identity.sha256}
+    assert identity.digest == digest_of(known)
+
+
+def test_references_are_agreed_to_not_their_values(folder: Path) -> None:
+    written = {
+        ("command", 1): "--token=${env:TOKEN}",
+        ("command", 2): "${file:where}",
+        ("cwd",): "${env:BELOW}",
+    }
+    (folder / "below").mkdir()
+    (folder / "below" / "x.py").write_text("one")
+    reader = IdentityReader({"PATH": str(folder)})
+    one, two = (
+        reader.read(
+            local("serve", f"--token={value}", "x.py", cwd="below"),
+            folder,
+            folder / "p.yaml",
+            written,
+        )
+        for value in ("hunter2", "swordfish")
+    )
+    assert one == two
+    assert b"hunter2" not in one.encode() + repr(show_identity(one)).encode()
+    assert "command: 'serve' '--token=${env:TOKEN}' '${file:where}'" in show_identity(one)
+    assert "directory: ${env:BELOW}" in show_identity(one)
+    assert [it.name for it in one.scripts] == ["${file:where}"]
+    far = reader.read(
+        remote("https://x.example/?k=hunter2"), folder, folder, {("url",): "https://${env:HOST}"}
+    )
+    assert far.url == "https://${env:HOST}"

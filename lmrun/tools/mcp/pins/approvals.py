@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmrun.errors import LmrunError, McpChanged, StoreError
+from lmrun.errors import LmrunError, McpChanged, McpNotApproved, StoreError
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.store.mcp_pins import NOTHING_PINNED, McpPins, Pin, ServerPins
 from lmrun.tools.mcp.consent import Fault, ToolDefinition
@@ -25,8 +25,10 @@ from lmrun.tools.mcp.pins.definitions import (
     show_definition,
 )
 from lmrun.tools.mcp.pins.identity import (
+    NOTHING_WRITTEN,
     IdentityReader,
     ServerIdentity,
+    Written,
     decode_identity,
     find_changes,
     show_identity,
@@ -34,6 +36,8 @@ from lmrun.tools.mcp.pins.identity import (
 from lmrun.tools.mcp.reports import IdentityReview, ToolReview
 
 log = logging.getLogger("lmrun.tools.mcp")
+
+FindWritten = Callable[[str, McpServerConfig], Written | None]
 
 _MAX_VERDICTS = 4096
 """Of tools; a server may rename its own as often as it likes."""
@@ -53,6 +57,8 @@ class Approvals:
     """The consent that an MCP host asks for, kept in `pins`.
 
     `find_root`: the applied profile's file, None without one. `environment`: the server's own.
+    `find_written`: what the applied profile says of a server where it has references, None where
+    it declares that server otherwise.
     """
 
     def __init__(
@@ -60,9 +66,11 @@ class Approvals:
         pins: McpPins,
         environment: Mapping[str, str],
         find_root: Callable[[], Path | None],
+        find_written: FindWritten = lambda server, config: NOTHING_WRITTEN,
     ) -> None:
         self._pins = pins
         self._find_root = find_root
+        self._find_written = find_written
         self._reader = IdentityReader(environment)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], ServerPins] = {}
@@ -73,7 +81,7 @@ class Approvals:
         """Whether somebody has agreed to the server as it is now; logged when that is news."""
         try:
             pinned = self._read_pins(server).server
-            identity = self._reader.read(config, directory, self._root())
+            identity = self._read_identity(server, config, directory)
         except LmrunError as error:
             fault = Fault("needs_approval", error.message, error.hint)
         else:
@@ -111,7 +119,7 @@ class Approvals:
     ) -> IdentityReview:
         """What `may_start` is about. Raises McpUnreachable when there is no such program, and
         StoreError."""
-        identity = await self._read_identity(config, directory)
+        identity = await asyncio.to_thread(self._read_identity, server, config, directory)
         pinned = self._read_pins(server).server
         if pinned is not None and pinned.digest == identity.digest:
             return IdentityReview(identity.digest, "approved", show_identity(identity))
@@ -134,7 +142,7 @@ class Approvals:
     ) -> None:
         """Agree to the server as `digest` names it. Raises McpChanged when it is not that any more,
         McpUnreachable and StoreError."""
-        identity = await self._read_identity(config, directory)
+        identity = await asyncio.to_thread(self._read_identity, server, config, directory)
         if identity.digest != digest:
             raise McpChanged(
                 f"MCP server {server!r} has changed since it was shown; nothing was approved.",
@@ -144,7 +152,6 @@ class Approvals:
         root = str(self._root())
         await asyncio.to_thread(self._pins.approve_server, root, server, pin)
         self._forget(server)
-        # Not the command line: people put secrets there, though `env` is the place for them.
         log.info("mcp server %s: approved, as %s", server, digest)
 
     async def approve_tools(
@@ -167,8 +174,17 @@ class Approvals:
         self._forget(server)
         log.info("mcp server %s: tools approved: %s", server, ", ".join(pins))
 
-    async def _read_identity(self, config: McpServerConfig, directory: Path) -> ServerIdentity:
-        return await asyncio.to_thread(self._reader.read, config, directory, self._root())
+    def _read_identity(
+        self, server: str, config: McpServerConfig, directory: Path
+    ) -> ServerIdentity:
+        written = self._find_written(server, config)
+        if written is None:
+            # Until it is taken up, nobody knows which values of the old one came from references.
+            raise McpNotApproved(
+                f"Another profile declares MCP server {server!r} otherwise now.",
+                hint="It is looked at again when that profile has been taken up.",
+            )
+        return self._reader.read(config, directory, self._root(), written)
 
     def _read_pins(self, server: str) -> ServerPins:
         root = self._find_root()

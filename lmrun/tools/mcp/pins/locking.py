@@ -11,7 +11,7 @@ from lmrun.profile.lock import LockedServer
 from lmrun.profile.tooling.effective import is_allowed
 from lmrun.store.home import Home
 from lmrun.store.mcp_pins import McpPins
-from lmrun.tools.mcp.pins.identity import IdentityReader
+from lmrun.tools.mcp.pins.identity import IdentityReader, find_written
 
 
 class ServerPinner:
@@ -50,7 +50,8 @@ class ServerPinner:
 
     def _read_identity(self, loaded: LoadedProfile, server: str) -> str:
         config, directory = loaded.profile.mcp_servers[server], loaded.mcp_dirs[server]
-        return self._reader.read(config, directory, loaded.root).digest
+        written = find_written(loaded.written, server)
+        return self._reader.read(config, directory, loaded.root, written).digest
 
     def _read_tools(self, loaded: LoadedProfile, server: str) -> dict[str, str]:
         config = loaded.profile.mcp_servers[server]
