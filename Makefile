@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
 .PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas \
-        crashes changes bad-profiles fuzz-tools
+        crashes changes bad-profiles fuzz-tools races
 
 help:
 	@echo 'make demo     install lmrun, run a small model, ask it a question'
@@ -21,6 +21,7 @@ help:
 	@echo 'make storm    1,500 storms of random requests on tiny models; nothing may go wrong'
 	@echo 'make fuzz-schemas  600 random JSON schemas; every answer that ends must be valid'
 	@echo 'make fuzz-tools  1,000 random calls of a command tool; no argument may reach a shell'
+	@echo 'make races    100,000 races for a link each way; none may lead out of a directory'
 	@echo 'make fuzz-api  200 generated requests per operation of /openapi.json and kind'
 	@echo 'make rollouts  100 reloads under load, 200 applies beside a stream, 1,000 of the same'
 	@echo 'make crashes  kill a server at every named point of every change; it must come back whole'
@@ -102,6 +103,10 @@ fuzz-api: $(VENV)/.installed-dev
 
 fuzz-tools: $(VENV)/.installed-dev
 	LMRUN_FUZZ_COMMANDS=1000 $(BIN)/python -m pytest -s -o timeout=300 tests/tools/commands/test_fuzz.py
+
+races: $(VENV)/.installed-dev
+	LMRUN_RACES=100000 $(BIN)/python -m pytest -s -o timeout=600 \
+	  tests/tools/test_beneath.py -k swapped_between
 
 fuzz-schemas: $(VENV)/.installed-dev
 	LMRUN_FUZZ_SCHEMAS=600 $(BIN)/python -m pytest -s -o timeout=1200 \

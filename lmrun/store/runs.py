@@ -24,11 +24,11 @@ MAX_ATTEMPTS = 3
 
 _LAYOUT = Layout(
     version=1,
-    # What is deleted is overwritten. What was written outlives the process; a power cut may cost
-    # the last steps.
+    # What is deleted is overwritten. What was written outlives a power cut: a call whose end was
+    # lost would be made again.
     pragmas=(
         "journal_mode = WAL",
-        "synchronous = NORMAL",
+        "synchronous = FULL",
         "secure_delete = ON",
         "foreign_keys = ON",
     ),
