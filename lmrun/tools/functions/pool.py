@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from lmrun.errors import EngineCrashed
 from lmrun.tools.functions.frames import Described
 from lmrun.tools.functions.process import ChildLost, FunctionProcess, Workplace
-from lmrun.tools.processes.group import ProgramRefused
+from lmrun.tools.processes.control import ProgramRefused
 
 log = logging.getLogger("lmrun.tools")
 

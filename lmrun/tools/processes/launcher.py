@@ -42,16 +42,18 @@ _TIMES = (11, 12, 13, 14)
 
 class Order:
     """What is to be run, and within which limits; None: without. `cpu`: seconds of processor time
-    of all processes together; `processes`: of these and their threads, at a time."""
+    of all processes together; `processes`: of these and their threads, at a time. `executable`: a
+    file, or a name that is looked for on the PATH."""
 
     def __init__(self, fields: list[bytes]) -> None:
-        cpu, memory, file_size, processes, fds, self.directory, count, *rest = fields
+        cpu, memory, file_size, processes, fds, self.directory, executable, count, *rest = fields
         self.cpu = float(cpu) if cpu else None
         self.memory = int(memory) if memory else None
         self.file_size = int(file_size) if file_size else None
         self.processes = int(processes) if processes else None
         self.fds = [int(fd) for fd in fds.split()]
         self.argv = rest[: int(count)]
+        self.executable = executable or self.argv[0]
         self.environment = dict(pair.split(b"=", 1) for pair in rest[int(count) :])
 
 
@@ -217,7 +219,7 @@ def _become(order: Order, report: int, keeper: int) -> None:
         step = "directory"
         os.chdir(order.directory)
         step = "program"
-        os.execvpe(order.argv[0], order.argv, order.environment)
+        os.execvpe(order.executable, order.argv, order.environment)
     except OSError as error:
         os.write(report, f"{error.errno} {step}".encode())
     finally:

@@ -34,6 +34,8 @@ class Limits:
         return cls(limits.cpu, limits.memory, limits.processes, limits.file_size)
 
 
+NO_LIMITS = Limits(None, None, None, None)
+
 UNKEPT_LIMITS = () if sys.platform == "linux" else ("memory", "processes")
 """Those that this system does not keep for us; there, processor time is counted for each process,
 not for all together, and a process that leaves its group is not found at the end."""
@@ -41,13 +43,15 @@ not for all together, and a process that leaves its group is not found at the en
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`directory`: where it runs. `fds`: what it inherits beside its standard streams."""
+    """`directory`: where it runs. `fds`: what it inherits beside its standard streams.
+    `executable`: the file that is run, None: what `argv[0]` means on the PATH."""
 
     argv: Sequence[str]
     directory: Path
     environment: Mapping[str, str]
     limits: Limits
     fds: Sequence[int] = ()
+    executable: Path | None = None
 
 
 def tell_unkept(key: str) -> None:
@@ -72,6 +76,7 @@ def encode_order(program: Program) -> bytes:
         "" if limits.processes is None else str(limits.processes),
         " ".join(map(str, program.fds)),
         str(program.directory),
+        "" if program.executable is None else str(program.executable),
         str(len(program.argv)),
         *program.argv,
         *(f"{name}={value}" for name, value in program.environment.items()),

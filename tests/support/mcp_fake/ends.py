@@ -100,3 +100,18 @@ def leaves_a_child_behind(id: Any, params: Json) -> None:
     """Which holds its pipes open."""
     subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
     os._exit(4)
+
+
+@poked
+def sends_one_away(id: Any, params: Json) -> None:
+    """Out of its group and its session, an orphan that resists."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            os.write(writing, b"%d" % os.getpid())
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    server.text(id, json.dumps([os.getpid(), int(os.read(reading, 32))]))

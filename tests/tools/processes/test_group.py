@@ -15,8 +15,9 @@ import pytest
 from lmrun.profile.tooling.tools import ToolLimits
 from lmrun.tools.output import BoundedOutput
 from lmrun.tools.processes import program as programs
+from lmrun.tools.processes.control import ProgramRefused
 from lmrun.tools.processes.endings import Ending, explain
-from lmrun.tools.processes.group import ProcessGroup, ProgramRefused
+from lmrun.tools.processes.group import ProcessGroup
 from lmrun.tools.processes.program import Limits, Program, choose_environment, encode_order
 from lmrun.tools.processes.waiting import outlast
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,13 +63,3 @@ def find_program(name: str, search_path: str, directory: Path) -> Path | None:
     else:
         found = shutil.which(name, path=search_path)
     return Path(os.path.abspath(found)) if found is not None else None
-
-
-def make_command(launch: Launch, parent: int) -> list[str]:
-    """The command line that is executed: the launcher, which becomes the program.
-
-    `-I -S`: nothing is imported but Python's own, wherever it runs.
-    """
-    launcher = Path(__file__).with_name("launcher.py")
-    start = [sys.executable, "-I", "-S", str(launcher), str(parent), str(launch.program)]
-    return [*start, *launch.argv]

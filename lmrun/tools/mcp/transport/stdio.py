@@ -7,15 +7,24 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Sequence
 
 import anyio
 from mcp.shared.message import SessionMessage
 
 from lmrun.errors import EngineCrashed, McpUnreachable
-from lmrun.tools.mcp.transport.launching import Launch, make_command
+from lmrun.tools.mcp.transport.launching import Launch
 from lmrun.tools.mcp.transport.lines import Lines, Tail
 from lmrun.tools.mcp.transport.wire import Incoming, parse_line
+from lmrun.tools.processes.control import (
+    Control,
+    ProgramRefused,
+    interpreter_environment,
+    launcher_command,
+)
+from lmrun.tools.processes.launcher import GRACE_S, KILL, REST, TERMINATE
+from lmrun.tools.processes.program import NO_LIMITS, Program, encode_order
 
 MAX_LINE_BYTES = 4 * 2**20
 MAX_UNWRITTEN_BYTES = 16 * 2**20
@@ -23,7 +32,8 @@ MAX_UNWRITTEN_BYTES = 16 * 2**20
 STDERR_BYTES = 256 * 2**10
 EOF_GRACE_S = 2.0
 """How long a server may take to end once its input does."""
-TERM_GRACE_S = 2.0
+_INSIST_S = 13.0
+"""How long the launcher may take to kill what resists; then it is itself what hangs."""
 _LAST_WORDS_S = 0.3
 _CHUNK = 64 * 2**10
 
@@ -42,14 +52,24 @@ class StdioLink:
         """Start the program. Raises McpUnreachable where the system refuses."""
         starting = asyncio.ensure_future(_start(launch))
         try:
-            return cls(await asyncio.shield(starting))
+            link = cls(await asyncio.shield(starting))
         except asyncio.CancelledError:
             # What is half started would be nobody's.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 await cls(await starting).close()
             raise
-        except OSError as error:
-            raise McpUnreachable(f"It cannot be started: {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise McpUnreachable(f"It cannot be started: {reason}.") from error
+        try:
+            refused = await asyncio.shield(link._process.control.started)
+        except asyncio.CancelledError:
+            await link.close()
+            raise
+        if refused is not None:
+            await link.close()
+            raise _explain(refused, launch)
+        return link
 
     @property
     def pid(self) -> int:
@@ -87,8 +107,8 @@ class StdioLink:
         return EngineCrashed.describe(self._process.returncode)
 
     async def close(self) -> None:
-        """End it and everything in its process group: its input ends, then SIGTERM, then SIGKILL.
-        When this returns, or is cancelled, none of them is left."""
+        """End it and all that it has started: its input ends, then SIGTERM, then SIGKILL. When this
+        returns, or is cancelled, none of them is left."""
         closing = asyncio.ensure_future(self._close())
         try:
             await asyncio.shield(closing)
@@ -101,15 +121,16 @@ class StdioLink:
         process.input.close()
         # One that is about to write must be able to, or it would never see that its input ended.
         discarding = asyncio.ensure_future(self._discard_output())
-        is_over = await process.ends_within(EOF_GRACE_S)
-        if not is_over:
-            process.signal_group(signal.SIGTERM)
-            is_over = await process.ends_within(TERM_GRACE_S)
-        # Also after an orderly end: it may have left others behind.
-        process.signal_group(signal.SIGKILL)
-        if not is_over:
-            await process.exited.wait()
+        # Also after an orderly end the launcher ends those that it may have left behind.
+        if not await process.ends_within(EOF_GRACE_S):
+            process.control.send(TERMINATE)
+            if not await process.ends_within(GRACE_S + 1):
+                process.control.send(KILL)
+                if not await process.ends_within(_INSIST_S):
+                    process.kill_launcher()
+                    await process.exited.wait()
         process.discard()
+        process.control.close()
         await asyncio.gather(self._draining, discarding)
 
     async def _discard_output(self) -> None:
@@ -122,14 +143,21 @@ class StdioLink:
             self._errors.feed(chunk)
 
 
+def _explain(refused: ProgramRefused, launch: Launch) -> McpUnreachable:
+    what = launch.directory if refused.step == "directory" else launch.program
+    return McpUnreachable(f"It cannot be started: {what}: {refused.reason}.")
+
+
 class _Process(asyncio.subprocess.SubprocessStreamProtocol):
-    """A child and its pipes. Unlike `asyncio.subprocess.Process` it tells the child's end from that
-    of its pipes, which others may hold open."""
+    """A launcher that keeps the server, and the server's pipes. Unlike `asyncio.subprocess.Process`
+    it tells the end of both from that of the pipes, which others may hold open. The launcher ends
+    once nothing of the server is left, wherever it went."""
 
     def __init__(self) -> None:
         super().__init__(limit=_CHUNK, loop=asyncio.get_running_loop())
         self.exited = asyncio.Event()
         self.transport: asyncio.SubprocessTransport
+        self.control: Control
 
     @property
     def input(self) -> asyncio.StreamWriter:
@@ -148,26 +176,35 @@ class _Process(asyncio.subprocess.SubprocessStreamProtocol):
 
     def process_exited(self) -> None:
         super().process_exited()
+        # Its last word is still to be read.
+        self.control.lost.add_done_callback(self._note_end)
+
+    def _note_end(self, lost: asyncio.Future[None]) -> None:
         self.exited.set()
+        if self.control.ending is None and self.pid > 0:
+            # Somebody has killed the launcher: what is in reach is ended all the same.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
         # What it has written still arrives; what its children write is of no interest.
         asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.discard)
 
     @property
     def pid(self) -> int:
-        return self.transport.get_pid()
+        """Of the server itself."""
+        return self.control.pid
 
     @property
     def returncode(self) -> int | None:
-        return self.transport.get_returncode()
+        return self.control.ending.returncode if self.control.ending is not None else None
 
     async def ends_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.exited.wait(), seconds)
         return self.exited.is_set()
 
-    def signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+    def kill_launcher(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.transport.kill()
 
     def discard(self) -> None:
         """Close the pipes, whoever holds their other ends, and forget what was not written."""
@@ -177,15 +214,29 @@ class _Process(asyncio.subprocess.SubprocessStreamProtocol):
 
 
 async def _start(launch: Launch) -> _Process:
-    process = _Process()
-    process.transport, _ = await asyncio.get_running_loop().subprocess_exec(
-        lambda: process,
-        *make_command(launch, os.getpid()),
-        cwd=launch.directory,
-        env=dict(launch.environment),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
+    """Raises ProgramRefused and OSError."""
+    loop = asyncio.get_running_loop()
+    order = encode_order(
+        Program(launch.argv, launch.directory, launch.environment, NO_LIMITS, (), launch.program)
     )
+    process = _Process()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        _, process.control = await loop.create_unix_connection(Control, sock=ours)
+        try:
+            process.transport, _ = await loop.subprocess_exec(
+                lambda: process,
+                *launcher_command(theirs.fileno()),
+                env=interpreter_environment(),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except BaseException:
+            process.control.close()
+            raise
+    # There is no limit to keep it within.
+    process.control.send(order + REST)
     return process
