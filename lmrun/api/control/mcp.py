@@ -30,6 +30,7 @@ from lmrun.errors import (
 from lmrun.settings.base import Settings
 from lmrun.tools.mcp.reports import LoggedOut, LoginEvent, McpReview, McpServers
 
+_WHERE = f"{PREFIX}/mcp"
 _encode = msgspec.json.Encoder().encode
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -94,6 +95,37 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
         done = await house.approve(call.path["server"], request.identity, request.tools)
         return JsonAnswer(done)
 
+    reviewed = {200: (Response("What there is to agree to", McpReview),)}
+    return (
+        Route(
+            "GET",
+            _WHERE,
+            servers,
+            "The MCP servers that the profile declares, and how they are",
+            responses={200: (Response("All of them", McpServers),)},
+        ),
+        Route(
+            "GET",
+            f"{_WHERE}/{{server}}",
+            review,
+            "What there is to agree to about an MCP server: what is started, and its tools",
+            responses=reviewed,
+            errors=(McpNotFound, McpUnreachable, LockMismatch, StoreError),
+        ),
+        Route(
+            "POST",
+            f"{_WHERE}/{{server}}/approve",
+            approve,
+            "Agree to what was shown of an MCP server",
+            request=ApproveRequest,
+            responses=reviewed,
+            errors=(McpNotFound, McpChanged, McpUnreachable, LockMismatch, StoreError),
+        ),
+        *_make_login_routes(house),
+    )
+
+
+def _make_login_routes(house: McpHouse) -> tuple[Route, ...]:
     async def log_in(call: Call) -> ASGIApp:
         parse(LoginRequest, call.json)
         return await open_stream(_to_sse(house.log_in(call.path["server"])))
@@ -102,36 +134,10 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
         parse(LogoutRequest, call.json)
         return JsonAnswer(await house.log_out(call.path["server"]))
 
-    where = f"{PREFIX}/mcp"
-    reviewed = {200: (Response("What there is to agree to", McpReview),)}
     return (
         Route(
-            "GET",
-            where,
-            servers,
-            "The MCP servers that the profile declares, and how they are",
-            responses={200: (Response("All of them", McpServers),)},
-        ),
-        Route(
-            "GET",
-            f"{where}/{{server}}",
-            review,
-            "What there is to agree to about an MCP server: what is started, and its tools",
-            responses=reviewed,
-            errors=(McpNotFound, McpUnreachable, LockMismatch, StoreError),
-        ),
-        Route(
             "POST",
-            f"{where}/{{server}}/approve",
-            approve,
-            "Agree to what was shown of an MCP server",
-            request=ApproveRequest,
-            responses=reviewed,
-            errors=(McpNotFound, McpChanged, McpUnreachable, LockMismatch, StoreError),
-        ),
-        Route(
-            "POST",
-            f"{where}/{{server}}/login",
+            f"{_WHERE}/{{server}}/login",
             log_in,
             "Log in to a remote MCP server: where somebody has to go, then what came of it",
             request=LoginRequest,
@@ -140,7 +146,7 @@ def mcp_routes(house: McpHouse) -> tuple[Route, ...]:
         ),
         Route(
             "POST",
-            f"{where}/{{server}}/logout",
+            f"{_WHERE}/{{server}}/logout",
             log_out,
             "Forget the credential for a remote MCP server",
             request=LogoutRequest,
