@@ -343,8 +343,7 @@ class McpProtocol(McpError):
 
 
 class ToolInvalid(LmrunError):
-    """`place`: within the tool's declaration, `("command", 2)`; empty: the whole of it. `fault`:
-    what is wrong there, without the place."""
+    """`fault`: what is wrong at `place` in the tool's declaration, `("command", 2)`; (): in it."""
 
     code = "tool_invalid"
 

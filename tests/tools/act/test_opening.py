@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -306,7 +306,7 @@ class TestRuns:
         within(body)
 
 
-def given(*sources: Source) -> dict[str, Callable[[Opening], Sequence[Source]]]:
+def given(*sources: Source) -> dict[str, Any]:
     return {"sources_for": lambda opening: sources}
 
 

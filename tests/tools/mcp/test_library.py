@@ -37,10 +37,12 @@ def library(**fields: Any) -> McpServerConfig:
     return declare("library", **{"resources": True, "prompts": True, **fields})
 
 
-def get(prompt: str, server: McpServerConfig | None = None, **given: str) -> tuple[Message, ...]:
+def get(
+    prompt: str, given: dict[str, str] | None = None, server: McpServerConfig | None = None
+) -> tuple[Message, ...]:
     async def body() -> tuple[Message, ...]:
         async with hosting({"s": server or library()}) as host:
-            return await host.get_prompt("s", prompt, given)
+            return await host.get_prompt("s", prompt, given or {})
 
     return run(body())
 
@@ -54,7 +56,7 @@ def read(uri: str, config: McpServerConfig | None = None) -> Any:
 
 
 def test_a_prompt_is_filled_in_and_its_messages_keep_their_roles() -> None:
-    (asked,) = get("review", language="de", tone="kind")
+    (asked,) = get("review", {"language": "de", "tone": "kind"})
     assert (asked.role, asked.content) == ("user", "Review this in de, in a kind tone.")
     assert [(it.role, it.content) for it in get("plain")] == [
         ("user", "Read this."),
@@ -77,7 +79,8 @@ def test_what_is_text_in_a_prompt_is_read_as_text(prompt: str, content: str) -> 
 
 @pytest.mark.parametrize("prompt", ["picture", "embedded_picture"])
 def test_a_picture_in_a_prompt_is_one(prompt: str) -> None:
-    ((part,),) = [it.content for it in get(prompt)]
+    (message,) = get(prompt)
+    (part,) = tuple(message.content)
     assert isinstance(part, ImagePart)
     assert part.data.startswith(b"\x89PNG")
 
@@ -99,7 +102,7 @@ def test_a_prompt_that_no_chat_can_take_is_refused(
     prompt: str, arguments: dict[str, str], words: str
 ) -> None:
     with pytest.raises(McpUnusable) as refused:
-        get(prompt, **arguments)
+        get(prompt, arguments)
     assert words in str(refused.value)
 
 
@@ -178,7 +181,7 @@ def test_a_resource_that_is_not_there_is_an_error_that_names_those_that_are() ->
 
 def test_a_server_without_prompts_says_so() -> None:
     with pytest.raises(McpProtocol, match="no method prompts/list"):
-        get("plain", declare(prompts=True))
+        get("plain", server=declare(prompts=True))
 
 
 def test_nothing_is_started_before_somebody_has_agreed_to_it() -> None:
