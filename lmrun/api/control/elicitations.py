@@ -9,10 +9,10 @@ import msgspec
 from pydantic import Field
 from starlette.types import ASGIApp
 
-from lmrun.api.control.handlers import parse
 from lmrun.api.control.routes import PREFIX
 from lmrun.api.routes import Call, Response, Route
 from lmrun.api.sse import JsonAnswer, open_stream, to_event
+from lmrun.api.validate import validate_request
 from lmrun.errors import ElicitationNotFound, InvalidParameter
 from lmrun.settings.base import Settings
 from lmrun.tools.mcp.answering.elicitations import Elicitations
@@ -37,7 +37,7 @@ def elicitation_routes(elicitations: Elicitations) -> tuple[Route, ...]:
         return await open_stream(_to_sse(elicitations))
 
     async def answer(call: Call) -> ASGIApp:
-        reply = parse(ElicitationReply, call.json)
+        reply = validate_request(ElicitationReply, call.json)
         elicitations.answer(call.path["id"], Elicited(reply.action, reply.content))
         return JsonAnswer(ElicitationClosed(call.path["id"]))
 
