@@ -22,6 +22,7 @@ from tests.support.smollm2 import smollm2_path
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".cache" / "node"
 LEAST_MAJOR = 20
+MCP_TESTS = ("mcp_servers.py", "mcp_loop.py")
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
         print(f"These tests need Node {LEAST_MAJOR} or newer, with npm.", file=sys.stderr)
         return 1
     _install(npm)
-    servers = [sys.executable, "-m", "pytest", "-q", str(HERE / "mcp_servers.py")]
+    servers = [sys.executable, "-m", "pytest", "-q", *(str(HERE / it) for it in MCP_TESTS)]
     return _run_javascript(node) or subprocess.run(servers, check=False).returncode
 
 
