@@ -22,7 +22,7 @@ from tests.support.smollm2 import smollm2_path
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[1] / ".cache" / "node"
 LEAST_MAJOR = 20
-MCP_TESTS = ("mcp_servers.py", "mcp_loop.py")
+MCP_TESTS = ("mcp_servers.py", "mcp_library.py", "mcp_loop.py")
 
 
 def main() -> int:
