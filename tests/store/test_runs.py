@@ -172,3 +172,13 @@ def test_a_run_that_makes_no_step_does_not_go_on_by_itself_for_ever(
     assert not restart()
     small.append("a", b"a step")
     assert restart()
+
+
+def test_what_was_written_is_on_the_disk_whatever_becomes_of_the_power(tmp_path: Path) -> None:
+    """SQLite syncs its log at each commit; a call whose end was lost would be made again."""
+    runs = StoredRuns(tmp_path / "runs.db")
+    with runs._database.transaction() as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+    runs.close()
+    assert (mode, synchronous) == ("wal", 2)
