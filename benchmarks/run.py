@@ -104,5 +104,7 @@ async def open_arena(scenario: Scenario, model: Path, names: list[str]) -> Async
 
 
 def _make_place(scenario: Scenario, model: Path, folder: Path) -> Place:
+    """A folder with a copy of the model: lmrun reads its file into huge pages, which whoever maps
+    the same file would have, too."""
     folder.mkdir()
-    return Place(model, scenario.setup, folder)
+    return Place(Path(shutil.copy(model, folder)), scenario.setup, folder)

@@ -27,7 +27,7 @@ STRICT_CHUNK = 16
 STRICT_ROWS = 2 * STRICT_CHUNK + 1
 """Rows of one strict decode at most."""
 _CELL_PADDING = 256
-_CHUNK_COST = 17.2e9
+_CHUNK_COST = 20e9
 _SMALLEST_CHUNK = 16
 _F32, _F16 = 4, 2
 _BYTES_PER_ELEMENT = {
@@ -131,7 +131,7 @@ def estimate_strict(header: GgufHeader, sizes: Sizes, load: LoadConfig) -> int:
 
 
 def choose_chunk(parameters: int, cores: int, most: int) -> int:
-    """Prompt tokens of one step when nothing streams: bounds a step to some 400 ms on a CPU.
+    """Prompt tokens of one step when nothing streams: bounds a step to some 500 ms on a CPU.
 
     A power of two that depends on the model and the machine, never on measured times: with flash
     attention the same prompt gives other logits in other chunks, so a seed keeps its text.

@@ -9,7 +9,9 @@ from lmrun.engines.base import EngineUsage
 from lmrun.worker.frames import SequenceEvents, Step, WireError
 
 HEARTBEAT_S = 1.0
-COALESCE_S = 0.05
+COALESCE_S = 0.04
+COALESCE_STREAM_S = 0.01
+LONGEST_COALESCE_S = 0.1
 COALESCE_TOKENS = 64
 SLOW_TOKENS_PER_S = 40
 
@@ -18,9 +20,9 @@ class Outgoing:
     """Events that wait for their frame.
 
     A slow model's frames go out after every step. Above 40 tokens a second what comes within 50 ms
-    shares a frame, which still looks steady: a frame costs server and client the same whatever it
-    holds, and takes it from the cores that decode. A sequence's first text, its
-    end and its failure never wait.
+    of one sequence, within 100 ms of six and more, shares a frame, which still looks steady: a
+    frame and each sequence in it cost server and client the same whatever they hold, and take it
+    from the cores that decode. A sequence's first text, its end and its failure never wait.
     """
 
     def __init__(self, now: float) -> None:
@@ -65,7 +67,8 @@ class Outgoing:
             return True
         if not self._events:
             return False
-        if elapsed >= COALESCE_S or self._tokens >= COALESCE_TOKENS:
+        patience = min(COALESCE_S + COALESCE_STREAM_S * len(self._events), LONGEST_COALESCE_S)
+        if elapsed >= patience or self._tokens >= COALESCE_TOKENS:
             return True
         return self._tokens <= SLOW_TOKENS_PER_S * elapsed
 

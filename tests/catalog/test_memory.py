@@ -119,7 +119,7 @@ def test_other_files_count_with_their_size_and_broken_ones_are_an_error(
     ("parameters", "cores", "most", "expected"),
     [
         (300_000, 2, 512, 512),
-        (135_000_000, 2, 512, 128),
+        (135_000_000, 2, 512, 256),
         (7_000_000_000, 2, 512, 16),
         (7_000_000_000, 64, 512, 128),
         (135_000_000, 2, 4, 4),

@@ -77,10 +77,12 @@ def spec(sequence: int, prompt_length: int = 5, **prediction: Any) -> SequenceSp
 
 
 def drain(model: LoadedModel) -> dict[int, list[StepEvent]]:
-    """Step until nothing is left; the events of each sequence, in order."""
+    """Step until nothing is left; the events of each sequence, in order. What has ended is put
+    away at the beginning of a step: there is one more."""
     events: dict[int, list[StepEvent]] = {}
     for _ in range(MOST_STEPS):
         if not (model.active or model.waiting):
+            assert model.step() == []
             return events
         for event in model.step():
             events.setdefault(event.sequence, []).append(event)

@@ -29,6 +29,14 @@ def test_a_fast_model_sends_twenty_frames_a_second() -> None:
     assert with_tokens(3).is_due(0.051)
 
 
+def test_frames_of_many_sequences_go_out_ten_times_a_second() -> None:
+    outgoing = with_tokens(8)
+    for sequence in range(2, 9):
+        outgoing.add(sequence, DELTA)
+    assert not outgoing.is_due(0.099)
+    assert outgoing.is_due(0.101)
+
+
 def test_a_fast_model_waits_for_sixty_four_tokens() -> None:
     assert not with_tokens(63).is_due(0.009)
     assert with_tokens(64).is_due(0.001)

@@ -171,6 +171,8 @@ class GenerationModel:
         )
 
     def rest(self) -> bool:
+        if self._batched.park_one() or (self._exact is not None and self._exact.park_one()):
+            return True
         self._parking.save_one()
         return False
 

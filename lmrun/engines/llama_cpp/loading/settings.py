@@ -151,9 +151,14 @@ def _require_gpus(gpu: GpuConfig, name: str, count: int) -> None:
         )
 
 
+def is_mapped(config: LoadConfig, build: Build) -> bool:
+    """Whether the weights are mapped and not read: a wish (`try_mmap`)."""
+    return config.try_mmap and build.mmap
+
+
 def choose_load_mode(config: LoadConfig, build: Build) -> int:
-    """`llama_load_mode`. Mapping is a wish (`try_mmap`), locking is a demand."""
-    mapped = config.try_mmap and build.mmap
+    """`llama_load_mode`. Mapping is a wish, locking is a demand."""
+    mapped = is_mapped(config, build)
     if not config.keep_model_in_memory:
         return int(native.LLAMA_LOAD_MODE_MMAP if mapped else native.LLAMA_LOAD_MODE_NONE)
     if not build.mlock:

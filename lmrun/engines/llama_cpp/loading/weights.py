@@ -14,6 +14,7 @@ from llama_cpp import llama_cpp as native
 from lmrun.engines.base import Pooling
 from lmrun.engines.llama_cpp import native_log
 from lmrun.engines.llama_cpp.loading import gpus, settings
+from lmrun.engines.llama_cpp.loading.page_cache import read_in_huge_pages
 from lmrun.engines.llama_cpp.loading.shape import ModelFacts
 from lmrun.errors import LoadFailed, SettingRefused
 from lmrun.settings.load import LoadConfig
@@ -24,6 +25,8 @@ _LEARNED_POSITIONS = ("bert", "starcoder")
 _POOLING_NONE = "0"
 _POOLINGS: dict[str, Pooling] = {"1": "mean", "2": "cls", "3": "last", "4": "rank"}
 _OVERRIDE_INT = 0
+_READ_SHARE = 0.5
+"""How much of a load's progress the reading of a mapped file is; llama.cpp then does the rest."""
 
 
 @dataclass(slots=True)
@@ -94,16 +97,21 @@ def load_weights(path: Path, config: LoadConfig, on_progress: Callable[[float], 
 
     Raises SettingRefused for what this build or model cannot do, LoadFailed for anything else.
     """
+    build = read_build()
+    read = 0.0
+    if settings.is_mapped(config, build) and not build.gpu_offload:
+        read = _READ_SHARE
+        read_in_huge_pages(path, lambda fraction: on_progress(read * fraction))
     raised: list[BaseException] = []
 
     def report(fraction: float, user_data: object) -> bool:
         try:
-            on_progress(min(max(fraction, 0.0), 1.0))
+            on_progress(read + (1 - read) * min(max(fraction, 0.0), 1.0))
         except BaseException as error:  # ctypes would print it and go on
             raised.append(error)
         return not raised
 
-    parameters = _model_parameters(path, config, read_build())
+    parameters = _model_parameters(path, config, build)
     parameters.progress_callback = native.llama_progress_callback(report)
     model = native.llama_model_load_from_file(os.fsencode(path), parameters)
     if raised:

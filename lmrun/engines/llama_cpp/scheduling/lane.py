@@ -60,6 +60,7 @@ class Lane:
         self._prefilling: deque[Sequence] = deque()
         self._streaming: list[Sequence] = []
         self._shifted: list[Sequence] = []
+        self._finished: list[Sequence] = []
         self._known: dict[int, Sequence] = {}
         self._namespaces: Counter[Namespace] = Counter()
         self._admitted = 0
@@ -107,6 +108,8 @@ class Lane:
 
     def step(self, events: list[StepEvent]) -> None:
         """One decode for each set of adapters in use, and at most one image."""
+        while self.park_one():
+            pass
         self._admit()
         self._settle()
         if not self._prefilling and not self._streaming:
@@ -125,8 +128,22 @@ class Lane:
                 self._decode(streams, prompts, budget, events)
         self._compute_image(events)
 
+    def park_one(self) -> bool:
+        """Empty the slot of a sequence that has ended. Whether there was one.
+
+        It takes a millisecond or more, so it waits until the last events are on their way.
+        """
+        if not self._finished:
+            return False
+        sequence = self._finished.pop(0)
+        self._placement.release(sequence, park=True)
+        self._free_slots.append(sequence.slot)
+        return True
+
     def drop_all(self) -> None:
         """Drop every sequence, the youngest first: nobody is left who would take over."""
+        while self.park_one():
+            pass
         for sequence in reversed(list(self._known.values())):
             self._drop(sequence, park=False)
 
@@ -332,8 +349,11 @@ class Lane:
         else:
             self._leave(sequence)
             self._release_followers(sequence)
-            self._placement.release(sequence, park=park)
-            self._free_slots.append(sequence.slot)
+            if park:
+                self._finished.append(sequence)
+            else:
+                self._placement.release(sequence, park=False)
+                self._free_slots.append(sequence.slot)
             self._free_tokens += sequence.reserved
             self._namespaces[sequence.namespace] -= 1
             if not self._namespaces[sequence.namespace]:

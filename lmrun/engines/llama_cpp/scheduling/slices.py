@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MIXED_STEP_RATIO = 3.0
-AIM_RATIO = 2.5
+AIM_RATIO = 2.3
 FIRST_SLICE = 16
 SHORTEST_EXACT = 8
 GATHERED_CHUNKS = 4

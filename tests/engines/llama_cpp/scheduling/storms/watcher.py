@@ -112,10 +112,12 @@ def lanes(model: GenerationModel) -> list[Lane]:
 
 
 def _check_positions(lane: Lane) -> None:
-    """Every slot holds just the tokens that its sequence says are computed."""
+    """Every slot holds just the tokens that its sequence says are computed; one whose sequence has
+    ended holds them until it is parked."""
     memory = lane._context.memory
+    parking = {each.slot for each in lane._finished}
     held = {each.slot: each for each in lane._known.values() if each.slot >= 0}
-    for slot in range(memory.slots):
+    for slot in set(range(memory.slots)) - parking:
         last = memory.last_position(slot)
         if slot not in held:
             assert last == -1, f"the free slot {slot} holds positions up to {last}"
@@ -124,6 +126,8 @@ def _check_positions(lane: Lane) -> None:
 
 
 def _check_empty(lane: Lane) -> None:
+    while lane.park_one():
+        pass
     _check_positions(lane)
     assert lane.used_tokens == 0
     assert sorted(lane._free_slots) == list(range(lane._shape.sequences))
