@@ -233,11 +233,11 @@ def _describe_model(event: RunEvent) -> str | None:
     """What the model does while nothing is to be seen of it."""
     match event:
         case RunStarted(run):
-            return f"waiting for {printable(run.agent or run.model)}"
-        case RoundStart():
-            return "waiting for the model"
-        case PromptProgress(processed, total):
+            return f"waiting for {printable(run.agent or run.model)} to be ready"
+        case PromptProgress(processed, total) if processed < total:
             return f"reading the prompt ({processed} of {total} tokens)"
+        case RoundStart() | PromptProgress():
+            return "waiting for the first word"
         case ReasoningDelta():
             return "thinking"
     return None

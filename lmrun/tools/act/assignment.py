@@ -18,6 +18,7 @@ from lmrun.errors import InvalidParameter, ModelNotFound
 from lmrun.profile.presets import Preset, find_preset
 from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.agents import AgentConfig
+from lmrun.profile.tooling.effective import RESOURCE_TOOL, is_allowed
 from lmrun.profile.tooling.naming import TOOL_PATTERN_PATTERN, matches
 from lmrun.profile.tooling.references import (
     MAX_CONTEXT,
@@ -223,11 +224,28 @@ def _require_tool(pattern: str, param: str, profile: Profile | None) -> None:
                 param=param,
                 hint=_suggest(server, servers),
             )
+        _require_offered(pattern, param, profile)
     elif pattern != "*" and not any(matches(pattern, name) for name in tools):
         raise InvalidParameter(
             f"`{param}`: the profile declares no tool {shown!r}.",
             param=param,
             hint=_suggest(pattern, tools),
+        )
+
+
+def _require_offered(pattern: str, param: str, profile: Profile | None) -> None:
+    """Raises InvalidParameter for a tool of an MCP server that the profile does not offer."""
+    _, server, tool = pattern.split("/", 2)
+    config = profile.mcp_servers.get(server) if profile is not None else None
+    if config is None or "*" in tool or is_allowed(config, tool):
+        return
+    if not (config.resources and tool == RESOURCE_TOOL):
+        raise InvalidParameter(
+            f"`{param}`: the profile offers no tool {tool[:80]!r} of the MCP server {server!r}.",
+            param=param,
+            hint=_suggest(tool, list(config.tools.allow))
+            if config.tools.allow
+            else f"It offers none: `mcp_servers.{server}.tools.allow` names them.",
         )
 
 
