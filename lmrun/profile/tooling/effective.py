@@ -12,6 +12,8 @@ from lmrun.profile.tooling.tools import Effect, ToolConfig
 
 RESOURCE_TOOL = "read_resource"
 """What lmrun calls the tool with which a server's resources are read."""
+PROMPT_TOOL = "get_prompt"
+"""What rules call asking for one of a server's prompts; no model can."""
 
 _WHAT_A_CALL_DOES = ("python", "command", "http", "parameters", "optional", "env", "cwd")
 _ANYTHING: frozenset[Effect] = frozenset({"write", "network"})
@@ -62,6 +64,11 @@ def mcp_policy_of(server: McpServerConfig, tool: str) -> Decision:
     if server.policy == "allow" and not is_by_name and mcp_effects_of(server, tool):
         return "ask"
     return server.policy
+
+
+def prompt_policy_of(server: McpServerConfig) -> Decision:
+    """Who decides whether a prompt is asked for: `prompts: true` is an agreement."""
+    return "deny" if server.policy == "deny" else "allow"
 
 
 def mcp_effects_of(server: McpServerConfig, tool: str) -> frozenset[Effect]:

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.errors import McpError, McpNotFound, OutboundFailed, OutboundRefused
-from lmrun.profile.tooling.effective import RESOURCE_TOOL, mcp_effects_of, mcp_policy_of
+from lmrun.profile.tooling.effective import (
+    PROMPT_TOOL,
+    RESOURCE_TOOL,
+    mcp_effects_of,
+    mcp_policy_of,
+    prompt_policy_of,
+)
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.profile.tooling.naming import mcp_name, mcp_path
 from lmrun.profile.tooling.references import split_reference
@@ -45,17 +51,18 @@ class PromptSource:
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        return self.wish.arguments
+        _, name = split_reference(self.reference)
+        return {"name": name, "arguments": self.wish.arguments}
 
     @property
     def spec(self) -> ToolSpec:
-        server, name = split_reference(self.reference)
+        server, _ = split_reference(self.reference)
         return ToolSpec(
-            path=mcp_path(server, name),
-            name=mcp_name(server, name),
-            description=f"A prompt of the server {server}, which begins the conversation.",
+            path=mcp_path(server, PROMPT_TOOL),
+            name=mcp_name(server, PROMPT_TOOL),
+            description=f"Begin with a prompt of the server {server}.",
             parameters={},
-            policy="deny" if self.config.policy == "deny" else "allow",
+            policy=prompt_policy_of(self.config),
             effects=frozenset(),
             is_untrusted=self.config.untrusted,
         )

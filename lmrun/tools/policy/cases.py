@@ -8,10 +8,12 @@ from lmrun.profile.loader import LoadedProfile
 from lmrun.profile.schema import Profile
 from lmrun.profile.tooling.cases import PlacedCase, PolicyCase
 from lmrun.profile.tooling.effective import (
+    PROMPT_TOOL,
     effects_of,
     is_offered,
     mcp_effects_of,
     mcp_policy_of,
+    prompt_policy_of,
 )
 from lmrun.profile.tooling.naming import matches, mcp_name
 from lmrun.tools.policy.applied import AppliedPolicy, make_policy
@@ -58,6 +60,9 @@ def _find_spec(path: str, profile: Profile) -> ToolSpec | None:
     _, server, tool = path.split("/", 2)
     declared = profile.mcp_servers[server]
     if not is_offered(declared, tool):
+        if tool == PROMPT_TOOL and declared.prompts:
+            name = mcp_name(server, tool)
+            return ToolSpec(path, name, None, {}, prompt_policy_of(declared), frozenset())
         return None
     policy, effects = mcp_policy_of(declared, tool), mcp_effects_of(declared, tool)
     return ToolSpec(path, mcp_name(server, tool), None, {}, policy, effects)

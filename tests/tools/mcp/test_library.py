@@ -18,11 +18,15 @@ from lmrun.errors import (
     OutboundFailed,
 )
 from lmrun.profile.tooling.mcp import McpServerConfig
+from lmrun.profile.tooling.policy import PolicyConfig
 from lmrun.tools.act.opening import Opened, Opening, PromptWish, ResourceWish
 from lmrun.tools.mcp.consent import Fault
 from lmrun.tools.mcp.host import McpHost
 from lmrun.tools.mcp.renaming import renamed
 from lmrun.tools.mcp.sources import find_sources
+from lmrun.tools.policy.gate import Wish
+from lmrun.tools.policy.rules import decide
+from lmrun.tools.tool import Caller
 from tests.tools.mcp.support import (
     EverythingAgreed,
     call,
@@ -228,6 +232,24 @@ def test_who_declares_a_resource_agrees_to_it_and_who_asks_for_one_is_asked() ->
     assert policies(library(policy="deny"), is_asked=False) == ["deny", "deny"]
     own = library(tools={"policy": {"read_resource": "deny"}})
     assert policies(own, is_asked=False) == ["allow", "deny"]
+
+
+def test_rules_tell_prompts_and_resources_by_their_names() -> None:
+    opening = Opening(
+        PromptWish("mcp/s/review", {"language": "de"}), (ResourceWish("mcp/s/note://a"),)
+    )
+    sources = find_sources(opening, {"s": library()}, None)  # type: ignore[arg-type]  # nothing is read
+    assert [(it.spec.path, it.arguments) for it in sources] == [
+        ("mcp/s/get_prompt", {"name": "review", "arguments": {"language": "de"}}),
+        ("mcp/s/read_resource", {"uri": "note://a"}),
+    ]
+    for place, (tool, arguments) in enumerate(
+        [("get_prompt", {"name": "review"}), ("read_resource", {"uri": "note://.*"})]
+    ):
+        rule = {"tools": [f"mcp/s/{tool}"], "arguments": arguments, "decision": "deny"}
+        policy = PolicyConfig.model_validate({"rules": [rule]})
+        wishes = [Wish("w", it.spec, it.arguments, Caller("act")) for it in sources]
+        assert [decide(it, policy).decision == "deny" for it in wishes] == [place == 0, place == 1]
 
 
 def test_an_error_says_what_was_to_be_read() -> None:

@@ -32,7 +32,7 @@ mcp_servers:
       deny: [get_secret]
       policy: {get_zone: deny}
       effects: {get_now: []}
-  docs: {url: "https://docs.example.com/mcp", resources: true}
+  docs: {url: "https://docs.example.com/mcp", resources: true, prompts: true}
 agents:
   helper: {model: assistant, tools: [get, 'mcp/time/*']}
 policy:
@@ -40,6 +40,7 @@ policy:
     - {tools: [rm], arguments: {path: '/tmp/\\w+'}, decision: allow}
     - {tools: [get], models: [m], decision: ask, reason: m asks}
     - {tools: [get], keys: [ci], decision: deny}
+    - {tools: [mcp/docs/get_prompt], arguments: {name: 'draft.*'}, decision: deny}
 """
 LOADED = load(PROFILE, {"K": "key"})
 FILE = Path("/cases.yaml")
@@ -187,6 +188,9 @@ def test_a_case_knows_its_line() -> None:
         ("tool: mcp/time/set_now", "deny", None),
         ("tool: mcp/docs/read_resource", "ask", None),
         ("tool: mcp/docs/other", "deny", None),
+        ("tool: mcp/docs/get_prompt, arguments: {name: review}", "allow", None),
+        ("tool: mcp/docs/get_prompt, arguments: {name: drafts}", "deny", 3),
+        ("tool: mcp/time/get_prompt", "ask", None),
     ],
 )
 def test_a_case_is_judged_as_the_call_would_be(case: str, decision: str, rule: int | None) -> None:
