@@ -38,6 +38,9 @@ def find_troubles(faults: Mapping[str, str], servers: Iterable[ServerStatus]) ->
             then = "when it is needed" if server.state == "failed" else "by itself"
             told = (server.error or "It ended.").rstrip(".")
             yield _make(subject, "ServerFailed", f"{told}. It is started again {then}.")
+        elif server.state == "starting" and server.error is not None:
+            told = server.error.rstrip(".")
+            yield _make(subject, "ServerFailed", f"{told}. It is being started again.")
         yield from _of_tools(subject, server)
 
 

@@ -12,7 +12,7 @@ import pytest
 from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart, Usage
 from lmrun.chat.messages import Message, ToolCall
 from lmrun.cli.commands.act import render_question
-from lmrun.reconcile.status import AgentStatus, ToolsStatus
+from lmrun.reconcile.status import AgentStatus, ToolsStatus, ToolTrouble
 from lmrun.tools.act.events import (
     ActEnd,
     ApprovalNeeded,
@@ -132,6 +132,28 @@ class TestAct:
         assert (first["preset"], first["context"]) == ("review", [note, text])
         assert (agent["agent"], agent["context"], "preset" in agent) == ("helper", [note], False)
         assert (chat["context"], "tools" in chat) == ([note], False)
+
+    def test_tools_that_were_not_there_are_told_at_the_end(
+        self, lmrun: Run, server: FakeServer
+    ) -> None:
+        troubles = tuple(
+            ToolTrouble(subject, "Some", f"{subject} is broken.")
+            for subject in ("tools.add", "tools.other", "mcp_servers.time", "mcp_servers.docs")
+        )
+        agents = (AgentStatus("helper", "assistant", ("mcp/docs/*",)),)
+        tools = ToolsStatus(agents, declared=2, missing=2, servers=2, troubles=troubles)
+        server.status = msgspec.structs.replace(server.status, tools=tools)
+        server.run = ADDING
+
+        def told(*arguments: str) -> list[str]:
+            lines = lmrun("act", *arguments, "Add").err.splitlines()
+            return [line.split(":")[0] for line in lines if line.startswith("!")]
+
+        assert told("-t", "add", "-t", "mcp/ti*/now") == ["! tools.add", "! mcp_servers.time"]
+        assert told("--agent", "helper") == told("-m", "helper") == ["! mcp_servers.docs"]
+        assert told("-t", "*", "--json") == told() == []
+        server.run = [*ADDING[:9], refusal("it has run out of calls")]
+        assert len(told("-t", "*")) == 4, "however it ended"
 
     @pytest.mark.parametrize("more", [("-t", "add"), ("--preset", "review")])
     def test_an_agent_brings_its_own_model_and_tools(

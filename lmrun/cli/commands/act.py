@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,9 @@ from lmrun.cli.commands.prompt import (
 from lmrun.cli.commands.questions import Until, put
 from lmrun.cli.commands.steps import Steps, shorten
 from lmrun.cli.listening import Listening
-from lmrun.cli.terminal import Terminal, paint
+from lmrun.cli.terminal import Terminal, paint, printable
 from lmrun.errors import LmrunError, ServerUnreachable
+from lmrun.profile.tooling.naming import matches
 from lmrun.store.home import Home
 from lmrun.tools.act.events import (
     ActEnd,
@@ -82,7 +84,13 @@ def act(task: Task, around: Surroundings) -> None:
     """Have it done, and show how. Leaving early, by Ctrl-C, cancels it. Raises LmrunError."""
     control = connect(around.home)
     is_there = {"approvals": around.can_ask, "elicitations": around.can_ask}
-    follow(control.act(make_body(task, control) | is_there), control, around)
+    body = make_body(task, control) | is_there
+    try:
+        follow(control.act(body), control, around)
+    except LmrunError:
+        _tell_troubles(body, control, around)
+        raise
+    _tell_troubles(body, control, around)
 
 
 def begin(task: Task, around: Surroundings) -> None:
@@ -141,6 +149,34 @@ def make_body(task: Task, control: Control) -> dict[str, Any]:
     if task.max_rounds is not None:
         body["limits"] = {"max_rounds": task.max_rounds}
     return body
+
+
+def _tell_troubles(body: Mapping[str, Any], control: Control, around: Surroundings) -> None:
+    """Why some of its tools were not there, which the model does not know. Shown at the end: a
+    server is started when it is needed."""
+    if around.as_json:
+        return
+    # Whatever ended the run is what counts.
+    with suppress(LmrunError):
+        found = control.status().tools
+        if found is None:
+            return
+        agents = {agent.name: agent.tools for agent in found.agents}
+        name = body.get("agent") or body.get("model", "")
+        patterns = agents.get(name, body.get("tools", ()))
+        for trouble in found.troubles:
+            if any(_concerns(pattern, trouble.subject) for pattern in patterns):
+                line = printable(f"! {trouble.subject}: {trouble.message}")
+                around.terminal.tell(paint(line, "bad"))
+
+
+def _concerns(pattern: str, subject: str) -> bool:
+    """Whether tools that `pattern` means are what is in trouble."""
+    section, _, name = subject.partition(".")
+    if section == "tools":
+        return matches(pattern, name)
+    parts = pattern.split("/")
+    return pattern == "*" or (parts[0] == "mcp" and fnmatchcase(name, parts[1]))
 
 
 def follow(events: Iterable[bytes], control: Control, around: Surroundings) -> None:

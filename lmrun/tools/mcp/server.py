@@ -198,6 +198,8 @@ class McpServer:
         transport, connection = self._transport, self._connection
         link = transport.link if transport is not None else None
         is_waiting = self.state in ("failed", "backing_off")
+        is_again = self.state == "starting" and self._failed_starts > 0
+        error = self.error or (self._failure if is_again else None)
         return ServerStatus(
             name=self.name,
             state=self.state,
@@ -205,7 +207,7 @@ class McpServer:
             pid=link.pid if link is not None and self.state in ("starting", "ready") else None,
             restarts=max(0, self._starts - 1),
             retry_in_s=max(0.0, self._retry_at - _now()) if is_waiting else None,
-            error=str(self.error) if self.error is not None else None,
+            error=str(error) if error is not None else None,
             counters=transport.guard.counters if transport is not None else Counters(),
             tokens_sampled=self._sampler.spent if self._sampler is not None else 0,
             stderr_tail=link.stderr_tail if link is not None else "",
