@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -21,7 +22,7 @@ from tests.support.crashing import Crasher
 from tests.support.mcp_fake.library import ORDER
 from tests.support.profiles import posting, write_profile, write_script
 from tests.support.screen import Screen
-from tests.support.server import Server, eventually, is_alive, serving
+from tests.support.server import Server, eventually, free_port, is_alive, serving
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_vision import write_tiny_projector
 from tests.tools.mcp.support import FAKE_SERVER
@@ -83,6 +84,7 @@ def declare(home: Path) -> Path:
             "open": library(home, policy="allow"),
             "own": library(home, untrusted=False),
             "frail": library(home),
+            "gone": {"url": f"http://127.0.0.1:{free_port()}/mcp", "prompts": True},
         },
         presets={
             "review": {
@@ -109,6 +111,7 @@ def declare(home: Path) -> Path:
             "painter": {"model": "a", "preset": "mcp/docs/picture"},
             "seer": {"model": "seeing", "preset": "mcp/docs/picture"},
             "lost": {"model": "a", "context": ["mcp/docs/note://b"]},
+            "stranded": {"model": "a", "preset": "mcp/gone/review"},
             "unlucky": {"model": "a", "preset": "mcp/frail/fatal"},
         },
     )
@@ -129,7 +132,7 @@ def requests(home: Path) -> list[str]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("home")
     with serving(home, declare(home)) as running:
-        approve(running, "docs", "open", "own", "frail")
+        approve(running, "docs", "open", "own", "frail", "gone")
         yield running
 
 
@@ -170,6 +173,13 @@ def test_an_agent_begins_with_its_prompt_and_context_behind_every_dialect(
     assert '"Rain."' in json.dumps(answer)
 
 
+def test_twenty_at_a_time_begin_with_the_same(server: Server) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: chat(server, "critic"), range(20)))
+    assert {status for status, _ in answers} == {200}
+    assert {say(answer) for _, answer in answers} == {"Rain."}
+
+
 def test_a_prompt_without_blanks_is_an_agents_preset(server: Server) -> None:
     assert say(chat(server, "plain")[1]) == "It was read."
 
@@ -190,6 +200,7 @@ def test_what_an_agent_begins_with_counts_as_its_prompt(server: Server) -> None:
         ("deaf", 422, "mcp_unusable", "mcp/docs/sound: The prompt holds a sound"),
         ("lost", 502, "mcp_protocol_error", "mcp/docs/note://b: The server says: Resource not fo"),
         ("unlucky", 502, "mcp_unreachable", "mcp/frail/fatal: It was gone before it answered"),
+        ("stranded", 502, "mcp_unreachable", "mcp/gone/review: It cannot be reached"),
         ("painter", 400, "unsupported_parameter", "image"),
     ],
 )
