@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.support.mcp_fake.server import BEHAVIOURS, Json, raw, server, show, tool
@@ -75,7 +76,7 @@ def tasked(change: Callable[[], None]) -> Callable[[], None]:
         server.tools.append(tool("history"))
         server.methods["tools/call"] = tasks.call
         for method in ("tasks/get", "tasks/result", "tasks/cancel"):
-            server.methods[method] = lambda id, it, method=method: tasks.take(method, id, it)
+            server.methods[method] = partial(tasks.take, method)
         change()
 
     BEHAVIOURS[change.__name__] = prepare
@@ -157,12 +158,6 @@ def task_to_be_asked_after_at_once() -> None:
 def task_to_be_asked_after_in_an_hour() -> None:
     tasks.interval = 3_600_000
     tasks.on_get = always("completed")
-
-
-@tasked
-def task_to_be_asked_after_in_an_aeon() -> None:
-    task_to_be_asked_after_in_an_hour()
-    tasks.interval = 10**15
 
 
 @tasked
