@@ -141,6 +141,19 @@ def test_a_form_can_be_refused(server: Server, typed: str, action: str) -> None:
         assert f'{{"action": "{action}"}}' in finish(screen)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "words", "typed", "result"),
+    [("Poke", "[c]ancel:", "c\n", '{"action": "cancel"}'), ("Note", "Run it?", "y\n", "✓ note")],
+)
+def test_what_was_typed_before_a_question_is_no_answer_to_it(
+    server: Server, prompt: str, words: str, typed: str, result: str
+) -> None:
+    with acting(server, prompt) as screen:
+        screen.type("n\n")
+        say(screen, words, typed)
+        assert result in finish(screen)
+
+
 def test_the_end_of_input_amid_a_form_gives_the_question_up(server: Server) -> None:
     with acting(server, "Poke") as screen:
         say(screen, "[c]ancel:", "y\n")

@@ -236,7 +236,10 @@ class Following:
         elif isinstance(event, ApprovalNeeded):
             self._ask(partial(self._approve, event.question), partial(_settles, event.index))
         elif isinstance(event, ElicitationAsked):
-            self._ask(partial(self._deal_with, event), partial(_closes, event.id))
+            # Imported late: few runs have a use for it, and what checks forms takes its time.
+            from lmrun.cli.commands.mcp_answer import deal_with
+
+            self._ask(partial(deal_with, event, self._control), partial(_closes, event.id))
         elif not isinstance(event, ElicitationClosed):
             self.steps.take(event)
 
@@ -254,12 +257,6 @@ class Following:
     ) -> None:
         self.steps.close()
         put(question, self._around.terminal, Until(self._listening, withdraws))
-
-    def _deal_with(self, asked: ElicitationAsked, terminal: Terminal) -> None:
-        # Imported late: few runs have a use for it, and what checks forms takes its time.
-        from lmrun.cli.commands.mcp_answer import deal_with
-
-        deal_with(asked, self._control, terminal)
 
     def _approve(self, question: gate.Question, terminal: Terminal) -> None:
         assert self._run is not None, "the first event says which run it is"
