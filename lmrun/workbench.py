@@ -88,6 +88,7 @@ class Workbench:
             self._approvals,
             self._audit,
             find_model_key=lambda name: _find_model_key(pool, name),
+            find_patience=lambda run: self.runs.find_patience(run),
         )
         self._elicitations = Elicitations()
 
