@@ -128,19 +128,15 @@ class Connection:
         return tuple(map(as_definition, tools))
 
     async def list_resources(self, most: int) -> Sequence[types.Resource]:
-        """The first resources that it lists."""
-        return await self._list(self._session.list_resources, lambda page: page.resources, most)
+        """The first resources that it lists; none where it knows no such list: a server may have
+        templates alone."""
+        return await self._list_any(self._session.list_resources, lambda it: it.resources, most)
 
     async def list_templates(self, most: int) -> Sequence[types.ResourceTemplate]:
         """The first templates of resources that it lists; none where it knows no such list."""
-        try:
-            return await self._list(
-                self._session.list_resource_templates, lambda page: page.resource_templates, most
-            )
-        except MCPError as error:
-            if error.code != types.METHOD_NOT_FOUND:
-                raise
-            return []
+        return await self._list_any(
+            self._session.list_resource_templates, lambda it: it.resource_templates, most
+        )
 
     async def list_prompts(self, most: int) -> Sequence[types.Prompt]:
         """The first prompts that it lists."""
@@ -211,6 +207,19 @@ class Connection:
             async with self._client.listen(tools_list_changed=True) as changes:
                 async for _ in changes:
                     pass
+
+    async def _list_any(
+        self,
+        fetch: Callable[..., Awaitable[Any]],
+        pick: Callable[[Any], Sequence[Any]],
+        most: int,
+    ) -> list[Any]:
+        try:
+            return await self._list(fetch, pick, most)
+        except MCPError as error:
+            if error.code != types.METHOD_NOT_FOUND:
+                raise
+            return []
 
     async def _list(
         self,

@@ -106,6 +106,23 @@ def list_is_no_list() -> None:
     server.on_list = lambda id, params: {"tools": {"poke": 1}}
 
 
+@behaviour
+def templates_alone() -> None:
+    """More than anybody would read, and no list of resources."""
+    server.capabilities["resources"] = {}
+    templates = [
+        {
+            "uriTemplate": f"a://{number}/{{name}}",
+            "name": "n",
+            "description": "A\u202e\nline." + "x" * 500,
+        }
+        for number in range(5000)
+    ]
+    server.methods["resources/templates/list"] = lambda id, params: server.result(
+        id, {"resourceTemplates": templates}
+    )
+
+
 def _speak(version: str) -> None:
     server.version = version
 

@@ -294,3 +294,28 @@ def test_resources_can_be_read_and_prompts_begin_conversations() -> None:
             assert (message.role, message.content) == ("user", "Greet Ada.")
 
     run(body())
+
+
+def test_of_many_templates_the_first_are_told_in_a_line_each() -> None:
+    async def body() -> None:
+        config = declare("templates_alone", resources=True, max_output="64KiB")
+        async with hosting({"s": config}) as host:
+            lines = (await call(host, "s", "read_resource")).text.splitlines()
+
+            assert lines[0] == "Templates, whose braces are to be filled in:"
+            assert len(lines) == 101
+            assert lines[1].startswith("a://0/{name}: A line.xxx")
+            assert max(map(len, lines)) < 300
+
+    run(body())
+
+
+def test_what_is_to_be_answered_as_a_task_is_answered_at_once() -> None:
+    async def body() -> None:
+        config = declare("asks_a_model", sampling=SAMPLING)
+        async with hosting({"s": config}, models=OneModel()) as host:
+            answer = json.loads((await call(host, "s", "poke", task={"ttl": 60_000})).text)
+
+            assert answer["content"] == {"type": "text", "text": "42"}
+
+    run(body())
