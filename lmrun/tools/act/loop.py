@@ -26,6 +26,7 @@ from lmrun.tools.act.outlet import Outlet
 from lmrun.tools.act.sources import Source, read_sources
 from lmrun.tools.act.steps import CallFinished, Round, Step, Transcript
 from lmrun.tools.act.telling import tell_end, tell_unmade
+from lmrun.tools.calling import calling_for
 from lmrun.tools.models import Generate
 from lmrun.tools.policy.gate import Ask, Gate
 from lmrun.tools.tool import Caller, Tool, Toolset, ToolSpec
@@ -147,14 +148,15 @@ class _Run:
         sources = () if self.transcript.opened is not None else self.sources()
         if not sources:
             return
-        opened = await read_sources(
-            sources,
-            self.transcript.request,
-            gate=self.hands.gate,
-            caller=self.hands.caller,
-            clock=self.hands.clock,
-            make_ask=self.hands.make_ask,
-        )
+        with calling_for(self.hands.caller.run):
+            opened = await read_sources(
+                sources,
+                self.transcript.request,
+                gate=self.hands.gate,
+                caller=self.hands.caller,
+                clock=self.hands.clock,
+                make_ask=self.hands.make_ask,
+            )
         await self.hands.journal.write(opened)
         self.transcript.take(opened)
 
