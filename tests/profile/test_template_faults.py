@@ -68,7 +68,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "port beyond all ports": (
         http("https://a.example:99999/"),
-        "http.url: its host cannot be read, or its port; write names in ASCII, and IPv6 in brackets",
+        "http.url: its host cannot be read, or its port; write names in ASCII, and IPv6 in "
+        "brackets",
     ),
     "number that is no address": (
         http("https://1.2.3.4.5/"),

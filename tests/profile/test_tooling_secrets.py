@@ -11,8 +11,9 @@ import pytest
 
 from lmrun.errors import ProfileInvalid
 from lmrun.profile.loader import load_profile
+from lmrun.profile.tooling.imported import convert
 from lmrun.profile.tooling.section import read_tooling
-from tests.profile.support import find_problems
+from tests.profile.support import find_problems, load
 
 VALUE = "hunter2-Tr0ub4dor"
 FAULT = "looks like a secret, which must not stand in a profile; write a reference, ${env:NAME} or "
@@ -56,6 +57,16 @@ def test_a_secret_in_a_command_line_is_refused_where_it_stands(element: str) -> 
         assert problem.path == f"{section}.x.command[2]"
         assert problem.message == FAULT + "${file:path}"
         assert VALUE not in str(problem)
+
+
+@pytest.mark.parametrize("element", SECRET_ELEMENTS)
+def test_what_is_imported_with_such_a_secret_gets_a_reference(element: str) -> None:
+    imported = convert({"mcpServers": {"x": {"command": "x", "args": ["-a", element]}}})
+    text = json.dumps({"version": 1, "mcp_servers": imported.servers})
+    assert VALUE not in text
+    (variable,) = imported.variables
+    loaded = load(text, {variable: VALUE})
+    assert loaded.profile.mcp_servers["x"].command == ("x", "-a", element)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lmrun.profile.tooling.literal_secrets import find_secret
 from lmrun.profile.tooling.mcp import McpServerConfig
 from lmrun.profile.tooling.naming import SERVER_PATTERN
 
@@ -155,7 +156,11 @@ class _Entry:
         flag: str | None = None
         for text in command:
             found = _FLAG.fullmatch(text)
-            if found and found[2] is not None:
+            secret = find_secret(text)
+            if secret is not None:
+                value = self._header(secret.name, text[secret.start : secret.end])
+                yield self._plain(text[: secret.start]) + value + self._plain(text[secret.end :])
+            elif found and found[2] is not None:
                 yield f"{found[1]}={self._value(found[2], found[1], self._own(found[1]))}"
             else:
                 name = flag if flag is not None and not found else ""

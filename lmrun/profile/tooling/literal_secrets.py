@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from lmrun.profile.checks import Finding
@@ -47,6 +48,14 @@ _MESSAGE = (
 )
 
 
+class FoundSecret(NamedTuple):
+    """`name`: what it is called; `start` and `end`: where it stands."""
+
+    name: str
+    start: int
+    end: int
+
+
 def find_literal_secrets(tree: Mapping) -> Iterator[Finding]:
     """Values without a reference: headers and variables that are called like a secret; options,
     assignments and parameters of a URL that are; the password of a URL."""
@@ -59,10 +68,10 @@ def find_literal_secrets(tree: Mapping) -> Iterator[Finding]:
         texts = [_read(item, path) for item in items]
         for index, text in enumerate(texts):
             before = texts[index - 1] if index > 1 else None
-            if _holds_secret(text) or _follows_secret_option(before, text):
+            if _is_secret(text) or _follows_secret_option(before, text):
                 yield Finding((*path, index), _MESSAGE)
     for path, node in _find_nodes(tree, _URLS):
-        if _holds_secret(_read(node, path)):
+        if _is_secret(_read(node, path)):
             yield Finding(path, _MESSAGE)
 
 
@@ -110,6 +119,10 @@ def _is_literal_argument(value: str | None) -> bool:
     return _is_literal(value) and not _PLACE.match(value or "")
 
 
+def _is_secret(text: str | None) -> bool:
+    return text is not None and find_secret(text) is not None
+
+
 def _follows_secret_option(before: str | None, text: str | None) -> bool:
     option = _OPTION.fullmatch(before or "")
     if option is None or text is None or text.startswith("-"):
@@ -117,21 +130,34 @@ def _follows_secret_option(before: str | None, text: str | None) -> bool:
     return bool(_SECRET_OPTION.fullmatch(option["name"])) and _is_literal_argument(text)
 
 
-def _holds_secret(text: str | None) -> bool:
-    """An element of a command line, or a URL."""
-    if text is None:
-        return False
+def find_secret(text: str) -> FoundSecret | None:
+    """What is a secret in an element of a command line, or in a URL, unless it is empty or plainly
+    none: the value of an option, an assignment or a parameter that is called like one, or the
+    password of a URL."""
     url = _URL.match(text)
     if url is not None:
-        _, colon, password = (url["user"] or "").rstrip("@").partition(":")
-        pairs = [pair.partition("=") for pair in (url["query"] or "").split("&")]
-        return bool(colon and _is_literal(password)) or any(
-            _SECRET_PARAMETER.fullmatch(unquote(name)) and _is_literal(value)
-            for name, _, value in pairs
-        )
+        return _find_in_url(url)
     found = _ASSIGNMENT.fullmatch(text)
     if found is None:
-        return False
-    if _URL.match(found["value"]):
-        return _holds_secret(found["value"])
-    return bool(_SECRET_OPTION.fullmatch(found["name"])) and _is_literal_argument(found["value"])
+        return None
+    value, start = found["value"], found.start("value")
+    if _URL.match(value):
+        inner = find_secret(value)
+        return inner and FoundSecret(inner.name, inner.start + start, inner.end + start)
+    if _SECRET_OPTION.fullmatch(found["name"]) and _is_literal_argument(value):
+        return FoundSecret(found["name"], start, found.end("value"))
+    return None
+
+
+def _find_in_url(url: re.Match[str]) -> FoundSecret | None:
+    user, colon, password = (url["user"] or "").removesuffix("@").partition(":")
+    if colon and _is_literal(password):
+        start = url.start("user") + len(user) + 1
+        return FoundSecret("password", start, start + len(password))
+    start = url.start("query")
+    for pair in (url["query"] or "").split("&"):
+        name, _, value = pair.partition("=")
+        if _SECRET_PARAMETER.fullmatch(unquote(name)) and _is_literal(value):
+            return FoundSecret(name, start + len(pair) - len(value), start + len(pair))
+        start += len(pair) + 1
+    return None
