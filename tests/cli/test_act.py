@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
-from lmrun.chat.events import MessageDelta, ToolCallArguments, ToolCallStart, Usage
+from lmrun.chat.events import (
+    MessageDelta,
+    PromptProgress,
+    ReasoningDelta,
+    ToolCallArguments,
+    ToolCallStart,
+    Usage,
+)
 from lmrun.chat.messages import Message, ToolCall
 from lmrun.cli.commands.act import render_question
 from lmrun.reconcile.status import AgentStatus, ToolsStatus, ToolTrouble
@@ -273,6 +281,30 @@ class TestAtATerminal:
         assert "Let me see.\n" in text
         assert "\x1b[32m✓\x1b[0m add(a=2, b=3) → 5" in text
         assert "It is 5.\n" in text
+        assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l"), "the cursor is back"
+
+    def test_it_is_seen_what_a_run_waits_for(
+        self, server: FakeServer, environment: dict[str, str]
+    ) -> None:
+        go_on = threading.Semaphore(0)
+
+        def wait() -> None:
+            assert go_on.acquire(timeout=20)
+
+        seen: list[tuple[Any, str]] = [
+            (RunStarted(make_run()), "waiting for assistant to be ready"),
+            (RoundStart(0, False), "waiting for the first word"),
+            (PromptProgress(10, 90), "reading the prompt (10 of 90 tokens)"),
+            (ReasoningDelta("Well."), "thinking"),
+        ]
+        server.run = [it for event, _ in seen for it in (event, wait)] + [*ADDING[2:]]
+        screen = Screen([*COMMAND, "act", "Add"], {**environment, "TERM": "xterm"})
+        for _, words in seen:
+            screen.read_until(words)
+            go_on.release()
+
+        assert screen.end() == 0
+        assert "It is 5." in screen.text
         assert screen.text.rfind("\x1b[?25h") > screen.text.rfind("\x1b[?25l"), "the cursor is back"
 
     def test_tools_cannot_steer_the_terminal(

@@ -100,7 +100,7 @@ class FakeServer:
     logs: list[dict[str, Any]] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     run: list[Any] = field(default_factory=list)
-    """The events of a run that is begun or resumed."""
+    """The events of a run that is begun or resumed; what can be called is, in between."""
     was_approved: threading.Event = field(default_factory=threading.Event)
     chat: list[str] | tuple[int, dict[str, Any]] = field(default_factory=list)
     chat_end: bytes = b"[DONE]"
@@ -141,13 +141,13 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         self._answer(json.loads(self.rfile.read(length) or b"null"))
+        if self.path.endswith("/approve"):
+            self.fake.was_approved.set()
 
     def _answer(self, body: Any) -> None:
         fake = self.fake
         fake.asked.append((self.command, self.path, body))
         fake.headers.append(dict(self.headers))
-        if self.path.endswith("/approve"):
-            fake.was_approved.set()
         if self.path == "/lmrun/v1/status":
             self._send(200, fake.status)
         elif self.path == "/lmrun/v1/plan":
@@ -173,6 +173,9 @@ class _Answers(BaseHTTPRequestHandler):
     def _tell_run(self) -> Iterator[bytes]:
         """As far as it comes: what asks about a call waits for the reply."""
         for event in self.fake.run:
+            if callable(event):
+                event()
+                continue
             yield msgspec.json.encode(event)
             if isinstance(event, ApprovalNeeded):
                 assert self.fake.was_approved.wait(20), "nobody has replied"
