@@ -30,7 +30,8 @@ _TRANSPORTS = {
 }
 
 _SECRET_NAME = re.compile(
-    r"key|token|secret|passw|auth|credential|cookie|(^|[_-])(pat|pwd|pin)($|[_-])", re.IGNORECASE
+    r"key|token|secret|pass(w|phrase)|auth|credential|cookie|(^|[_-])(pat|pwd|pin)($|[_-])",
+    re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(
     r"(sk|pk|rk)-\S{8,}|gh[opsur]_\S{8,}|github_pat_\S+|glpat-\S+|xox[a-z]-\S+|hf_\S{8,}"
