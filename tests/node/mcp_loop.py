@@ -84,6 +84,8 @@ class Place:
             for tool, (arguments, _) in CALLS.items():
                 yield reply(f"{name}: call {tool}", f"{name}__{tool}", arguments)
             yield reply(f"{name}: list resources", f"{name}__read_resource", {})
+            page = {"url": "https://example.com/x", "errorPath": True}
+            yield reply(f"{name}: need a page", f"{name}__trigger-url-elicitation", page)
         for task, (tool, given) in FILES.items():
             paths = {it: f"{self.home}/{given[it]}" for it in given if it == "path"}
             yield reply(f"files: {task}", f"files__{tool}", {**given, **paths})
@@ -174,6 +176,22 @@ def test_somebody_answers_over_the_control_socket(server: Server, name: str, too
     assert CALLS[tool][1] in result
     if tool == "simulate-research-query":
         assert [stage for stage in STAGES if not any(stage in (it or "") for it in told)] == []
+
+
+@pytest.mark.parametrize("name", ["stdio", "http"])
+def test_a_page_that_a_tool_needs_is_opened_before_it_is_called_again(
+    server: Server, name: str
+) -> None:
+    with server.control.elicitations() as events:
+        run = beside(act, server, f"{name}: need a page")
+        opened = []
+        for _ in range(2):
+            asked = next_question(events)
+            opened.append(asked.url)
+            server.control.answer_elicitation(asked.id, "accept", {})
+        result, _ = run.result(30)
+    assert opened == ["https://modelcontextprotocol.io/", "https://example.com/x"]
+    assert "completed the URL" in result
 
 
 def test_where_nobody_is_there_a_task_goes_on_without_an_answer(server: Server) -> None:

@@ -18,7 +18,7 @@ from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from lmrun import __version__
 from lmrun.errors import McpProtocol
@@ -244,7 +244,7 @@ class Connection:
 
     async def _complete(self, send: _Send, kind: type[_ResultT]) -> _ResultT:
         """Ask until there is a result, answering what the server wants to know in between."""
-        result = await send(None, None)
+        result = await self._begin(send)
         for _ in range(MAX_INPUT_ROUNDS):
             if isinstance(result, kind):
                 return result
@@ -255,6 +255,31 @@ class Connection:
         if isinstance(result, kind):
             return result
         raise McpProtocol(f"It asked for more input {MAX_INPUT_ROUNDS} times.")
+
+    async def _begin(self, send: _Send) -> Any:
+        """The first answer; where somebody had to open pages before that, once more."""
+        try:
+            return await send(None, None)
+        except MCPError as error:
+            if error.code != types.URL_ELICITATION_REQUIRED or not await self._open_pages(error):
+                raise
+        return await send(None, None)
+
+    async def _open_pages(self, error: MCPError) -> bool:
+        """Whether somebody has opened all that the server wants opened first."""
+        try:
+            wanted = types.ElicitationRequiredErrorData.model_validate(error.error.data)
+        except ValidationError:
+            return False
+        if not 0 < len(wanted.elicitations) <= MAX_REQUESTS:
+            return False
+        for number, params in enumerate(wanted.elicitations):
+            context = ClientRequestContext(session=self._session, request_id=number)
+            request = types.ElicitRequest(params=params)
+            said = await self._session.dispatch_input_request(context, request)
+            if not isinstance(said, types.ElicitResult) or said.action != "accept":
+                return False
+        return True
 
     async def _answer(self, requests: Mapping[str, types.InputRequest]) -> types.InputResponses:
         if len(requests) > MAX_REQUESTS:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.mcp_fake.server import Json, poked, server, show
+from tests.support.mcp_fake.server import Json, behaviour, poked, server, show
 
 
 @poked
@@ -47,6 +47,31 @@ def asks_somebody(id: Any, params: Json) -> None:
         **params.get("arguments", {}),
     }
     server.request("e1", "elicitation/create", asked, lambda it: server.text(id, show(it)))
+
+
+def _want_opened(id: Any, arguments: Json) -> None:
+    pages = [
+        {"mode": "url", "message": "Log in", "url": url, "elicitationId": url}
+        for url in arguments.get("urls", ["https://example.com/login"])
+    ]
+    wanted = {"code": -32042, "message": "a login is needed", "data": {"elicitations": pages}}
+    server.error(id, wanted)
+
+
+@behaviour
+def wants_a_page_opened_first() -> None:
+    """Of the first call."""
+
+    def first(id: Any, params: Json) -> None:
+        server.on_poke = lambda id, params: server.text(id, "logged in")
+        _want_opened(id, params.get("arguments", {}))
+
+    server.on_poke = first
+
+
+@poked
+def wants_a_page_opened_each_time(id: Any, params: Json) -> None:
+    _want_opened(id, params.get("arguments", {}))
 
 
 @poked

@@ -183,6 +183,40 @@ def test_nobody_is_asked_to_open_what_is_no_page(url: str) -> None:
     run(body())
 
 
+YES, NO = Elicited("accept"), Elicited("decline")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "urls", "answers", "asked", "result"),
+    [
+        ("first", ["https://a.example/"], [YES], 1, (None, "logged in")),
+        ("first", ["https://a.example/", "https://b.example/"], [YES, YES], 2, (None, "logged in")),
+        ("first", ["https://a.example/", "https://b.example/"], [NO], 1, ("failed", "is needed")),
+        ("first", ["javascript:alert(1)"], [], 0, ("failed", "is needed")),
+        ("first", [], [], 0, ("failed", "is needed")),
+        ("first", ["https://a.example/"] * 17, [], 0, ("failed", "is needed")),
+        ("each_time", ["https://a.example/"], [YES], 1, ("failed", "is needed")),
+    ],
+)
+def test_a_call_is_made_again_once_somebody_has_opened_what_it_needs(
+    behaviour: str,
+    urls: list[str],
+    answers: list[Elicited],
+    asked: int,
+    result: tuple[str | None, str],
+) -> None:
+    async def body() -> None:
+        somebody = Somebody(*answers)
+        config = declare(f"wants_a_page_opened_{behaviour}", elicitation=True)
+        async with hosting({"s": config}, elicit=somebody) as host:
+            had = await call(host, "s", "poke", urls=urls)
+
+            assert (had.error, result[1] in had.text) == (result[0], True), had
+            assert [it.url for it in somebody.asked] == urls[:asked]
+
+    run(body())
+
+
 def test_the_time_that_somebody_takes_is_not_the_call_s() -> None:
     async def slowly(question: Elicitation) -> Elicited:
         await asyncio.sleep(0.8)
