@@ -123,7 +123,11 @@ class Runs:
         assignment = assign(request, self._find_profile())
         id = f"run_{secrets.token_hex(12)}"
         job = make_job(id, request, assignment, caller)
-        found = await shield(self._begin(make_stored(id, request, job, time.time()), job))
+        try:
+            found = await shield(self._begin(make_stored(id, request, job, time.time()), job))
+        except asyncio.CancelledError:
+            await self._leave(id)
+            raise
         if found.digest != digest(request):
             raise RunConflict(
                 f"The idempotency key {str(request.idempotency_key)[:80]!r} belongs to the run "
@@ -138,18 +142,21 @@ class Runs:
         like, or RunError when it was cancelled or interrupted. Raises RunNotFound. A run that is
         not in the background is cancelled when its last follower closes this; one with an
         idempotency key, when nobody has come back by PATIENCE_S."""
-        async with self._beginning:
-            run = await self._find(id)
-            live = self._live.get(id)
-        if live is None:
-            async for event in self._retell(run):
-                yield event
-            return
         try:
-            async with aclosing(live.broadcast.follow()) as events:
+            async with self._beginning:
+                run = await self._find(id)
+                live = self._live.get(id)
+            told = live.broadcast.follow() if live is not None else self._retell(run)
+            async with aclosing(told) as events:
                 async for event in events:
                     yield event
         finally:
+            await self._leave(id)
+
+    async def _leave(self, id: str) -> None:
+        """Somebody who started or followed a run is gone, perhaps before its first event."""
+        live = self._live.get(id)
+        if live is not None:
             await live.leave()
 
     async def list(

@@ -66,6 +66,29 @@ def shorten(events: Sequence[Told]) -> list[Told]:
     return shortened
 
 
+@pytest.mark.parametrize("turns", [*range(12), 20, 40])
+def test_whoever_leaves_before_the_first_event_ends_the_run_too(turns: int) -> None:
+    """Wherever between asking for the run and following it: nobody waits for a patience's end."""
+
+    async def body() -> None:
+        held = Held()
+        async with opened(ScriptedModel(calls(("t", "{}")), says("ok")), held.tool) as runs:
+
+            async def ask() -> None:
+                run = await runs.start(msgspec.structs.replace(SUM, tools=("t",)), CALLER)
+                await gather(runs.follow(run.id))
+
+            asking = asyncio.create_task(ask())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert [it.state for it in await runs.list()] in ([], ["cancelled"])
+
+    within(body)
+
+
 def test_several_follow_one_run_from_its_first_event() -> None:
     async def body() -> None:
         held = Held()
