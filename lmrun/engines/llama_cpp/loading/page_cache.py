@@ -12,7 +12,7 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,26 +36,35 @@ def read_in_huge_pages(
     where others hold what would have to be read again, and once reading again has taken `reread_s`
     seconds. What `on_progress` raises ends it too; it is told the fraction that was read.
     """
-    size = path.stat().st_size
-    if sys.platform != "linux" or size < LEAST_BYTES:
-        return 0
-    found, end = 0, size // _HUGE * _HUGE
-    with path.open("rb") as file:
-        # The first page alone shows whether there are any to be had.
-        for start in (0, *range(_HUGE, end, _PIECE)):
-            length = min(_PIECE, end - start) if start else _HUGE
-            begun = time.monotonic()
-            try:
-                huge, was_read_again = _read_piece(file.fileno(), start, length, reread_s > 0)
-            except OSError:
-                break
+    found = 0
+    if sys.platform == "linux":
+        for read, huge in _read_pieces(path, reread_s):
             found += huge
-            if was_read_again:
-                reread_s -= time.monotonic() - begun
-            if huge < length // 2:
-                break
-            on_progress((start + length) / size)
+            on_progress(read)
     return found
+
+
+def _read_pieces(path: Path, reread_s: float) -> Iterator[tuple[float, int]]:
+    """After each piece the fraction of the file that was read, and its bytes in huge pages.
+
+    Ends where something is wrong with the file, too: that is for llama.cpp to say.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            end = size // _HUGE * _HUGE if size >= LEAST_BYTES else 0
+            # The first page alone shows whether there are any to be had.
+            for start in (0, *range(_HUGE, end, _PIECE)) if end else ():
+                length = min(_PIECE, end - start) if start else _HUGE
+                begun = time.monotonic()
+                huge, was_read_again = _read_piece(file.fileno(), start, length, reread_s > 0)
+                if was_read_again:
+                    reread_s -= time.monotonic() - begun
+                if huge < length // 2:
+                    return
+                yield (start + length) / size, huge
+    except (OSError, ValueError):
+        return
 
 
 def _read_piece(file: int, start: int, length: int, may_reread: bool) -> tuple[int, bool]:

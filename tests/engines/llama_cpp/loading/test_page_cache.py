@@ -74,3 +74,8 @@ def test_progress_rises_and_what_it_raises_ends_the_reading(tmp_path: Path) -> N
 
 def test_a_small_file_is_left_alone(tmp_path: Path) -> None:
     assert read_in_huge_pages(make_file(tmp_path, HUGE), lambda fraction: None) == 0
+
+
+def test_what_is_wrong_with_a_file_is_not_said_here(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.gguf"):
+        assert read_in_huge_pages(path, lambda fraction: None) == 0
