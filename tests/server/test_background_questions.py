@@ -129,6 +129,18 @@ def test_without_a_terminal_it_is_denied_and_that_is_said(server: Server) -> Non
     assert ends(server, begun.stdout.strip()) == "I may not."
 
 
+def test_an_answer_that_comes_second_is_told_so(server: Server) -> None:
+    run = begin(server)
+    environment = {**os.environ, "LMRUN_HOME": str(server.home.root), "TERM": "dumb"}
+    screen = Screen([*COMMAND, "runs", "approve", run], environment)
+    screen.read_until("Run it?")
+    assert lmrun(server, "runs", "approve", run, "--deny").returncode == 0
+    screen.type("y\n")
+    assert screen.end() == 0
+    assert "Somebody else has answered, or nobody did in time." in screen.text
+    assert ends(server, run) == "I may not."
+
+
 def test_two_replies_at_a_time_are_wrong_usage(server: Server) -> None:
     done = lmrun(server, "runs", "approve", "run_1", "--once", "--deny")
     assert done.returncode == 2

@@ -6,11 +6,12 @@ from datetime import datetime
 
 import msgspec
 
+from lmrun.cli.client import Control, Refused
 from lmrun.cli.commands.act import ask, connect, render_question
 from lmrun.cli.commands.steps import render_call, shorten
 from lmrun.cli.failures import count
 from lmrun.cli.terminal import Style, Terminal, align, paint, printable
-from lmrun.errors import LmrunError
+from lmrun.errors import LmrunError, RunConflict
 from lmrun.store.home import Home
 from lmrun.tools.act.requests import RunDetail, RunState, RunSummary
 from lmrun.tools.act.stream import RunList
@@ -85,8 +86,18 @@ def approve(run: str, said: Said | None, *, terminal: Terminal, home: Home) -> N
         if said is not None:
             terminal.tell(render_question(question))
         reply = said or ask(question, terminal)
-        control.approve(run, question.id, reply)
-        terminal.tell(f"  {_ANSWERED[reply]}")
+        terminal.tell(f"  {_reply(run, question.id, reply, control)}")
+
+
+def _reply(run: str, question: str, reply: gate.Reply, control: Control) -> str:
+    """What becomes of the call."""
+    try:
+        control.approve(run, question, reply)
+    except Refused as refused:
+        if refused.code != RunConflict.code:
+            raise
+        return "Somebody else has answered, or nobody did in time."
+    return _ANSWERED[reply]
 
 
 def render(run: RunDetail) -> str:
