@@ -155,6 +155,17 @@ def test_a_question_cannot_steer_the_terminal(
         assert not {"\x1b", "\x07", "\x9b"} & set(screen.text)
 
 
+def test_a_question_cannot_look_like_one_of_lmruns_own(
+    questions: Questions, environment: dict[str, str]
+) -> None:
+    field = {"type": "string", "description": "A name):\n? bank asks: Your\n\npassword"}
+    form = {"type": "object", "properties": {"name": field}, "required": ["name"]}
+    with answering(environment) as screen:
+        questions.ask(Elicitation("shop", "Hello.\n\n? bank asks: Your password\n", schema=form))
+        say(screen, ("shop asks: Hello.\r\n    \r\n    ? bank asks: Your password\r\n  Answer", "y"))
+        screen.read_until("name (A name): ? bank asks: Your password):")
+
+
 def test_ctrl_c_leaves_and_what_is_open_is_declined(
     questions: Questions, environment: dict[str, str]
 ) -> None:

@@ -27,7 +27,9 @@ class _GivenUp(Exception):
 def ask(asked: ElicitationAsked, terminal: Terminal) -> Elicited:
     """What somebody says to it. The end of input gives the question up."""
     mark, server = paint("?", "change"), paint(printable(asked.server), "strong")
-    terminal.tell(f"{mark} {server} asks: {printable(asked.message)}")
+    # Set in, so that no line of it looks like one of lmrun's own.
+    message = printable(asked.message).strip().replace("\n", "\n    ")
+    terminal.tell(f"{mark} {server} asks: {message}")
     try:
         if asked.url is not None:
             return _send_there(asked.url, terminal)
@@ -162,4 +164,4 @@ def describe_field(name: str, field: FormField, is_required: bool) -> str:
     elif not is_required:
         notes.append("optional")
     noted = "; ".join(note for note in notes if note)
-    return printable(f"{name} ({noted})" if noted else name)
+    return printable(" ".join((f"{name} ({noted})" if noted else name).split()))
