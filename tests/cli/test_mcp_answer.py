@@ -162,7 +162,8 @@ def test_a_question_cannot_look_like_one_of_lmruns_own(
     form = {"type": "object", "properties": {"name": field}, "required": ["name"]}
     with answering(environment) as screen:
         questions.ask(Elicitation("shop", "Hello.\n\n? bank asks: Your password\n", schema=form))
-        say(screen, ("shop asks: Hello.\r\n    \r\n    ? bank asks: Your password\r\n  Answer", "y"))
+        screen.read_until("shop asks: Hello.\r\n    \r\n    ? bank asks: Your password\r\n  Answer")
+        say(screen, ("[c]ancel:", "y"))
         screen.read_until("name (A name): ? bank asks: Your password):")
 
 
