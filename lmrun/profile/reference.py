@@ -23,7 +23,9 @@ _INTRODUCTION = """\
 
 Generated from the types; `make schemas` writes it again. A field that is not listed is an error,
 and so is a value of another type. A value may also be a reference: `${env:NAME}`,
-`${env:NAME:-default}` or `${file:path}` (relative to the profile).
+`${env:NAME:-default}` or `${file:path}` (relative to the profile). What a file says is kept with
+the profile, but where it may be a secret: in API keys, and in commands, URLs, headers, bodies and
+variables of tools and MCP servers. There only its owner may be able to read it (`chmod 600`).
 
 The column *change* says what a changed value does to what runs:
 
