@@ -124,6 +124,11 @@ class Hands:
             self.gate.note(wish, verdict, None, 0.0)
             return UNKNOWN_OUTCOME if call.was_begun else _deny(verdict), 0.0
         async with self.places:
+            denial = verdict.find_denial()
+            if denial is not None:
+                late = Verdict(False, denial)
+                self.gate.note(wish, late, None, 0.0)
+                return UNKNOWN_OUTCOME if call.was_begun else _deny(late), 0.0
             await self.journal.write(CallStarted(number, call.asked.index))
             begun = self.clock()
             result: ToolResult | None = None

@@ -7,8 +7,8 @@ import json
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from lmrun.profile.tooling.templates.text import to_text
 from lmrun.profile.tooling.templates.result_path import LeadsNowhere, ResultPath
+from lmrun.profile.tooling.templates.text import to_text
 from lmrun.tools.http.html_text import html_to_text
 from lmrun.tools.http.outbound import Answer
 from lmrun.tools.output import clean_output

@@ -38,14 +38,20 @@ Reply = Literal["once", "session", "always", "no"]
 Ask = Callable[[Question], Awaitable[Reply]]
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`reason`: for the model and the log, empty where there is nothing to say. `is_noted`: the
-    audit log has it already."""
+    audit log has it already. `find_denial`: why what was allowed may not be run any more, for those
+    that have waited; None where it may."""
 
     is_allowed: bool
     reason: str = ""
     is_noted: bool = field(default=False, compare=False)
+    find_denial: Callable[[], str | None] = field(default=_nothing, compare=False, repr=False)
 
 
 class Gate(Protocol):

@@ -93,7 +93,12 @@ class PolicyGate:
         if settled.is_allowed and denial is not None:
             ruling, settled = denial, _Settled(False, settled.answer, _explain(denial))
         self._note(wish, call, ruling, settled)
-        return Verdict(settled.is_allowed, settled.reason, is_noted=True)
+
+        def find_denial(wish: Wish = wish, policy: AppliedPolicy = policy) -> str | None:
+            found = self._find_denial(wish, policy, digest)
+            return None if found is None else _explain(found)
+
+        return Verdict(settled.is_allowed, settled.reason, True, find_denial)
 
     def note(self, wish: Wish, verdict: Verdict, result: ToolResult | None, seconds: float) -> None:
         """Write down what became of a call. Of a denied one there is no more to say than `decide`
