@@ -45,6 +45,8 @@ def act(
     base_url: str = BASE_URL,
     api_key: str | None = None,
     max_rounds: int = MAX_ROUNDS,
+    preset: str | None = None,
+    context: Sequence[str] = (),
     on_event: Callable[[ActEvent], object] | None = None,
     **prediction: Any,
 ) -> ActEnd:
@@ -52,7 +54,10 @@ def act(
 
     `tools`: Python functions, which run in this process, each described by its signature, type
     hints and docstring; or names of tools that the server's profile declares (`add`,
-    `mcp/time/*`), which run there; not both. `on_event` hears of everything as it happens.
+    `mcp/time/*`), which run there; not both. `preset`: one of the profile, or an MCP server's
+    prompt (`mcp/docs/review`); `context`: MCP resources to begin with (`mcp/docs/file:///a.md`);
+    the server reads them, so there are no functions then. `on_event` hears of everything as it
+    happens.
     `prediction`: settings as in a profile's preset: temperature=0, max_tokens=200, seed=7.
 
     Raises BudgetExceeded, InvalidParameter for what cannot be asked, ServerUnreachable, and
@@ -66,6 +71,8 @@ def act(
         base_url=base_url,
         api_key=api_key,
         max_rounds=max_rounds,
+        preset=preset,
+        context=context,
         on_event=on_event,
         **prediction,
     )
@@ -86,6 +93,8 @@ async def act_async(
     base_url: str = BASE_URL,
     api_key: str | None = None,
     max_rounds: int = MAX_ROUNDS,
+    preset: str | None = None,
+    context: Sequence[str] = (),
     on_event: Callable[[ActEvent], object] | None = None,
     **prediction: Any,
 ) -> ActEnd:
@@ -95,15 +104,14 @@ async def act_async(
     settings = _read_prediction(prediction)
     names = [tool for tool in tools if isinstance(tool, str)]
     functions = [tool for tool in tools if not isinstance(tool, str)]
-    if names and functions:
-        raise InvalidParameter(
-            "tools: functions run here, tools of the profile on the server; a run has the ones or "
-            "the others.",
-            param="tools",
-            hint=f"Declare {functions[0].__name__} in the profile, or leave {names[0]!r} out.",
-        )
-    if names:
+    if functions:
+        _require_local(getattr(functions[0], "__name__", "it"), names, preset, context)
+    if names or preset is not None or context:
         body = _make_body(model, messages, names, max_rounds, settings)
+        if preset is not None:
+            body["preset"] = preset
+        if context:
+            body["context"] = list(context)
         events = _run_on_server(server, body)
     else:
         events = run_rounds(
@@ -146,6 +154,21 @@ def _read_prediction(given: Mapping[str, Any]) -> PredictionConfig:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidParameter(f"{field}: {first['msg']}.", param=field) from None
+
+
+def _require_local(
+    function: str, names: Sequence[str], preset: str | None, context: Sequence[str]
+) -> None:
+    """Raises InvalidParameter for what only the server has, beside a function that runs here."""
+    elsewhere = {"tools": names, "preset": preset, "context": context}
+    for param, value in elsewhere.items():
+        if value:
+            raise InvalidParameter(
+                f"{param}: functions run here; tools of the profile, presets and context are the "
+                "server's. A run has the ones or the others.",
+                param=param,
+                hint=f"Declare {function} in the profile, or leave `{param}` to the server's runs.",
+            )
 
 
 def _make_body(

@@ -163,6 +163,16 @@ def test_tools_that_cannot_be_are_refused(served: Served, tools: list[Any], word
     assert served.pool.prompts == []
 
 
+@pytest.mark.parametrize(
+    "given", [{"preset": "terse"}, {"context": ["mcp/docs/note://a"]}], ids=["preset", "context"]
+)
+def test_what_the_server_has_goes_with_no_function(served: Served, given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(InvalidParameter, match=f"{name}: functions run here.*Declare add"):
+        act(served, [add], **given)
+    assert served.pool.prompts == []
+
+
 @pytest.mark.parametrize("task", [[], [{"role": "tool", "content": "x"}], [{"role": "user"}]])
 def test_a_task_that_is_none_is_refused(served: Served, task: Any) -> None:
     with pytest.raises(InvalidParameter, match="task"):

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import lmrun
 from tests.support.crashing import Crasher
 from tests.support.mcp_fake.library import ORDER
 from tests.support.profiles import posting, write_profile, write_script
@@ -178,6 +179,13 @@ def test_twenty_at_a_time_begin_with_the_same(server: Server) -> None:
         answers = list(threads.map(lambda _: chat(server, "critic"), range(20)))
     assert {status for status, _ in answers} == {200}
     assert {say(answer) for _, answer in answers} == {"Rain."}
+
+
+def test_a_python_program_names_both(server: Server) -> None:
+    end = lmrun.act("a", QUESTION, base_url=server.address, context=["mcp/open/note://a"])
+    assert end.text == "Rain without review."
+    end = lmrun.act("a", QUESTION, base_url=server.address, preset="mcp/open/plain")
+    assert end.text == "It was read."
 
 
 def test_a_prompt_without_blanks_is_an_agents_preset(server: Server) -> None:
