@@ -119,7 +119,7 @@ def test_somebody_answers_over_the_control_socket(
         asked = next_question(events)
         assert (asked.server, asked.message) == (name, message)
         assert asked.schema is not None and list(asked.schema["properties"]) == ["size"]
-        with pytest.raises(LmrunError, match="`size` is \"large\": it must be an integer"):
+        with pytest.raises(LmrunError, match='`size` is "large": it must be an integer'):
             server.control.answer_elicitation(asked.id, "accept", {"size": "large"})
         server.control.answer_elicitation(asked.id, "accept", {"size": 44})
         assert next(events) == ElicitationClosed(asked.id)
