@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.answers import Answer
 from benchmarks.contenders.base import TITLES, Contender, Setup
 from benchmarks.results import Bar, Figure, Values
+
+SETTLE_S = 0.1
 
 
 class Arena:
@@ -17,10 +20,15 @@ class Arena:
     def __init__(self, contenders: Sequence[Contender]) -> None:
         self._contenders = {contender.name: contender for contender in contenders}
 
-    def in_turn(self, repeat: int) -> list[Contender]:
-        """All of them; every other repeat goes backwards, for being first or last may matter."""
+    def in_turn(self, repeat: int) -> Iterator[Contender]:
+        """All of them; every other repeat goes backwards, for being first or last may matter.
+
+        Each has the machine for itself: what the one before does after its answer comes to its end.
+        """
         contenders = list(self._contenders.values())
-        return contenders if repeat % 2 == 0 else contenders[::-1]
+        for contender in contenders if repeat % 2 == 0 else contenders[::-1]:
+            time.sleep(SETTLE_S)
+            yield contender
 
     def get(self, name: str) -> Any:
         """The contender of that name. Raises KeyError when it does not take part."""
