@@ -33,7 +33,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 CONTEXT_LENGTH = 65_536
 """A token of the scripted model is a character, and so many tools have long descriptions."""
-STAGES = ["Gathering sources...", "Analyzing content...", "Found multiple interpretations"]
+WAITING = "Found multiple interpretations"
 FILES = {
     "read": ("read_text_file", {"path": "work/a.txt"}),
     "read beside": ("read_text_file", {"path": "work-evil/a.txt"}),
@@ -175,7 +175,8 @@ def test_somebody_answers_over_the_control_socket(server: Server, name: str, too
         result, told = run.result(30)
     assert CALLS[tool][1] in result
     if tool == "simulate-research-query":
-        assert [stage for stage in STAGES if not any(stage in (it or "") for it in told)] == []
+        # It is looked at once a second, and so not in each stage; but it waits in this one.
+        assert any(it is not None and it.startswith(WAITING) for it in told), told
 
 
 @pytest.mark.parametrize("name", ["stdio", "http"])
