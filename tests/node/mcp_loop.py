@@ -32,7 +32,7 @@ ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
 """What somebody is asked, and says."""
 
 CONTEXT_LENGTH = 65_536
-"""A token of the scripted model is a character, and so many tools have long descriptions."""
+"""A token of the scripted model is a byte, and so many tools have long descriptions."""
 WAITING = "Found multiple interpretations"
 FILES = {
     "read": ("read_text_file", {"path": "work/a.txt"}),
