@@ -7,6 +7,7 @@ a pipe, a file, `NO_COLOR` or `TERM=dumb` gets plain lines.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import sys
@@ -26,6 +27,9 @@ _STYLES: dict[Style, dict[str, str | bool]] = {
     "strong": {"bold": True},
     "dim": {"dim": True},
 }
+MAX_LINE_BYTES = 4096
+"""A terminal gives no more at a time."""
+
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -105,14 +109,21 @@ class Terminal:
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
     def _read_line(self) -> str:
-        # A terminal gives a line at a time: nothing is left where `select` cannot see it.
-        while self.watch is not None:
-            ready, _, _ = select.select([sys.stdin, self.watch], [], [])
-            if self.watch in ready:
-                self.watch.look()
-            if sys.stdin in ready:
-                break
-        return sys.stdin.readline()
+        """With its end; nothing at the end of input, also amid a line: half an answer is none."""
+        # Past the stream's own buffer, which waits for the rest of a line and watches nothing.
+        line = b""
+        while not line.endswith(b"\n"):
+            if self.watch is not None:
+                ready, _, _ = select.select([sys.stdin, self.watch], [], [])
+                if self.watch in ready:
+                    self.watch.look()
+                if sys.stdin not in ready:
+                    continue
+            piece = os.read(sys.stdin.fileno(), MAX_LINE_BYTES)
+            if not piece:
+                return ""
+            line += piece
+        return line.decode(sys.stdin.encoding)
 
 
 def _write(stream: TextIO, text: str, color: bool) -> None:

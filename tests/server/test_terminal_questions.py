@@ -161,6 +161,23 @@ def test_the_end_of_input_amid_a_form_gives_the_question_up(server: Server) -> N
         assert '{"action": "cancel"}' in finish(screen)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "words", "typed", "result"),
+    [
+        ("Poke", "size (an integer):", "4\x04\x04", '{"action": "cancel"}'),
+        ("Note", "Run it?", "y\x04\x04", "✗ note"),
+    ],
+)
+def test_a_line_that_the_end_of_input_breaks_off_is_no_answer(
+    server: Server, prompt: str, words: str, typed: str, result: str
+) -> None:
+    with acting(server, prompt) as screen:
+        if prompt == "Poke":
+            say(screen, "[c]ancel:", "y\n")
+        say(screen, words, typed)
+        assert result in finish(screen)
+
+
 def test_a_page_is_agreed_to_before_anything(server: Server) -> None:
     with acting(server, "Go") as screen:
         screen.read_until("? older asks: Log in there.\r\n  https://example.com/x\r\n")
@@ -176,11 +193,12 @@ def next_question(server: Server, events: Iterator[Any]) -> str:
     return next(event.id for event in events if isinstance(event, ElicitationAsked))
 
 
-def test_a_form_that_somebody_else_fills_in_goes_away(server: Server) -> None:
+@pytest.mark.parametrize("typed", ["4", "4\x04"])
+def test_a_form_that_somebody_else_fills_in_goes_away(server: Server, typed: str) -> None:
     with server.control.elicitations() as events, acting(server, "Poke and note") as screen:
         say(screen, "[c]ancel:", "y\n")
         # Half an answer, which must not become the beginning of the next one.
-        say(screen, "size (an integer):", "4")
+        say(screen, "size (an integer):", typed)
         server.control.answer_elicitation(next_question(server, events), "accept", {"size": 9})
         screen.read_until(GONE)
         screen.read_until('"size": 9')
