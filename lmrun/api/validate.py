@@ -89,7 +89,7 @@ def _translate(details: Sequence[ErrorDetails], json: Any) -> RequestError:
     first = details[0]
     shown = dict.fromkeys(_show(detail, _path(detail, json)) for detail in details)
     kind = UnsupportedParameter if first["type"] == UNSUPPORTED else InvalidParameter
-    return kind(f"{'; '.join(list(shown)[:MAX_SHOWN])}.", param=_path(first, json))
+    return kind(f"{'; '.join(list(shown)[:MAX_SHOWN])}.", param=_path(first, json) or None)
 
 
 def _show(detail: ErrorDetails, path: str) -> str:
@@ -104,6 +104,9 @@ def _show(detail: ErrorDetails, path: str) -> str:
         message = message.replace(python, in_json)
     message = _IN_PYTHON.sub("", message)
     got = "" if detail["type"] in _COMPLETE else f", got {_shorten(detail['input'])}"
+    if not path:
+        # It is about the whole body, which has no name.
+        return f"{message[:1].upper()}{message[1:]}{got}"
     return f"`{path}`: {message}{got}"
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+from lmrun.api.act.bodies import ActBody
 from lmrun.api.validate import validate_request
 from lmrun.errors import InvalidParameter
 from lmrun.settings.base import Settings
@@ -79,3 +80,10 @@ def test_what_should_have_been_an_object_is_told_so_in_json_s_words() -> None:
 
 def test_places_in_arrays_are_named() -> None:
     assert refusal(sizes=[1, "x"])[0] == "sizes[1]"
+
+
+def test_what_is_wrong_with_the_whole_body_is_no_parameters_fault() -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        validate_request(ActBody, {"prompt": "Hi", "model": "m", "agent": "a"})
+    assert caught.value.param is None
+    assert str(caught.value) == "It is done by a `model` or by an `agent`."
