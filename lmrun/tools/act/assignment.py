@@ -32,6 +32,8 @@ from lmrun.tools.act.limits import Limits
 from lmrun.tools.act.opening import Opening, make_opening
 from lmrun.tools.act.requests import ActRequest, LimitsChoice
 
+MAX_SUGGESTED = 3
+
 _OF_AGENT = frozenset({"max_rounds", "parallel_calls"})
 """Limits that an agent of the profile has itself; the others are in its `budgets`."""
 
@@ -264,5 +266,10 @@ def _explain(message: str) -> str:
 
 
 def _suggest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    close = get_close_matches(name, list(known), n=3, cutoff=0.3) or list(known)[:3]
-    return f"Declared: {', '.join(close)}." if close else "The profile declares none."
+    """Some of `known`, the likeliest first."""
+    if not known:
+        return "The profile declares none."
+    close = get_close_matches(name, list(known), n=MAX_SUGGESTED, cutoff=0.3)
+    names = [*close, *(it for it in known if it not in close)]
+    more = f" and {len(names) - MAX_SUGGESTED} more" if len(names) > MAX_SUGGESTED else ""
+    return f"Declared: {', '.join(names[:MAX_SUGGESTED])}{more}."

@@ -38,7 +38,7 @@ def test_what_the_profile_may_offer_is_taken() -> None:
 @pytest.mark.parametrize(
     ("tool", "words"),
     [
-        ("mcp/time/nwo", "no tool 'nwo' of the MCP server 'time'. Declared: now"),
+        ("mcp/time/nwo", "no tool 'nwo' of the MCP server 'time'. Declared: now, get_*."),
         ("mcp/time/get_secret", "no tool 'get_secret'"),
         ("mcp/bare/x", "It offers none: `mcp_servers.bare.tools.allow` names them."),
         ("mcp/bare/read_resource", "no tool 'read_resource'"),

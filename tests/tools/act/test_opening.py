@@ -364,7 +364,7 @@ class TestAssign:
             ({"agent": "critic", "preset": "review"}, "preset", "a request names none"),
             ({"model": "m", "preset": "revue"}, "preset", "no preset 'revue'. Declared: review."),
             ({"model": "m", "preset": "mcp/mute/x"}, "preset", "mute.prompts: true` in the"),
-            ({"model": "m", "preset": "mcp/dogs/x"}, "preset", "no MCP server 'dogs'. Declared: d"),
+            ({"model": "m", "preset": "mcp/dogs/x"}, "preset", "'dogs'. Declared: docs, mute."),
             ({"model": "m", "context": ("docs/a",)}, "context[0]", "'docs/a' is no resource"),
             ({"model": "m", "context": ("mcp/docs/a",)}, "context[0]", "is no resource"),
             (
