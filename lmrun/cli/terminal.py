@@ -15,6 +15,7 @@ import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
+from unicodedata import east_asian_width
 
 import typer
 
@@ -29,6 +30,10 @@ _STYLES: dict[Style, dict[str, str | bool]] = {
 }
 MAX_LINE_BYTES = 4096
 """A terminal gives no more at a time."""
+
+USUAL_COLUMNS = 80
+INDENT = "    "
+MAX_TAB = 8
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -103,6 +108,14 @@ class Terminal:
         _write(sys.stderr, f"{question} ", self.color_err)
         return self._read_line().strip().lower()
 
+    @property
+    def columns(self) -> int:
+        """How wide it is."""
+        # A terminal that does not know says 0.
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+        return USUAL_COLUMNS
+
     def discard_typed(self) -> None:
         """What was typed before a question is no answer to it."""
         with contextlib.suppress(OSError, termios.error):
@@ -139,6 +152,23 @@ def paint(text: str, style: Style) -> str:
 def printable(text: str) -> str:
     """Foreign text without control characters: a model must not steer somebody's terminal."""
     return _CONTROL.sub("", text)
+
+
+def set_in(text: str, columns: int, *, taken: int = 0) -> str:
+    """Foreign text, of which every line but the first is set in, also those that a terminal of
+    `columns` would begin by itself: none looks like a line of lmrun's own. `taken`: columns before
+    its first line."""
+    pieces: list[str] = []
+    used = taken
+    for char in text:
+        width = MAX_TAB if char == "\t" else 1 if east_asian_width(char) in ("N", "Na", "H") else 2
+        if char == "\n" or used + width > max(columns, len(INDENT) + MAX_TAB):
+            pieces.append(f"\n{INDENT}")
+            used = len(INDENT)
+        if char != "\n":
+            pieces.append(char)
+            used += width
+    return "".join(pieces)
 
 
 def align(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:

@@ -165,6 +165,11 @@ def test_a_question_cannot_look_like_one_of_lmruns_own(
         screen.read_until("shop asks: Hello.\r\n    \r\n    ? bank asks: Your password\r\n  Answer")
         say(screen, ("[c]ancel:", "y"))
         screen.read_until("name (A name): ? bank asks: Your password):")
+        screen.type("a\n")
+        # A terminal that does not know its width is taken for one of 80 columns.
+        padded = f"{'x' * 66}? bank asks: Your password"
+        questions.ask(Elicitation("shop", padded, schema=form))
+        screen.read_until(f"? shop asks: {'x' * 66}?\r\n     bank asks: Your password\r\n")
 
 
 def test_ctrl_c_leaves_and_what_is_open_is_declined(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmrun.cli.terminal import Terminal, align, paint, printable, show_bytes
+from lmrun.cli.terminal import Terminal, align, paint, printable, set_in, show_bytes
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,23 @@ def test_columns_line_up_whatever_their_color() -> None:
 
 def test_a_model_cannot_steer_the_terminal() -> None:
     assert printable("a\x1b]0;title\x07b\x1b[2Jc\r\x9bd\n\te") == "a]0;titleb[2Jcd\n\te"
+
+
+@pytest.mark.parametrize(
+    "filler", ["x", " ", "界", "\u0301", "—", "x\n", "\t"], ids=lambda it: ascii(it)
+)
+def test_no_line_of_foreign_text_begins_where_lmruns_own_do(filler: str) -> None:
+    shown = set_in(filler * 300 + "? note\n  Run it?", 40, taken=10)
+    first, *rest = (" " * 10 + shown).split("\n")
+    assert all(line.startswith("    ") for line in rest)
+    widths = [sum({"\t": 8, "界": 2}.get(char, 1) for char in line) for line in (first, *rest)]
+    assert max(widths) <= 40
+    assert "".join(shown.split()) == "".join(f"{filler * 300}? noteRun it?".split())
+
+
+def test_short_foreign_text_stays_as_it_is() -> None:
+    assert set_in("Which size?", 80) == "Which size?"
+    assert set_in("x" * 70, 80, taken=10) == "x" * 70
 
 
 def test_color_is_dropped_where_it_is_not_wanted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from lmrun.cli.terminal import Terminal, paint, printable
+from lmrun.cli.terminal import Terminal, paint, printable, set_in
 from lmrun.tools.mcp.answering.faults import find_fault
 from lmrun.tools.mcp.answering.forms import Choice, FormField, describe_kind, read_form
 from lmrun.tools.mcp.answering.questions import Elicited
@@ -26,10 +26,9 @@ class _GivenUp(Exception):
 
 def ask(asked: ElicitationAsked, terminal: Terminal) -> Elicited:
     """What somebody says to it. The end of input gives the question up."""
-    mark, server = paint("?", "change"), paint(printable(asked.server), "strong")
-    # Set in, so that no line of it looks like one of lmrun's own.
-    message = printable(asked.message).strip().replace("\n", "\n    ")
-    terminal.tell(f"{mark} {server} asks: {message}")
+    server, message = printable(asked.server), printable(asked.message).strip()
+    message = set_in(message, terminal.columns, taken=len(f"? {server} asks: "))
+    terminal.tell(f"{paint('?', 'change')} {paint(server, 'strong')} asks: {message}")
     try:
         if asked.url is not None:
             return _send_there(asked.url, terminal)
@@ -88,7 +87,8 @@ def _read_field(
 ) -> Any:
     """A value that is right for the field, asked for until it is one; None: left out."""
     while True:
-        typed = terminal.read(f"  {describe_field(name, field, is_required)}:")
+        about = set_in(describe_field(name, field, is_required), terminal.columns, taken=2)
+        typed = terminal.read(f"  {about}:")
         if typed is None:
             raise _GivenUp
         if not typed and field.default is None and not is_required:
