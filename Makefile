@@ -77,7 +77,7 @@ check: $(VENV)/.installed-dev
 
 # pytest comes last, so that its closing line is the last thing printed.
 test: check
-	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 test-node: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.node
