@@ -63,6 +63,7 @@ RESOURCES: dict[str, list[Json]] = {
     "note://broken": [{"blob": "no base64!", "mimeType": "image/png"}],
     "note://archive": [{"blob": "AAAA", "mimeType": "application/zip"}],
     "note://empty": [],
+    "note://many": [{"text": "x"}] * 70_000,
 }
 
 

@@ -176,6 +176,11 @@ def test_a_resource_that_no_chat_can_take_is_refused() -> None:
         read("note://broken")
 
 
+def test_a_resource_of_so_many_parts_that_reading_them_would_hold_up_others_is_refused() -> None:
+    with pytest.raises(McpProtocol, match="it has 70000 parts, and at most 4096"):
+        read("note://many")
+
+
 def test_a_resource_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
     with pytest.raises(McpProtocol) as failed:
         read("note://b")

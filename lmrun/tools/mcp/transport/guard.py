@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 from mcp.shared.message import SessionMessage
@@ -33,6 +33,11 @@ MAX_REQUESTS = 16
 MESSAGES_PER_S = 1000.0
 BURST = 2000.0
 
+MAX_ITEMS = 4096
+"""Parts of one answer. Reading them holds up everybody else."""
+
+_LISTS = ("prompts", "resources", "resourceTemplates")
+"""Of which nobody reads as many."""
 _TASK_CALL = "tools/call, as a task"
 
 
@@ -122,8 +127,19 @@ class Guard:
             # The library takes no answer to `tools/call` without a content.
             result = {"content": [], **answer.result}
         else:
-            return answer
+            result = _cut_lists(answer.result)
+        longest = max((len(it) for it in result.values() if isinstance(it, list)), default=0)
+        if longest > MAX_ITEMS:
+            reason = f"it has {longest} parts, and at most {MAX_ITEMS} are read"
+            return self._note(Breach("too_large", reason), answer.id)
         return answer.model_copy(update={"result": result})
+
+    def _note(self, breach: Breach, id: Id) -> JSONRPCError:
+        """The answer to the request `id`, if it was one."""
+        self.counters.breaches += 1
+        self.counters.last_breach = breach.reason
+        error = ErrorData(code=INTERNAL_ERROR, message=breach.reason, data=breach)
+        return JSONRPCError(jsonrpc="2.0", id=id, error=error)
 
     def _fail(self, breach: Breach) -> list[JSONRPCMessage]:
         """Whoever waits for what cannot be read need not wait any longer."""
@@ -224,6 +240,12 @@ class Outgoings:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def _cut_lists(result: dict[str, Any]) -> dict[str, Any]:
+    """The result, with the beginnings of what is only listed."""
+    found = {name: result[name] for name in _LISTS if isinstance(result.get(name), list)}
+    return {**result, **{name: listed[:MAX_ITEMS] for name, listed in found.items()}}
 
 
 def _plain(id: object) -> Id:
