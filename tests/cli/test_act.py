@@ -379,7 +379,7 @@ class TestRuns:
             Message("assistant", "", tool_calls=(ToolCall("c1", "add", '{"a": 2, "b": 3}'),)),
             Message("tool", "5", tool_call_id="c1"),
         )
-        failure = RunFailure("engine_crashed", "The worker died.")
+        failure = RunFailure("engine_crashed", "The worker died.", "Resume it.")
         detail = RunDetail(
             make_run("failed"),
             1,
@@ -399,7 +399,7 @@ class TestRuns:
             "  call add(a=2, b=3)",
             "  tool 5",
             '  waits for a reply create_file(name="a.txt")',
-            "  failed The worker died.",
+            "  failed The worker died. Resume it.",
         ]
 
     def test_json_is_the_servers(self, lmrun: Run, server: FakeServer) -> None:

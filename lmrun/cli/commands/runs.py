@@ -116,7 +116,8 @@ def render(run: RunDetail) -> str:
         asked = printable(render_call(question.tool, question.arguments))
         lines.append(f"  {paint('waits for a reply', 'change')} {asked}")
     if run.failure is not None:
-        lines.append(f"  {paint('failed', 'bad')} {printable(run.failure.message)}")
+        why = " ".join(filter(None, (run.failure.message, run.failure.hint)))
+        lines.append(f"  {paint('failed', 'bad')} {printable(why)}")
     return "\n".join(lines)
 
 
