@@ -166,6 +166,20 @@ def test_where_nobody_is_there_questions_are_declined() -> None:
     run(body())
 
 
+def test_nobody_is_asked_to_fill_in_a_form_that_lacks_a_field_it_requires() -> None:
+    async def body() -> None:
+        somebody = Somebody()
+        config = declare("asks_somebody", elicitation=True)
+        async with hosting({"s": config}, elicit=somebody) as host:
+            form = {"type": "object", "properties": {}, "required": ["size"]}
+            result = await call(host, "s", "poke", requestedSchema=form)
+
+            assert json.loads(result.text) == {"action": "decline"}
+            assert somebody.asked == []
+
+    run(body())
+
+
 @pytest.mark.parametrize(
     "url", ["file:/c:/windows/calc.exe", "http://a$(calc)/", "--config=x", "javascript:alert(1)"]
 )

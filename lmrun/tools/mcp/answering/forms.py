@@ -12,6 +12,8 @@ import msgspec
 
 from lmrun.errors import McpProtocol
 
+MAX_NAME = 80
+
 
 class Choice(msgspec.Struct, frozen=True):
     """A value that may be chosen; `title`: what people are shown beside it."""
@@ -68,9 +70,16 @@ class Form(msgspec.Struct, frozen=True):
 def read_form(schema: Mapping[str, Any]) -> Form:
     """The form that a question's schema means. Raises McpProtocol for one that is none."""
     try:
-        return msgspec.convert(dict(schema), Form)
+        form = msgspec.convert(dict(schema), Form)
     except msgspec.ValidationError as error:
         raise McpProtocol(f"It asks for what nobody can fill in: {error}.") from None
+    for name in form.required:
+        if name not in form.properties:
+            raise McpProtocol(
+                f"It asks for what nobody can fill in: {name[:MAX_NAME]!r} is required, and no "
+                "field of the form."
+            )
+    return form
 
 
 _KINDS = {"string": "text", "number": "a number", "integer": "an integer"}
