@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 from pathlib import Path
@@ -67,11 +68,13 @@ def test_nothing_is_left_of_a_storm() -> None:
 
     assert {it.error for it in results} <= {None, "timeout", "crashed", "too_large", "unreachable"}
     assert any(it.error is None for it in results)
-    assert _open_files() == before
+    # Fewer, where something of an earlier test has gone meanwhile.
+    assert _open_files() <= before
     assert _children() == []
 
 
 def _open_files() -> int:
+    gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
