@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 QUESTION := What is water made of?
 
+# Else each run of the suite compiles every test anew, in each of its processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help venv demo test test-node check bench soak memory exactness storm fuzz-schemas fuzz-api rollouts schemas \
         crashes changes bad-profiles fuzz-tools races
 

@@ -6,7 +6,9 @@ Journal (record) → Boundary (request id, errors) → Gate (Host, Origin, key) 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import msgspec
 from starlette import routing
@@ -118,8 +120,13 @@ def _make_health_route() -> Route:
 
 
 def _make_openapi_route(routes: Sequence[Route]) -> Route:
+    @cache
+    def write() -> bytes:
+        return msgspec.json.encode(make_openapi((*routes, route)))
+
     async def answer(call: Call) -> ASGIApp:
-        return JsonAnswer(document)
+        # A fifth of a second of work that few ask for: not at every start, and beside the loop.
+        return JsonAnswer(await asyncio.to_thread(write))
 
     route = Route(
         "GET",
@@ -128,5 +135,4 @@ def _make_openapi_route(routes: Sequence[Route]) -> Route:
         "This document",
         responses={200: (Response("OpenAPI 3.1", dict),)},
     )
-    document = msgspec.json.encode(make_openapi((*routes, route)))
     return route
