@@ -28,6 +28,10 @@ A = {"source": "file:./a.scripted.json"}
 WORDS = ["one ", "two ", "three ", "four "]
 TALK = {"pieces": WORDS, "repeat": 15, "seconds_per_token": 0.01}
 GAP_FACTOR = 3.0
+IS_ALONE = "LMRUN_APPLIES" in os.environ
+"""`make rollouts` has the machine for itself: only there do gaps say how long lmrun takes."""
+HELD_UP_S = 1.0
+"""What the suite's other processes may hold a stream up: enough to tell that apart from a stream that waits for an apply."""
 ATTEMPTS = 3
 """Other programs may hold the machine up now and then; what lmrun does, it does each time."""
 
@@ -172,7 +176,7 @@ def test_a_stream_runs_undisturbed_through_applies_that_are_not_about_its_model(
         (tmp_path / str(attempt)).mkdir()
         gaps = time_gaps_during_applies(tmp_path / str(attempt))
         worst.append(sorted(gaps)[-5:])
-        if max(gaps) <= GAP_FACTOR * statistics.median(gaps):
+        if max(gaps) <= (GAP_FACTOR * statistics.median(gaps) if IS_ALONE else HELD_UP_S):
             return
     raise AssertionError(worst)
 
