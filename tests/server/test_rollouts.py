@@ -31,7 +31,7 @@ GAP_FACTOR = 3.0
 IS_ALONE = "LMRUN_APPLIES" in os.environ
 """`make rollouts` has the machine for itself: only there do gaps say how long lmrun takes."""
 HELD_UP_S = 1.0
-"""What the suite's other processes may hold a stream up: enough to tell that apart from a stream that waits for an apply."""
+"""What the suite's other processes may hold a stream up."""
 ATTEMPTS = 3
 """Other programs may hold the machine up now and then; what lmrun does, it does each time."""
 
