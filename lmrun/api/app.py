@@ -125,7 +125,7 @@ def _make_openapi_route(routes: Sequence[Route]) -> Route:
         return msgspec.json.encode(make_openapi((*routes, route)))
 
     async def answer(call: Call) -> ASGIApp:
-        # A fifth of a second of work that few ask for: not at every start, and beside the loop.
+        # Some 60 ms of work that few ask for: not at every start, and beside the loop.
         return JsonAnswer(await asyncio.to_thread(write))
 
     route = Route(

@@ -100,8 +100,8 @@ def load_weights(path: Path, config: LoadConfig, on_progress: Callable[[float], 
     build = read_build()
     read = 0.0
     if settings.is_mapped(config, build) and not build.gpu_offload:
-        read = _READ_SHARE
-        read_in_huge_pages(path, lambda fraction: on_progress(read * fraction))
+        was_read = read_in_huge_pages(path, lambda done: on_progress(_READ_SHARE * done))
+        read = _READ_SHARE if was_read else 0.0
     raised: list[BaseException] = []
 
     def report(fraction: float, user_data: object) -> bool:
