@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from tests.support.profiles import write_profile, write_script
 from tests.support.screen import Screen
-from tests.support.server import Server, eventually, serving
+from tests.support.server import Server, eventually, lmrun, serving
 
 COMMAND = [sys.executable, "-P", "-m", "lmrun"]
 FUNCTION = '''
@@ -51,18 +50,6 @@ def profile(tmp_path: Path) -> Path:
 def server(tmp_path: Path, profile: Path) -> Iterator[Server]:
     with serving(tmp_path, profile) as running:
         yield running
-
-
-def lmrun(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env={**os.environ, "LMRUN_HOME": str(server.home.root)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def begin(server: Server) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from http.client import HTTPResponse
@@ -20,7 +19,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.support.profiles import posting, write_profile, write_script
-from tests.support.server import Server, serving
+from tests.support.server import Server, lmrun, serving
 from tests.support.tool_files import real_model, write_tools
 
 MULTIPLY = "What is the result of 12345 multiplied by 54321?"
@@ -63,18 +62,6 @@ def write_door_profile(home: Path) -> Path:
         tools=tools,
         mcp_servers={"time": clock},
         agents=agents,
-    )
-
-
-def lmrun(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env={**os.environ, "LMRUN_HOME": str(server.home.root)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
 
 

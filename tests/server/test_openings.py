@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tests.support.mcp_fake.library import ORDER
 from tests.support.profiles import posting, write_profile, write_script
 from tests.support.screen import Screen
 from tests.support.server import Server, eventually, free_port, is_alive, serving
+from tests.support.server import lmrun as lmrun_command
 from tests.support.tiny_llama import write_tiny_llama
 from tests.support.tiny_vision import write_tiny_projector
 from tests.tools.mcp.support import FAKE_SERVER
@@ -298,22 +298,12 @@ def test_what_a_request_cannot_name_is_a_400(server: Server) -> None:
 
 
 def test_the_command_line_names_a_preset_and_context(server: Server) -> None:
-    def lmrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            env={**os.environ, "LMRUN_HOME": str(server.home.root)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
     context = ("--context", "mcp/open/note://a", QUESTION)
-    acted = lmrun("act", "-m", "a", "--preset", "review", *context)
+    acted = lmrun_command(server, "act", "-m", "a", "--preset", "review", *context)
     assert (acted.stdout, acted.returncode) == ("Rain.\n", 0), acted.stderr
-    chatted = lmrun("chat", "-m", "a", *context)
+    chatted = lmrun_command(server, "chat", "-m", "a", *context)
     assert (chatted.stdout, chatted.returncode) == ("Rain without review.\n", 0), chatted.stderr
-    denied = lmrun("act", "-m", "a", "--context", NOTE, QUESTION)
+    denied = lmrun_command(server, "act", "-m", "a", "--context", NOTE, QUESTION)
     assert denied.returncode == 1
     assert "was not read" in denied.stderr
 

@@ -170,3 +170,16 @@ def serving(home: Path, profile: Path, *arguments: str, **environment: str) -> I
     with Server(home, str(profile), *arguments, environment=environment) as server:
         eventually(lambda: server.condition("Converged").startswith("True"), within_s=60.0)
         yield server
+
+
+def lmrun(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in the server's home, whose user sits at no terminal."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "lmrun", *arguments],
+        env={**os.environ, "LMRUN_HOME": str(server.home.root)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
