@@ -64,12 +64,13 @@ def _add_run(batch: Batch, stream: Sequence, pending: int, spare: int) -> int:
 def add_prompts(batch: Batch, prompts: Several[Sequence], budget: int, outputs: int) -> list[Slice]:
     """Slices of prompts, `budget` tokens together. `outputs`: rows that may still have logits.
 
-    Prompts that have reached an image are passed over: an image is computed by itself.
+    Prompts that have reached an image are passed over: an image is computed by itself. The first
+    of `prompts` is served first, but rows are in the order of slots, as those of streams are.
     """
     waiting = [prompt for prompt in prompts if room_before_image(prompt)]
     shares = slices.share([room_before_image(prompt) for prompt in waiting], budget)
     filled = []
-    for prompt, taken in zip(waiting, shares, strict=True):
+    for prompt, taken in sorted(zip(waiting, shares, strict=True), key=lambda pair: pair[0].slot):
         if prompt.wants_prompt_scores and not prompt.is_resuming:
             # One row of its own it always has: its last.
             taken = min(taken, outputs + 1)

@@ -7,8 +7,11 @@ for a long one that came first. It knows no text but pieces, and no stop string.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterable
+from heapq import heappop, heappush
+from operator import attrgetter
 
 from lmrun.engines.base import (
     FinishReason,
@@ -35,10 +38,17 @@ from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, EngineError
 
+_SLOT = attrgetter("slot")
+
 
 class Lane:
     """Runs sequences in `context`. `parking`: where finished ones go; None keeps nothing, and
-    every sequence is computed from its beginning."""
+    every sequence is computed from its beginning.
+
+    Slots are taken from the lowest on, and streams are decoded in their order: where sequences
+    have separate caches, llama.cpp computes rows together only as long as each belongs to the slot
+    after the one before, and the rest one after the other.
+    """
 
     def __init__(
         self,
@@ -53,7 +63,7 @@ class Lane:
         self._shares = parking is not None
         self._placement = Placement(context.memory, parking)
         self._advancer = Advancer(context, vocabulary, counters, self._finish)
-        self._free_slots = list(reversed(range(context.shape.sequences)))
+        self._free_slots = list(range(context.shape.sequences))
         self._free_tokens = context.shape.pool
         self._waiting: deque[Sequence] = deque()
         self._following: list[Sequence] = []
@@ -137,7 +147,7 @@ class Lane:
             return False
         sequence = self._finished.pop(0)
         self._placement.release(sequence, park=True)
-        self._free_slots.append(sequence.slot)
+        heappush(self._free_slots, sequence.slot)
         return True
 
     def drop_all(self) -> None:
@@ -153,7 +163,7 @@ class Lane:
             self._place(self._shifted.pop(0))
         while self._waiting and self._free_slots and self._waiting[0].reserved <= self._free_tokens:
             sequence = self._waiting.popleft()
-            sequence.slot = self._free_slots.pop()
+            sequence.slot = heappop(self._free_slots)
             self._admitted += 1
             sequence.order = self._admitted
             self._free_tokens -= sequence.reserved
@@ -260,7 +270,7 @@ class Lane:
             self._stream(sequence, events)
 
     def _stream(self, sequence: Sequence, events: list[StepEvent]) -> None:
-        self._streaming.append(sequence)
+        insort(self._streaming, sequence, key=_SLOT)
         sequence.is_resuming = False
         if sequence.limit:
             self._advance(sequence, events)
@@ -353,7 +363,7 @@ class Lane:
                 self._finished.append(sequence)
             else:
                 self._placement.release(sequence, park=False)
-                self._free_slots.append(sequence.slot)
+                heappush(self._free_slots, sequence.slot)
             self._free_tokens += sequence.reserved
             self._namespaces[sequence.namespace] -= 1
             if not self._namespaces[sequence.namespace]:
