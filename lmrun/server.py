@@ -214,7 +214,7 @@ class House:
         """End the control socket; what is under way there may last a while."""
         began = asyncio.get_running_loop().time()
         server.config.timeout_graceful_shutdown = math.ceil(self._drain_s)
-        server.should_exit = True
+        server.end()
         await serving
         self._drain_s = max(1.0, self._drain_s - (asyncio.get_running_loop().time() - began))
 

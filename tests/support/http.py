@@ -124,7 +124,8 @@ def listening(make_app: Callable[[], AbstractAsyncContextManager[ASGIApp]]) -> I
             started.set()
             while not stop.is_set():
                 await asyncio.sleep(0.02)
-            server.should_exit = server.force_exit = True
+            server.force_exit = True
+            server.end()
             await serving
 
     def run() -> None:

@@ -100,7 +100,8 @@ class Served:
         serving = asyncio.create_task(server.serve(sockets=[socket]))
         started.set()
         await stop.wait()
-        server.should_exit = server.force_exit = True
+        server.force_exit = True
+        server.end()
         await serving
         await self.host.close()
         self._pins.close()

@@ -42,7 +42,7 @@ class Questions:
         started.set()
         await stop.wait()
         self.elicitations.close()
-        server.should_exit = True
+        server.end()
         await serving
         self._home.control_socket.unlink(missing_ok=True)
 

@@ -64,7 +64,8 @@ class Keeper:
     async def look(self) -> None:
         """Correct, note, and see out whoever has to go."""
         noted = [it for it in self.instances().values() if self._correct(it)]
-        await asyncio.to_thread(self._note, noted)
+        if noted:
+            await asyncio.to_thread(self._note, noted)
         # Looked for anew each time: while one leaves, others may be used again.
         while expired := self.residents.find_expired():
             idle_s = self.residents.idle_s(expired[0]) or 0.0

@@ -45,7 +45,8 @@ def serving_socket(path: Path, pool: RoundsPool, shop: ToolShop) -> Iterator[Non
             started.set()
             while not stop.is_set():
                 await asyncio.sleep(0.01)
-            server.should_exit = server.force_exit = True
+            server.force_exit = True
+            server.end()
             await serving
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
