@@ -100,8 +100,9 @@ class LoadConfig(Settings):
     )
     unified_kv_cache: bool = Field(
         True,
-        description="One KV cache for all sequences, which lets them share prefixes; `false` "
-        "gives each its own, of `context_length` tokens.",
+        description="One KV cache for all sequences, where a prefix that they share lies once. "
+        "`false` gives each its own, of `context_length` tokens, and copies shared prefixes: "
+        "faster for many long prompts that differ, slower for many that begin alike.",
     )
     kv_tokens: Annotated[int, Field(ge=8, lt=2**31)] | None = Field(
         None,

@@ -58,7 +58,7 @@ class Traits:
 
     @property
     def can_share(self) -> bool:
-        """Whether a part of one sequence can be given to another."""
+        """Whether a part of one sequence can be given to another without a copy."""
         return self.can_cut and self.unified
 
 

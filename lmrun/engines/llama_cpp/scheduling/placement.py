@@ -16,6 +16,10 @@ from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
 WORTH_WAITING = 32
 """Tokens that another sequence is about to compute for which a new one waits."""
 
+WORTH_COPYING = 32
+"""Tokens for which another sequence's cells are copied, where they cannot be shared: all of them
+are, at some 15 µs a token of a small model, and the rest is cut off again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Donor:
@@ -86,11 +90,13 @@ class Placement:
 
     def _take_over(self, sequence: Sequence, donor: Sequence, length: int) -> None:
         self._memory.clear(sequence.slot)
-        if self._memory.traits.can_share:
-            length = sequence.longest_share(length)
-            self._memory.share(donor.slot, sequence.slot, length)
-        else:
+        sequence.computed = sequence.cached = 0
+        if not self._memory.traits.can_cut:
             self._memory.share_all(donor.slot, sequence.slot)
+        else:
+            length = sequence.longest_share(length)
+            if not self._memory.give(donor.slot, sequence.slot, length):
+                return
         sequence.computed = sequence.cached = length
 
     def _find_parked(self, sequence: Sequence) -> Parked | None:
@@ -124,9 +130,11 @@ def _compare(sequence: Sequence, other: Sequence, memory: Memory) -> Donor | Non
     if other.namespace != sequence.namespace or other.order >= sequence.order:
         return None
     shared = common_length(sequence.tokens, other.tokens)
-    if memory.traits.can_share:
+    if memory.traits.can_cut:
         length = sequence.longest_share(shared)
-        return Donor(other, length, min(length, other.computed)) if length else None
+        shortest = 1 if memory.traits.can_share else WORTH_COPYING
+        ready = min(length, other.computed)
+        return Donor(other, length, ready) if length >= shortest else None
     # A memory that cannot be cut is taken as a whole, at just this moment.
     whole = other.computed
     if memory.traits.can_copy and 0 < whole <= sequence.longest_share(shared):

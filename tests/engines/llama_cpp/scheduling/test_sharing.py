@@ -15,6 +15,7 @@ from lmrun.engines.base import (
     SequenceSpec,
     TokenProduced,
 )
+from lmrun.engines.llama_cpp.scheduling.placement import WORTH_COPYING
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
@@ -156,17 +157,53 @@ def test_without_a_budget_nothing_is_parked_but_live_sequences_share(tiny: Subje
         assert model.usage().prefix_cache_entries == 0
 
 
-def test_separate_caches_share_nothing_live_and_still_park(tiny: Subject) -> None:
-    with closing(tiny.load(unified_kv_cache=False, flash_attention=False)) as model:
+SEPARATE: dict[str, Any] = {"unified_kv_cache": False, "flash_attention": False}
+
+
+def test_separate_caches_compute_a_prefix_once_and_copy_it(tiny: Subject) -> None:
+    wanted = [with_prefix(number) for number in range(4)]
+    with closing(tiny.load(**SEPARATE)) as model:
+        for each in wanted:
+            model.add(each)
+        events = drain(model)
+        assert model.usage().prefilled_tokens == 300 + 4 * 20
+        assert [cached(events[number]) for number in range(4)] == [0] + [300] * 3
+        for number, each in enumerate(wanted):
+            assert tokens_of(events[number]) == expected(tiny, each)
+        model.add(with_prefix(5))
+        events = drain(model)
+        assert cached(events[5]) == 300
+        assert tokens_of(events[5]) == expected(tiny, with_prefix(5))
+
+
+def test_what_a_copy_was_taken_from_goes_its_own_way(tiny: Subject) -> None:
+    with closing(tiny.load(**SEPARATE)) as model:
+        model.add(with_prefix(0, max_tokens=200))
+        while not any(isinstance(event, TokenProduced) for event in model.step()):
+            pass
+        model.add(with_prefix(1, max_tokens=60))
+        events = drain(model)
+        assert cached(events[1]) == 300
+        assert tokens_of(events[1]) == expected(tiny, with_prefix(1, max_tokens=60))
+        assert tokens_of(events[0])[-150:] == expected(tiny, with_prefix(0, max_tokens=200))[-150:]
+
+
+def test_a_copy_is_taken_of_what_is_there_when_its_source_leaves(tiny: Subject) -> None:
+    with closing(tiny.load(**SEPARATE, eval_batch_size=64)) as model:
         model.add(with_prefix(0))
         model.add(with_prefix(1))
+        step_until_processed(model, 64)
+        model.cancel(0)
         events = drain(model)
-        assert cached(events[1]) == 0
+        assert 0 < cached(events[1]) < 300
         assert tokens_of(events[1]) == expected(tiny, with_prefix(1))
-        model.add(with_prefix(2))
-        events = drain(model)
-        assert cached(events[2]) == 300
-        assert tokens_of(events[2]) == expected(tiny, with_prefix(2))
+
+
+def test_a_few_tokens_are_not_worth_a_copy(tiny: Subject) -> None:
+    with closing(tiny.load(**SEPARATE)) as model:
+        for number in range(2):
+            model.add(with_prefix(number, prefix=WORTH_COPYING - 1))
+        assert cached(drain(model)[1]) == 0
 
 
 @pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
