@@ -1,6 +1,7 @@
 """Requests over raw HTTP, all at once, the bytes kept with the time they came.
 
-A client library would cost more than what is measured, and so would reading while measuring.
+A client library would cost more than what is measured, and so would reading while measuring: who
+sent several requests reads none before all have ended.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,18 @@ TIMEOUT_S = 300.0
 
 
 _LAST_CHUNK = b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The bytes of one answer. `sent_at`: when the request was, on `time.perf_counter`'s clock."""
+
+    sent_at: float
+    arrivals: tuple[Arrival, ...]
+
+    def read(self) -> Answer:
+        """What they say. Raises Refused for an error."""
+        return read_answer(self.sent_at, self.arrivals)
 
 
 class _Recorder(asyncio.Protocol):
@@ -64,8 +78,8 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._transport.close()
 
-    async def post(self, path: str, body: Mapping[str, Any], *, is_last: bool = False) -> Answer:
-        """Send one request and read its stream to the end. Raises Refused for an error."""
+    async def post(self, path: str, body: Mapping[str, Any], *, is_last: bool = False) -> Recording:
+        """Send one request and keep its answer to the end."""
         recorder = self._recorder
         assert recorder is not None
         recorder.begin()
@@ -78,10 +92,10 @@ class Connection:
         sent_at = time.perf_counter()
         self._transport.write(head.encode() + content)
         await asyncio.wait_for(recorder.ended, TIMEOUT_S)
-        return read_answer(sent_at, [(at - sent_at, data) for at, data in recorder.arrivals])
+        return Recording(sent_at, tuple((at - sent_at, data) for at, data in recorder.arrivals))
 
 
-async def post(address: str, path: str, body: Mapping[str, Any]) -> Answer:
-    """One request on a connection of its own. Raises Refused for an error."""
+async def post(address: str, path: str, body: Mapping[str, Any]) -> Recording:
+    """One request on a connection of its own."""
     async with Connection(address) as connection:
         return await connection.post(path, body, is_last=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.answers import Answer
-from benchmarks.client import post
+from benchmarks.client import Recording, post
 
 THREADS = 2
 BARE, ENGINE, LMRUN = "bare", "engine", "lmrun"
@@ -93,12 +93,18 @@ class HttpContender:
     to_fields: Mapping[str, Any] = {}
 
     async def generate(self, *requests: Request) -> list[Answer]:
-        return list(await asyncio.gather(*(self.send(request) for request in requests)))
+        recordings = await asyncio.gather(*(self.record(request) for request in requests))
+        return [self.read(*pair) for pair in zip(requests, recordings, strict=True)]
 
-    async def send(self, request: Request) -> Answer:
-        """One request, to its end."""
+    async def record(self, request: Request) -> Recording:
+        """One request, to the end of its answer, which is still to be read."""
         path = "/v1/chat/completions" if request.is_chat else "/v1/completions"
-        answer = await post(self.address, path, {**to_body(request), **self.to_fields})
+        return await post(self.address, path, {**to_body(request), **self.to_fields})
+
+    def read(self, request: Request, recording: Recording) -> Answer:
+        """The answer to `request`. Raises Refused for an error, RuntimeError for another length
+        than was asked for."""
+        answer = recording.read()
         if not request.may_end and answer.finish_reason != "length":
             raise RuntimeError(f"{self.name} ended early: {answer.finish_reason}: {answer.text}")
         return answer

@@ -59,8 +59,8 @@ async def measure_first_token(arena: Arena, repeat: int) -> Values:
             gc.freeze()  # as a server does; no pause of ours is to be measured
             for _ in range(FIRST_TOKENS):
                 direct.append(await time_direct(house))
-                kept.append((await connection.post("/v1/completions", body)).first_s)
-                fresh.append((await post(server.address, "/v1/completions", body)).first_s)
+                kept.append((await connection.post("/v1/completions", body)).read().first_s)
+                fresh.append((await post(server.address, "/v1/completions", body)).read().first_s)
             gc.unfreeze()
     added = [over - without for over, without in zip(kept, direct, strict=True)]
     return {

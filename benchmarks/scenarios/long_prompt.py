@@ -42,9 +42,10 @@ async def measure(arena: Arena, repeat: int) -> Values:
 async def run_over_http(contender: HttpContender, repeat: int) -> tuple[list[Answer], Answer]:
     """The streams, and the long prompt that came after two seconds of them."""
     prompts = [make_short_prompt(f"stalled {number} of {repeat}") for number in range(STREAMS)]
-    streams = asyncio.gather(*(contender.send(Request(it, ANSWER_TOKENS)) for it in prompts))
+    requests = [Request(prompt, ANSWER_TOKENS) for prompt in prompts]
+    streams = asyncio.ensure_future(contender.generate(*requests))
     await asyncio.sleep(QUIET_S)
-    long = await contender.send(Request(make_text(PROMPT_TOKENS, f"long {repeat}"), 1))
+    (long,) = await contender.generate(Request(make_text(PROMPT_TOKENS, f"long {repeat}"), 1))
     return await streams, long
 
 

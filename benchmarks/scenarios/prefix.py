@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.contenders.base import LLAMA_CPP_SERVER, LLAMA_SERVER, LMRUN, Request, Setup
+from benchmarks.contenders.base import (
+    LLAMA_CPP_SERVER,
+    LLAMA_SERVER,
+    LMRUN,
+    LMRUN_SEPARATE,
+    Request,
+    Setup,
+)
 from benchmarks.prompts import make_short_prompt, make_text
 from benchmarks.results import Bar, Figure, Values
 from benchmarks.scenarios.base import Arena, Scenario, last_s, per_contender
@@ -11,6 +18,7 @@ STREAMS, SHARED_TOKENS, RESTORED_TOKENS = 8, 1500, 1000
 ANSWER_TOKENS = 32
 CONTEXT_LENGTH = 2048
 EVERYONE = (LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
+TOGETHER = (*EVERYONE, LMRUN_SEPARATE)
 
 
 def make_prompts(tokens: int, seed: str, count: int) -> list[str]:
@@ -65,13 +73,14 @@ SHARED_PREFIX = Scenario(
     name="shared_prefix",
     title=f"{STREAMS} streams sharing a cold {SHARED_TOKENS}-token prefix",
     setup=Setup(context_length=CONTEXT_LENGTH, parallel=STREAMS),
-    contenders=EVERYONE,
+    contenders=TOGETHER,
     figures=(
-        *per_contender(EVERYONE, "wall", f"{ANSWER_TOKENS} tokens each", "s"),
+        *per_contender(TOGETHER, "wall", f"{ANSWER_TOKENS} tokens each", "s"),
         Figure("prefills", "lmrun, streams that prefilled it", ""),
     ),
     bars=(
         Bar("lmrun.wall", "llama_server.wall", at_most=0.25),
+        Bar("lmrun_separate.wall", "llama_server.wall", at_most=0.25),
         Bar("lmrun.wall", "llama_cpp_server.wall"),
         Bar("prefills", at_most=1),
     ),

@@ -55,7 +55,7 @@ def make_together(streams: int) -> Scenario:
             Bar("lmrun.wall", "bare.wall"),
             Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
             Bar("lmrun.wall", "llama_server_unified.wall", at_least=1.0),
-            Bar("lmrun_separate.wall", "llama_server.wall"),
+            Bar("lmrun_separate.wall", "llama_server.wall", at_least=1.0),
             Bar("lmrun.wall", "llama_cpp_server.wall", at_least=2.5),
         ),
         measure=measure_together(streams),
