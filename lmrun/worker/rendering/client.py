@@ -7,6 +7,7 @@ jinja and no token.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import subprocess
@@ -34,7 +35,11 @@ class TemplateRenderer:
         """Start the process, so that the first conversation need not wait for it."""
         if self._process is None:
             command = [sys.executable, "-P", "-m", "lmrun.worker.rendering"]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            # Huge pages, which the worker asks for, would only make a small process larger.
+            environment = {**os.environ, "GLIBC_TUNABLES": ""}
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            )
             self._say(self._template)
 
     def render(self, conversation: Conversation, marker: str = "") -> str:
