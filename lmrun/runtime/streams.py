@@ -6,6 +6,7 @@ They know no process: frames are handed in, and `send` takes what goes out.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
@@ -78,9 +79,12 @@ class Streams:
         try:
             while True:
                 event = await stream.next()
-                yield event
                 if isinstance(event, ChatEnd):
+                    # The text of others that ended in the same frame goes before our farewell.
+                    await asyncio.sleep(0)
+                    yield event
                     return
+                yield event
         finally:
             self._cancel(sequence)
 

@@ -76,6 +76,25 @@ def test_events_reach_their_own_stream() -> None:
     asyncio.run(body())
 
 
+def test_who_ends_in_the_same_frame_lets_the_text_of_others_go_first() -> None:
+    async def body() -> None:
+        sent, told = Sent(), list[tuple[str, type[WorkerEvent]]]()
+
+        async def read(name: str) -> None:
+            async for event in sent.start():
+                told.append((name, type(event)))
+
+        async with asyncio.TaskGroup() as readers:
+            for name in "ab":
+                readers.create_task(read(name))
+            await asyncio.sleep(0)
+            last = (MessageDelta("the last"), END)
+            sent.streams.deliver(step(SequenceEvents(1, last), SequenceEvents(2, last)))
+        assert told == [("a", MessageDelta), ("b", MessageDelta), ("a", ChatEnd), ("b", ChatEnd)]
+
+    asyncio.run(body())
+
+
 def test_closing_the_iterator_cancels_at_once() -> None:
     async def body() -> None:
         sent = Sent()
