@@ -16,6 +16,7 @@ from lmrun.engines.llama_cpp.sampling.outputs import Logits
 from lmrun.settings.prediction import PredictionConfig
 
 REPEAT_WINDOW = 64
+_FEW = 8
 
 
 class Adjustment(Protocol):
@@ -34,12 +35,20 @@ class LogitBias:
     def __init__(self, bias: Mapping[int, float]) -> None:
         self._tokens = np.fromiter(bias.keys(), dtype=np.int64)
         self._amounts = np.fromiter(bias.values(), dtype=np.float32)
+        pairs = zip(self._tokens.tolist(), self._amounts.tolist(), strict=True)
+        self._few = tuple(pairs) if len(bias) <= _FEW else ()
 
     def accept(self, token: int) -> None:
         """Nothing to remember."""
 
     def apply(self, logits: Logits) -> None:
-        logits[self._tokens] += self._amounts
+        """A few one by one, which with cold caches takes 5 µs instead of 25."""
+        if self._few:
+            values: memoryview[float] = logits.data  # type: ignore[assignment]  # numpy says int
+            for token, amount in self._few:
+                values[token] += amount
+        else:
+            logits[self._tokens] += self._amounts
 
 
 class RepeatPenalty:

@@ -83,7 +83,7 @@ class Sampler:
             self.constraint.apply(logits)
         if self._chain is None:
             token = int(logits.argmax())
-            require_number(logits[token])
+            require_number(logits.item(token))
             return token
         # llama.cpp's sorting is undefined with NaN; the largest logit is NaN if any is.
         require_number(logits.max())

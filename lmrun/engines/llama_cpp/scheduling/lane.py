@@ -118,8 +118,8 @@ class Lane:
 
     def step(self, events: list[StepEvent]) -> None:
         """One decode for each set of adapters in use, and at most one image."""
-        while self.park_one():
-            pass
+        while self._finished:
+            self.park_one()
         self._admit()
         self._settle()
         if not self._prefilling and not self._streaming:
