@@ -44,7 +44,7 @@ def penalise(
         {"frequency_penalty": 0.4},
         {"frequency_penalty": 2.0, "presence_penalty": 1.0, "repeat_penalty": 1.1},
         {"logit_bias": {65: 5.0, 66: -3.0}, "repeat_penalty": 1.2},
-        {"logit_bias": {token: token / 7 - 11 for token in range(65, 90)}},
+        {"logit_bias": {token: token / 7 - 6 for token in range(65, 90)}},
     ],
     ids=str,
 )
