@@ -23,7 +23,6 @@ from tests.support.server import Server, lmrun, serving
 from tests.support.tool_files import real_model, write_tools
 
 MULTIPLY = "What is the result of 12345 multiplied by 54321?"
-COMMAND = [sys.executable, "-P", "-m", "lmrun"]
 
 TEMPLATE = (
     '{# <tool_call>\n{"name": …}\n</tool_call> #}'

@@ -42,7 +42,7 @@ class LogitBias:
         """Nothing to remember."""
 
     def apply(self, logits: Logits) -> None:
-        """A few one by one, which with cold caches takes 5 µs instead of 25."""
+        """A few one by one: numpy's way takes 25 µs when its code is not in the caches."""
         if self._few:
             values: memoryview[float] = logits.data  # type: ignore[assignment]  # numpy says int
             for token, amount in self._few:

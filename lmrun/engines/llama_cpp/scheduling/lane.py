@@ -152,8 +152,8 @@ class Lane:
 
     def drop_all(self) -> None:
         """Drop every sequence, the youngest first: nobody is left who would take over."""
-        while self.park_one():
-            pass
+        while self._finished:
+            self.park_one()
         for sequence in reversed(list(self._known.values())):
             self._drop(sequence, park=False)
 
