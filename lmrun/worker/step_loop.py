@@ -19,6 +19,7 @@ from lmrun.engines.base import (
     SequenceFailed,
     SequenceFinished,
     SequenceSpec,
+    SequenceStats,
     StepEvent,
     TokenProduced,
 )
@@ -58,6 +59,7 @@ class StepLoop:
         self._send = send
         self._preparing: set[int] = set()
         self._running: dict[int, Generation] = {}
+        self._events: list[StepEvent] = []
         self._jobs = Jobs(model)
         self._outgoing = Outgoing(time.monotonic())
         self._is_closing = False
@@ -113,7 +115,8 @@ class StepLoop:
             )
 
     def _step(self) -> None:
-        for event in self._model.step():
+        self._events = self._model.step()
+        for event in self._events:
             self._take(event)
 
     def _run_jobs(self) -> None:
@@ -218,7 +221,7 @@ class StepLoop:
 
     def _take_token(self, generation: Generation, event: TokenProduced) -> None:
         events = generation.take_token(
-            event.piece, event.logprob, end=lambda: self._model.cancel(event.sequence)
+            event.piece, event.logprob, end=lambda: self._stop(event.sequence)
         )
         self._outgoing.count_token()
         if events and isinstance(events[-1], ChatEnd):
@@ -226,6 +229,14 @@ class StepLoop:
         else:
             is_first = generation.completion_tokens == 1
             self._outgoing.add(event.sequence, events, is_first=is_first)
+
+    def _stop(self, sequence: int) -> SequenceStats | None:
+        """End a sequence at its stop string. The engine may have ended it in this very step,
+        behind the stop string, and knows it no more."""
+        for event in self._events:
+            if isinstance(event, SequenceFinished) and event.sequence == sequence:
+                return event.stats
+        return self._model.cancel(sequence)
 
     def _end(self, sequence: int, events: list[WorkerEvent]) -> None:
         del self._running[sequence]
