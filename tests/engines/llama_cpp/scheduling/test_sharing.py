@@ -15,6 +15,8 @@ from lmrun.engines.base import (
     SequenceSpec,
     TokenProduced,
 )
+from lmrun.engines.llama_cpp.memory import Memory, State
+from lmrun.engines.llama_cpp.model import GenerationModel
 from lmrun.engines.llama_cpp.scheduling.placement import WORTH_COPYING
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
@@ -204,6 +206,63 @@ def test_a_few_tokens_are_not_worth_a_copy(tiny: Subject) -> None:
         for number in range(2):
             model.add(with_prefix(number, prefix=WORTH_COPYING - 1))
         assert cached(drain(model)[1]) == 0
+
+
+def memory_of(model: LoadedModel) -> Memory:
+    assert isinstance(model, GenerationModel)
+    return model._batched._context.memory
+
+
+def test_a_copy_that_finds_no_room_is_computed_instead(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [with_prefix(number) for number in range(3)]
+    with closing(tiny.load(**SEPARATE)) as model:
+        restore, left = Memory.restore, [False]
+
+        def fail_once(memory: Memory, slot: int, state: State) -> bool:
+            return left.pop() if left else restore(memory, slot, state)
+
+        monkeypatch.setattr(Memory, "restore", fail_once)
+        for each in wanted:
+            model.add(each)
+        events = drain(model)
+        assert not left and model.usage().kv_tokens_used == 0
+        assert [cached(events[number]) for number in range(3)] == [0, 0, 300]
+        usage = model.usage()
+        assert (usage.prefilled_tokens, usage.cached_tokens) == (2 * 300 + 3 * 20, 300)
+    for number, each in enumerate(wanted):
+        assert tokens_of(events[number]) == expected(tiny, each)
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_a_state_that_finds_no_room_leaves_its_slot_empty_and_disturbs_nobody(
+    tiny: Subject, unified: bool
+) -> None:
+    beside = with_prefix(1, prefix=80)
+    settings: dict[str, Any] = {"flash_attention": False}
+    with (
+        closing(tiny.load(context_length=1024, **settings)) as large,
+        closing(
+            tiny.load(
+                context_length=256,
+                # A unified pool has a slot more, for the prefix cache.
+                max_parallel_predictions=2 - unified,
+                unified_kv_cache=unified,
+                **settings,
+            )
+        ) as small,
+    ):
+        large.add(spec(0, prompt_length=500, max_tokens=2))
+        step_until_processed(large, 500)
+        small.add(beside)
+        step_until_processed(small, 100)
+        memory = memory_of(small)
+        assert not memory.restore(1, memory_of(large).export(0))
+        assert memory.last_position(1) == -1
+        assert memory.last_position(0) >= 99
+        answer = tokens_of(drain(small)[1])
+    assert answer == expected(tiny, beside)[-len(answer) :]
 
 
 @pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
