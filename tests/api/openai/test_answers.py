@@ -115,6 +115,14 @@ def test_usage_tells_of_speculation_only_where_there_was_some() -> None:
     }
 
 
+def test_right_guesses_behind_a_stop_string_are_none_of_the_answer() -> None:
+    usage = plain(to_usage([Usage(1, 4, 0, 12, 7), Usage(1, 9, 0, 5, 5)]))
+    assert usage["completion_tokens_details"] == {
+        "accepted_prediction_tokens": 4 + 5,
+        "rejected_prediction_tokens": 8,
+    }
+
+
 FORMATS: list[tuple[type[ChatFormat] | type[CompletionFormat], str]] = [
     (ChatFormat, "chat.completion.chunk"),
     (CompletionFormat, "text_completion"),

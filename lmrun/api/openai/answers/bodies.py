@@ -27,7 +27,7 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):
-    """Of the tokens that speculation guessed: how many were right, how many were not."""
+    """Of the tokens that speculation guessed: how many the answer has, how many it has not."""
 
     accepted_prediction_tokens: int
     rejected_prediction_tokens: int
@@ -165,7 +165,8 @@ def to_usage(generations: Sequence[ChatUsage], prompts: int = 1) -> Usage:
     prompt_tokens = sum(usage.prompt_tokens for usage in firsts)
     completion_tokens = sum(usage.completion_tokens for usage in generations)
     drafted = sum(usage.drafted_tokens for usage in generations)
-    accepted = sum(usage.accepted_tokens for usage in generations)
+    # Guesses behind a stop string may have been right, too: there are more than tokens then.
+    accepted = sum(min(usage.accepted_tokens, usage.completion_tokens) for usage in generations)
     return Usage(
         prompt_tokens,
         completion_tokens,
