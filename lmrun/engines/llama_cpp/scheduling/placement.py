@@ -17,8 +17,11 @@ WORTH_WAITING = 32
 """Tokens that another sequence is about to compute for which a new one waits."""
 
 WORTH_COPYING = 32
-"""Tokens for which another sequence's cells are copied, where they cannot be shared: all of them
-are, at some 15 µs a token of a small model, and the rest is cut off again."""
+"""Tokens for which another sequence's cells are copied, where they cannot be shared."""
+
+_COPIES_PER_TOKEN = 100
+"""Cells that may be copied for each of these tokens. All that a sequence holds is copied, and the
+rest is cut off again: 4 to 15 µs a cell of a small model, whose tokens take 2 to 3 ms each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def _compare(sequence: Sequence, other: Sequence, memory: Memory) -> Donor | Non
     shared = common_length(sequence.tokens, other.tokens)
     if memory.traits.can_cut:
         length = sequence.longest_share(shared)
-        shortest = 1 if memory.traits.can_share else WORTH_COPYING
+        shortest = 1 if memory.traits.can_share else _worth_copying(other)
         ready = min(length, other.computed)
         return Donor(other, length, ready) if length >= shortest else None
     # A memory that cannot be cut is taken as a whole, at just this moment.
@@ -140,3 +143,7 @@ def _compare(sequence: Sequence, other: Sequence, memory: Memory) -> Donor | Non
     if memory.traits.can_copy and 0 < whole <= sequence.longest_share(shared):
         return Donor(other, whole, whole)
     return None
+
+
+def _worth_copying(other: Sequence) -> int:
+    return max(WORTH_COPYING, other.computed // _COPIES_PER_TOKEN)

@@ -208,6 +208,18 @@ def test_a_few_tokens_are_not_worth_a_copy(tiny: Subject) -> None:
         assert cached(drain(model)[1]) == 0
 
 
+def test_few_tokens_of_a_long_sequence_are_not_worth_a_copy_of_all_of_it(tiny: Subject) -> None:
+    with closing(tiny.load(**SEPARATE, context_length=4096, rope_frequency_scale=0.5)) as model:
+        model.add(with_prefix(0, prefix=60, tail=4000, max_tokens=30))
+        while not any(isinstance(event, TokenProduced) for event in model.step()):
+            pass
+        model.add(with_prefix(1, prefix=35))
+        model.add(with_prefix(2, prefix=60))
+        events = drain(model)
+        assert cached(events[1]) == 0
+        assert cached(events[2]) == 60
+
+
 def memory_of(model: LoadedModel) -> Memory:
     assert isinstance(model, GenerationModel)
     return model._batched._context.memory
