@@ -74,6 +74,7 @@ def to_prediction(request: MessagesRequest) -> PredictionConfig:
         "temperature": request.temperature,
         "top_p": request.top_p,
         "top_k": request.top_k,
+        "deterministic": request.deterministic,
         "stop_strings": request.stop_sequences,
         "structured": to_structured(request),
     }

@@ -17,7 +17,7 @@ from lmrun.api.anthropic.thinking import Effort, ThinkingConfig
 from lmrun.api.anthropic.tools import Choice, Tools
 from lmrun.api.fields import EFFECT, NO_EFFECT, only
 from lmrun.settings.base import Settings
-from lmrun.settings.bounds import Count, Share, Strength
+from lmrun.settings.bounds import Count, Determinism, Share, Strength
 from lmrun.settings.prediction import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
 
 _KEEP_ALL = {"type": "clear_thinking_20251015", "keep": "all"}
@@ -105,6 +105,9 @@ class MessagesRequest(PromptRequest):
     temperature: Strength | None = None
     top_p: Share | None = None
     top_k: Count | None = None
+    deterministic: Determinism | None = Field(
+        None, description="No parameter of Anthropic's; here, all dialects take it."
+    )
     metadata: Metadata | None = Field(
         None,
         description="For a provider's abuse detection; here is no provider.",

@@ -86,6 +86,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(name: str, value: Any) -> No
             {"format": {"type": "json_schema", "schema": {"a": 2**70}}},
         ),
         ("output_format.type", {"type": "json", "schema": {}}),
+        ("deterministic", True),
         ("service_tier", "priority"),
         ("stop_sequences", ["x"] * 17),
         ("stop_sequences[0]", [""]),
@@ -145,11 +146,22 @@ def test_what_changes_nothing_is_taken(parameters: dict[str, Any]) -> None:
 
 def test_settings_reach_the_engine_and_only_those_that_were_sent() -> None:
     request = parse(
-        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop_sequences=["a", "b"], stream=True
+        max_tokens=7,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=3,
+        stop_sequences=["a", "b"],
+        deterministic="strict",
+        stream=True,
     )
     prediction = to_prediction(request)
     assert prediction == PredictionConfig(
-        max_tokens=7, temperature=0.5, top_p=0.9, top_k=3, stop_strings=("a", "b")
+        max_tokens=7,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=3,
+        stop_strings=("a", "b"),
+        deterministic="strict",
     )
     assert prediction.model_fields_set == {
         "max_tokens",
@@ -157,6 +169,7 @@ def test_settings_reach_the_engine_and_only_those_that_were_sent() -> None:
         "top_p",
         "top_k",
         "stop_strings",
+        "deterministic",
     }
 
 

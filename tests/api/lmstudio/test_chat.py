@@ -212,6 +212,7 @@ def test_settings_reach_the_engine_by_their_names(served: Served) -> None:
         "top_k": 7,
         "min_p": 0.1,
         "repeat_penalty": 1.2,
+        "deterministic": "strict",
     }
     assert chat(served, **chosen, max_output_tokens=9).status == 200
     assert served.pool.predictions[-1] == PredictionConfig(**chosen, max_tokens=9)

@@ -12,7 +12,7 @@ from lmrun.chat.messages import ImagePart, Message, TextPart, find_images
 from lmrun.chat.request import Request
 from lmrun.settings.prediction import PredictionConfig
 
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "deterministic")
 _IMAGE = re.compile(r"images\[(\d+)\]")
 _FIELDS = {
     "prompt": "input",

@@ -16,7 +16,7 @@ from lmrun.api.fields import EFFECT, SAYS_ALL
 from lmrun.api.lmstudio.v1.integrations import Integrations
 from lmrun.api.lmstudio.v1.reasoning import ReasoningSetting
 from lmrun.settings.base import Settings
-from lmrun.settings.bounds import Count, RepeatPenalty, Share, Strength
+from lmrun.settings.bounds import Count, Determinism, RepeatPenalty, Share, Strength
 
 MAX_ITEMS = 256
 ModelName = Annotated[str, Field(min_length=1, max_length=512)]
@@ -127,6 +127,9 @@ class ChatRequestV1(Settings):
     top_k: Count | None = None
     min_p: Share | None = None
     repeat_penalty: RepeatPenalty | None = None
+    deterministic: Determinism | None = Field(
+        None, description="No parameter of LM Studio's; here, all dialects take it."
+    )
     max_output_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = Field(
         None, description="Most tokens to generate, reasoning and all rounds included."
     )
