@@ -15,6 +15,9 @@ from lmrun.settings.sources import check_source
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 SourceText = Annotated[str, AfterValidator(check_source)]
+RopeFrequency = Annotated[float, Field(ge=1e-12, le=1e12)]
+"""Far beyond these, single precision makes it zero, which an engine takes for "the model's own", or
+infinite."""
 MAX_ADAPTERS = 64
 MAX_GPUS = 16
 
@@ -132,10 +135,10 @@ class LoadConfig(Settings):
     )
     try_mmap: bool = Field(True, description="Map the weights instead of reading them.")
     keep_model_in_memory: bool = Field(False, description="Lock the weights in RAM.")
-    rope_frequency_base: Annotated[float, Field(gt=0)] | None = Field(
+    rope_frequency_base: RopeFrequency | None = Field(
         None, description="RoPE base frequency. Default: the model's own."
     )
-    rope_frequency_scale: Annotated[float, Field(gt=0)] | None = Field(
+    rope_frequency_scale: RopeFrequency | None = Field(
         None, description="RoPE frequency scale. Default: the model's own."
     )
     prefix_cache: PrefixCacheConfig = Field(

@@ -64,6 +64,8 @@ def test_a_wrong_prediction_setting_is_refused(value: dict[str, Any]) -> None:
         {"k_cache_type": "q3_0"},
         {"flash_attention": 1},
         {"rope_frequency_base": 0},
+        {"rope_frequency_base": 1e300},
+        {"rope_frequency_scale": 1e-300},
         {"n_ctx": 4096},
     ],
 )
