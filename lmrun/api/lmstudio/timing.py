@@ -15,6 +15,10 @@ from lmrun.chat.events import (
 )
 from lmrun.tools.act.events import ActEvent, RoundStart
 
+_AT_ONCE_S = 0.001
+"""Tokens that come together, since all are forced or their text was held back, tell no pace: what
+lies between their events is the server's own work."""
+
 
 @dataclass(slots=True)
 class Timing:
@@ -45,9 +49,9 @@ class Timing:
 
     def tokens_per_second(self, tokens: int) -> float:
         """The pace of `tokens` after the first one, whose time is the prompt's; of a single one,
-        that of the whole generation."""
+        and of those that come at once, that of the whole generation."""
         seconds = self.generation_time_s
-        if tokens > 1 and seconds > 0:
+        if tokens > 1 and seconds > _AT_ONCE_S:
             return (tokens - 1) / seconds
         whole = self.time_to_first_token_s + seconds
         return tokens / whole if whole > 0 else 0.0
@@ -86,4 +90,7 @@ class RoundsTiming:
         if len(self._rounds) == 1:
             return self._rounds[0].tokens_per_second(tokens)
         seconds = sum(timing.generation_time_s for timing in self._rounds)
-        return max(tokens - len(self._rounds), 0) / seconds if seconds > 0 else 0.0
+        if seconds > _AT_ONCE_S:
+            return max(tokens - len(self._rounds), 0) / seconds
+        whole = seconds + sum(timing.time_to_first_token_s for timing in self._rounds)
+        return tokens / whole if whole > 0 else 0.0

@@ -39,6 +39,18 @@ def test_an_answer_that_comes_at_once_has_a_finite_pace(tokens: int) -> None:
     assert timing.tokens_per_second(tokens) == tokens
 
 
+def test_tokens_that_come_together_have_the_pace_of_the_whole() -> None:
+    timing = timed((MessageDelta("a"), 11.0), (END, 11.00002))
+    assert timing.tokens_per_second(5) == pytest.approx(5.0, rel=1e-3)
+    timing_of_rounds = RoundsTiming()
+    timing_of_rounds.start(10.0)
+    for start_s in (10.0, 20.0):
+        timing_of_rounds.note(RoundStart(int(start_s > 10), is_last=False), start_s)
+        timing_of_rounds.note(MessageDelta("a"), start_s + 1)
+        timing_of_rounds.note(END, start_s + 1.00002)
+    assert timing_of_rounds.tokens_per_second(10) == pytest.approx(5.0, rel=1e-3)
+
+
 def test_an_answer_without_text_ends_with_its_first_event() -> None:
     timing = timed((END, 12.0))
     assert (timing.time_to_first_token_s, timing.generation_time_s) == (2.0, 0.0)
