@@ -13,6 +13,7 @@ from lmrun.api.anthropic.blocks.calls import ToolName
 from lmrun.api.anthropic.blocks.content import CacheControl
 from lmrun.api.anthropic.blocks.tagged import Tagged
 from lmrun.api.fields import UNSUPPORTED, only
+from lmrun.api.tool_schema import ArgumentsSchema
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.errors import InvalidParameter
@@ -44,7 +45,7 @@ class ToolDefinition(Settings):
     type: Literal["custom"] | None = None
     name: ToolName
     description: Annotated[str, Field(max_length=65_536)] | None = None
-    input_schema: dict[str, Any] = Field(description="The JSON schema of the input: an object.")
+    input_schema: ArgumentsSchema = Field(description="The JSON schema of the input: an object.")
     input_examples: Annotated[
         tuple[dict[str, Any], ...] | None, Field(max_length=MAX_EXAMPLES, strict=False)
     ] = Field(None, description="Shown to the model behind the description.")

@@ -12,6 +12,7 @@ from lmrun.api import tool_choice
 from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
 from lmrun.api.openai.response_format import Flag
 from lmrun.api.tool_choice import MAX_TOOLS, MODES, ToolName, Wanted
+from lmrun.api.tool_schema import ArgumentsSchema
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.settings.base import Settings
@@ -22,7 +23,7 @@ class FunctionDefinition(Settings):
 
     name: ToolName
     description: Annotated[str, Field(max_length=16_384)] | None = None
-    parameters: dict[str, Any] | None = Field(
+    parameters: ArgumentsSchema | None = Field(
         None, description="The JSON schema of the arguments: an object. Left out: no arguments."
     )
     strict: Flag | None = None

@@ -101,6 +101,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(name: str, value: Any) -> No
         ("thinking", "enabled"),
         ("tools[0].name", [{**TOOL, "name": "a.b"}]),
         ("tools[0].input_schema", [{"name": "a"}]),
+        ("tools[0].input_schema", [{**TOOL, "input_schema": {"type": ["object", "null"]}}]),
         ("tools[1].name", [TOOL, TOOL]),
         ("tool_choice", {"type": "any"}),
         ("tool_choice", "auto"),

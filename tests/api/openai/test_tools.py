@@ -97,6 +97,11 @@ def test_calls_in_parallel_can_be_ruled_out() -> None:
         ({"tools": [{"type": "custom", "custom": {}}]}, UnsupportedParameter, "tools[0]"),
         ({"tools": [{"type": "function"}]}, InvalidParameter, "tools[0].function"),
         ({"tools": [tool(parameters="x")]}, InvalidParameter, "tools[0].function.parameters"),
+        (
+            {"tools": [tool(parameters={"type": "string"})]},
+            InvalidParameter,
+            "tools[0].function.parameters",
+        ),
         ({"tools": [tool(foo=1)]}, InvalidParameter, "tools[0].function.foo"),
         ({"tools": [tool(f"t{n}") for n in range(MAX_TOOLS + 1)]}, InvalidParameter, "tools"),
         ({"tools": "x"}, InvalidParameter, "tools"),

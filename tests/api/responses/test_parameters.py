@@ -116,6 +116,7 @@ def test_what_is_known_but_not_supported_is_refused_by_name(name: str, value: An
         ("text", {"format": {"type": "json_schema", "name": "n"}}, "text.format.schema"),
         ("tools", [{"type": "function"}], "tools[0].name"),
         ("tools", [TOOL, TOOL], "tools"),
+        ("tools", [{**TOOL, "parameters": {"type": "array"}}], "tools[0].parameters"),
         ("tools", [TOOL] * 129, "tools"),
         ("tools", ["f"], "tools[0]"),
         ("tool_choice", "sometimes", "tool_choice"),

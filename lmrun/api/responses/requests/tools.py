@@ -17,6 +17,7 @@ from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
 from lmrun.api.responses.requests.kinds import OneOf
 from lmrun.api.responses.requests.mcp import McpTool, NamedMcpTool
 from lmrun.api.tool_choice import MAX_TOOLS, MODES, ToolName, Wanted
+from lmrun.api.tool_schema import ArgumentsSchema
 from lmrun.chat.messages import Tool
 from lmrun.chat.request import ToolChoice
 from lmrun.errors import InvalidParameter
@@ -32,7 +33,7 @@ class FunctionTool(Settings):
     type: Literal["function"]
     name: ToolName
     description: Annotated[str, Field(max_length=16_384)] | None = None
-    parameters: dict[str, Any] | None = Field(
+    parameters: ArgumentsSchema | None = Field(
         None, description="The JSON schema of the arguments: an object. Left out: no arguments."
     )
     strict: bool | None = Field(
