@@ -21,6 +21,7 @@ from lmrun.engines.llama_cpp.constraints.grammars.lark import check_lark
 from lmrun.engines.llama_cpp.constraints.markers import find_special, think_first, write_markers
 from lmrun.engines.llama_cpp.constraints.patterns import check_regex
 from lmrun.engines.llama_cpp.constraints.refusals import ConstraintFailed, refuse
+from lmrun.engines.llama_cpp.constraints.schemas.keywords import TYPES
 from lmrun.engines.llama_cpp.constraints.schemas.schema import clean_schema
 from lmrun.engines.llama_cpp.constraints.tokens import ConstraintTokens, import_llguidance
 from lmrun.engines.llama_cpp.constraints.triggers import Trigger
@@ -128,9 +129,10 @@ def _clean_or_loosen(schema: Any) -> dict[str, Any]:
 
 
 def _loosen(schema: Any) -> dict[str, Any]:
-    """What is left of a schema that cannot be enforced: the type, if it says one."""
+    """What is left of a schema that cannot be enforced: the type, if it says one there is."""
     kind = schema.get("type") if isinstance(schema, dict) else None
-    return {**({"type": kind} if isinstance(kind, str) else {}), "x-guidance": _COMPACT}
+    is_known = isinstance(kind, str) and kind in TYPES
+    return {**({"type": kind} if is_known else {}), "x-guidance": _COMPACT}
 
 
 def _write_choices(choices: tuple[str, ...]) -> str:

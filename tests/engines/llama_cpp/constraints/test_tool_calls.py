@@ -221,3 +221,10 @@ def test_what_is_best_effort_leaves_out_a_schema_that_cannot_be_enforced(
     assert error.param == "structured.start"
     constraint = tiny_player.compile(type="lark", grammar=grammar, best_effort=True)
     assert tiny_player.takes(constraint, "[1,2,3]!")
+
+
+def test_what_is_best_effort_leaves_out_a_type_that_there_is_not(tiny_player: Player) -> None:
+    grammar = 'start: %json {"type": "strin"} "!"'
+    assert "`type` must be" in tiny_player.refusal(type="lark", grammar=grammar).message
+    constraint = tiny_player.compile(type="lark", grammar=grammar, best_effort=True)
+    assert tiny_player.takes(constraint, '{"a":1}!')
