@@ -54,7 +54,8 @@ def _answer(
         renderer = renderer or templates.make_renderer(source, variables)
         text = renderer(job.conversation, job.marker) if job.conversation is not None else ""
     except Exception as error:  # the template is foreign code: it may raise anything
-        return exchange.Rendered(error=_describe(error)), renderer
+        is_too_long = isinstance(error, templates.OutputTooLong)
+        return exchange.Rendered(error=_describe(error), is_too_long=is_too_long), renderer
     return exchange.Rendered(text=text), renderer
 
 

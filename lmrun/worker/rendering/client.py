@@ -17,7 +17,7 @@ from typing import IO
 import msgspec
 
 from lmrun.chat.messages import Conversation, ImagePart, Message
-from lmrun.errors import EngineCrashed, TemplateFailed
+from lmrun.errors import ContextOverflow, EngineCrashed, TemplateFailed
 from lmrun.worker.rendering import exchange
 
 PATIENCE_MS = 5_000
@@ -45,7 +45,8 @@ class TemplateRenderer:
     def render(self, conversation: Conversation, marker: str = "") -> str:
         """The prompt's text. `marker`, which no message may hold, stands for each picture.
 
-        Raises TemplateFailed; the next call works all the same.
+        Raises TemplateFailed, and ContextOverflow for far too much text; the next call works all
+        the same.
         """
         messages = tuple(_without_data(message) for message in conversation.messages)
         bare = msgspec.structs.replace(conversation, messages=messages)
@@ -70,6 +71,12 @@ class TemplateRenderer:
         if reply is None:
             raise TemplateFailed(f"The model's chat template failed: {self._end()}.")
         rendered = exchange.decode_rendered(reply)
+        if rendered.is_too_long and len(msgspec.msgpack.encode(job)) > exchange.MAX_OUTPUT_BYTES:
+            raise ContextOverflow(
+                f"The conversation makes a prompt of more than {exchange.MAX_OUTPUT_BYTES} bytes.",
+                param="prompt",
+                hint="Shorten it.",
+            )
         if rendered.text is None:
             raise TemplateFailed(f"The model's chat template failed: {rendered.error}.")
         return rendered.text

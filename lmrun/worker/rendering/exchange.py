@@ -9,6 +9,9 @@ import msgspec
 
 from lmrun.chat.messages import Conversation
 
+MAX_OUTPUT_BYTES = 4 * 1000 * 1000
+"""The longest prompt that a template may write."""
+
 _LENGTH = struct.Struct(">I")
 
 
@@ -29,10 +32,12 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """The answer to a job: its `text`, or why there is none."""
+    """The answer to a job: its `text`, or why there is none. `is_too_long`: because it would have
+    more than MAX_OUTPUT_BYTES."""
 
     text: str | None = None
     error: str | None = None
+    is_too_long: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -16,10 +16,9 @@ from jinja2 import Template
 from lmrun.chat.messages import Conversation
 from lmrun.worker.rendering import shapes
 from lmrun.worker.rendering.environment import compile_template
+from lmrun.worker.rendering.exchange import MAX_OUTPUT_BYTES
 from lmrun.worker.rendering.forms import find_form
 from lmrun.worker.rendering.shapes import Form
-
-MAX_OUTPUT_BYTES = 4 * 1000 * 1000
 
 Renderer = Callable[[Conversation, str], str]
 """From a conversation to its prompt, in which the second argument, a text that no message holds,

@@ -14,7 +14,7 @@ import jinja2
 import pytest
 
 from lmrun.chat.messages import Conversation, Message, Tool
-from lmrun.errors import TemplateFailed
+from lmrun.errors import ContextOverflow, TemplateFailed
 from lmrun.worker.rendering import environment, templates
 from lmrun.worker.rendering.client import TemplateRenderer
 from lmrun.worker.rendering.exchange import Template
@@ -39,6 +39,13 @@ def render(source: str) -> str:
     template = environment.compile_template(source)
     messages = [{"role": "user", "content": "hello"}]
     return templates.render(template, messages, {"bos_token": "<s>", "eos_token": "</s>"})
+
+
+def test_a_conversation_that_is_too_long_is_not_the_templates_fault() -> None:
+    with renderer(CHATML) as given:
+        with pytest.raises(ContextOverflow, match="a prompt of more than 4000000 bytes"):
+            given.render(Conversation((Message(role="user", content="a" * 4_000_001),)))
+        assert given.render(HELLO).startswith("<|user|>hello")
 
 
 @pytest.mark.parametrize(
