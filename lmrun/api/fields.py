@@ -23,6 +23,9 @@ EFFECT = "x-lmrun-effect"
 """In a field's schema: what becomes of the parameter, where it is not simply honoured. `refused`:
 every value but those listed; `none`: it is taken and changes nothing, for the reason given."""
 
+NOT_YET = "Not supported yet."
+"""The description of a refused field for which there is no other reason."""
+
 NO_EFFECT: dict[str, Any] = {EFFECT: "none"}
 """For `json_schema_extra`."""
 
@@ -49,7 +52,7 @@ class Only:
         if value is None or _to_json(value) in map(_to_json, self.values):
             return value
         accepted = " or ".join(map(_to_json, self.values))
-        reason = f"not supported yet; only {accepted} is" if accepted else "not supported yet"
+        reason = f"not supported; only {accepted} is" if accepted else "not supported"
         raise PydanticCustomError(UNSUPPORTED, "{reason}", {"reason": reason})
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lmrun.api.fields import SAYS_ALL, UNSUPPORTED
+from lmrun.api.fields import NOT_YET, SAYS_ALL, UNSUPPORTED
 from lmrun.errors import InvalidParameter, RequestError, UnsupportedParameter
 
 MAX_SHOWN = 5
@@ -41,8 +41,8 @@ def validate_request(kind: type[RequestT], json: Any) -> RequestT:
     try:
         return kind.model_validate({k: value for k, value in json.items() if value is not None})
     except ValidationError as error:
-        details = [_name_tag(each) for each in error.errors(include_url=False)]
-        raise _translate(details, json) from None
+        details = [_name_tag(each) for each in _drop_echoes(error.errors(include_url=False))]
+        raise _translate(details, json, kind) from None
 
 
 @cache
@@ -67,6 +67,12 @@ def _show_unknown(name: str, known: Iterable[str]) -> str:
     return f"`{name[:80]}`{hint}"
 
 
+def _drop_echoes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without arrays that would be too short only since an item of theirs is wrong."""
+    wrong = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return [it for it in details if it["type"] != "too_short" or it["loc"] not in wrong]
+
+
 def _name_tag(detail: ErrorDetails) -> ErrorDetails:
     """An error about the key that tells an object's forms apart is one about that key's value."""
     if detail["type"] not in ("union_tag_not_found", "union_tag_invalid"):
@@ -84,12 +90,24 @@ def _name_tag(detail: ErrorDetails) -> ErrorDetails:
     }
 
 
-def _translate(details: Sequence[ErrorDetails], json: Any) -> RequestError:
+def _translate(details: Sequence[ErrorDetails], json: Any, kind: type[BaseModel]) -> RequestError:
     """One error for all that is wrong: what is unsupported counts only if nothing is invalid."""
     first = details[0]
     shown = dict.fromkeys(_show(detail, _path(detail, json)) for detail in details)
-    kind = UnsupportedParameter if first["type"] == UNSUPPORTED else InvalidParameter
-    return kind(f"{'; '.join(list(shown)[:MAX_SHOWN])}.", param=_path(first, json) or None)
+    message, param = f"{'; '.join(list(shown)[:MAX_SHOWN])}.", _path(first, json) or None
+    if first["type"] != UNSUPPORTED:
+        return InvalidParameter(message, param=param)
+    reason = _find_reason(first, kind) if len(shown) == 1 else None
+    return UnsupportedParameter(message, param=param, hint=reason)
+
+
+def _find_reason(detail: ErrorDetails, kind: type[BaseModel]) -> str | None:
+    """Why the field of a request is not supported, as the reference says it."""
+    fields = kind.model_fields.items()
+    location = detail["loc"]
+    found = (field for name, field in fields if location == (field.alias or name,))
+    reason = next((field.description for field in found), None)
+    return reason if reason != NOT_YET else None
 
 
 def _show(detail: ErrorDetails, path: str) -> str:

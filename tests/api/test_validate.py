@@ -8,8 +8,9 @@ import pytest
 from pydantic import Field
 
 from lmrun.api.act.bodies import ActBody
+from lmrun.api.openai.requests import ChatRequest
 from lmrun.api.validate import validate_request
-from lmrun.errors import InvalidParameter
+from lmrun.errors import InvalidParameter, RequestError
 from lmrun.settings.base import Settings
 
 
@@ -87,3 +88,27 @@ def test_what_is_wrong_with_the_whole_body_is_no_parameters_fault() -> None:
         validate_request(ActBody, {"prompt": "Hi", "model": "m", "agent": "a"})
     assert caught.value.param is None
     assert str(caught.value) == "It is done by a `model` or by an `agent`."
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"chat_template": "x"},
+            "`chat_template`: not supported. "
+            "Templates come from the model or the profile, never from a request.",
+        ),
+        ({"store": True}, "`store`: not supported; only false is. Nothing is stored."),
+        ({"audio": {}}, "`audio`: not supported."),
+        (
+            {"structured": {"type": "choice", "choices": [1]}},
+            "`structured.choices[0]`: input should be a valid string, got 1.",
+        ),
+    ],
+)
+def test_a_refusal_says_why_and_nothing_else(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        validate_request(
+            ChatRequest, {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+        )
+    assert str(caught.value) == said

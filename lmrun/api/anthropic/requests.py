@@ -15,13 +15,12 @@ from lmrun.api.anthropic.blocks.content import CacheControl, Text
 from lmrun.api.anthropic.messages import Messages
 from lmrun.api.anthropic.thinking import Effort, ThinkingConfig
 from lmrun.api.anthropic.tools import Choice, Tools
-from lmrun.api.fields import EFFECT, NO_EFFECT, only
+from lmrun.api.fields import EFFECT, NO_EFFECT, NOT_YET, only
 from lmrun.settings.base import Settings
 from lmrun.settings.bounds import Count, Determinism, Share, Strength
 from lmrun.settings.prediction import MAX_STOP_STRING_LENGTH, MAX_STOP_STRINGS
 
 _KEEP_ALL = {"type": "clear_thinking_20251015", "keep": "all"}
-_LATER = "Not supported yet."
 
 
 class JsonFormat(Settings):
@@ -36,7 +35,7 @@ class OutputConfig(Settings):
 
     effort: Effort | None = None
     format: JsonFormat | None = None
-    task_budget: Annotated[Any, only()] = Field(None, description=_LATER)
+    task_budget: Annotated[Any, only()] = Field(None, description=NOT_YET)
 
 
 class Metadata(Settings):
@@ -84,7 +83,7 @@ class PromptRequest(Settings):
     )
     speed: Annotated[Any, only("standard")] = Field(None, description="There is one speed.")
     billing_policy: Annotated[Any, only()] = Field(None, description="Nothing is billed here.")
-    compaction: Annotated[Any, only()] = Field(None, description=_LATER)
+    compaction: Annotated[Any, only()] = Field(None, description=NOT_YET)
 
 
 class MessagesRequest(PromptRequest):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.fields import NO_EFFECT, SAYS_ALL, UNSUPPORTED, only
+from lmrun.api.fields import NO_EFFECT, NOT_YET, SAYS_ALL, UNSUPPORTED, only
 from lmrun.api.openai.fields import Content
 from lmrun.api.openai.tools import FunctionType
 from lmrun.api.tool_choice import ToolName
@@ -15,7 +15,6 @@ from lmrun.chat.messages import ImagePart, Message, ToolCall
 from lmrun.settings.base import Settings
 
 MAX_CALLS = 128
-_LATER = "Not supported yet."
 
 
 class CalledFunction(Settings):
@@ -62,8 +61,8 @@ class ChatMessage(Settings):
         None, description="The old notation of tool calls; send `tool_calls`."
     )
     refusal: Annotated[Any, only()] = Field(None, description="Models here do not refuse this way.")
-    audio: Annotated[Any, only()] = Field(None, description=_LATER)
-    annotations: Annotated[Any, only([])] = Field(None, description=_LATER)
+    audio: Annotated[Any, only()] = Field(None, description=NOT_YET)
+    annotations: Annotated[Any, only([])] = Field(None, description=NOT_YET)
     parsed: Any = Field(
         None, description="What OpenAI's package reads in `content`.", json_schema_extra=NO_EFFECT
     )

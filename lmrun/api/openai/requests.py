@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, FailFast, Field
 from pydantic_core import PydanticCustomError
 
-from lmrun.api.fields import NO_EFFECT, SAYS_ALL, only
+from lmrun.api.fields import NO_EFFECT, NOT_YET, SAYS_ALL, only
 from lmrun.api.openai.chat_messages import ChatMessage
 from lmrun.api.openai.fields import StopStrings
 from lmrun.api.openai.response_format import ResponseFormat
@@ -30,7 +30,6 @@ MAX_PROMPTS = 128
 MAX_GENERATIONS = 128
 """Of all prompts of a request together."""
 
-_LATER = "Not supported yet."
 
 Label = Annotated[str, Field(max_length=512)]
 """A client's own name of something."""
@@ -134,9 +133,9 @@ class ChatRequest(ConversationRequest, GenerationRequest):
     response_format: ResponseFormat | None = Field(
         None, description="Free text, some JSON object, or JSON that satisfies a schema."
     )
-    modalities: Annotated[Any, only(["text"])] = Field(None, description=_LATER)
-    audio: Annotated[Any, only()] = Field(None, description=_LATER)
-    prediction: Annotated[Any, only()] = Field(None, description=_LATER)
+    modalities: Annotated[Any, only(["text"])] = Field(None, description=NOT_YET)
+    audio: Annotated[Any, only()] = Field(None, description=NOT_YET)
+    prediction: Annotated[Any, only()] = Field(None, description=NOT_YET)
     verbosity: Annotated[Any, only("medium")] = Field(
         None, description="Models here have one verbosity, which is the default."
     )
@@ -144,7 +143,7 @@ class ChatRequest(ConversationRequest, GenerationRequest):
     metadata: Annotated[Any, only({})] = Field(
         None, description="It belongs to stored completions, and nothing is stored."
     )
-    moderation: Annotated[Any, only()] = Field(None, description=_LATER)
+    moderation: Annotated[Any, only()] = Field(None, description=NOT_YET)
     service_tier: Annotated[Any, only("auto", "default")] = Field(
         None, description="There is one tier, the default."
     )
@@ -161,8 +160,8 @@ class ChatRequest(ConversationRequest, GenerationRequest):
     prompt_cache_retention: Annotated[Any, only("in_memory")] = Field(
         None, description="The prompt cache is in memory."
     )
-    prompt_cache_options: Annotated[Any, only({})] = Field(None, description=_LATER)
-    web_search_options: Annotated[Any, only()] = Field(None, description=_LATER)
+    prompt_cache_options: Annotated[Any, only({})] = Field(None, description=NOT_YET)
+    web_search_options: Annotated[Any, only()] = Field(None, description=NOT_YET)
 
 
 class TemplateRequest(ConversationRequest):

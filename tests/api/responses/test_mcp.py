@@ -352,7 +352,7 @@ def test_a_choice_may_name_a_servers_tools(
         ([TIME, TIME], "'time' is there already"),
         ([{**TIME, "allowed_tools": ["then"]}], "no tool 'then'"),
         ([{**TIME, "authorization": "x"}], "`authorization` needs `server_url`"),
-        ([{**TIME, "require_approval": {"never": {"read_only": True}}}], "not supported yet"),
+        ([{**TIME, "require_approval": {"never": {"read_only": True}}}], "not supported"),
         ([{**LOOK_UP, "name": "time__now"}, TIME], "a function is called 'time__now'"),
         ([{**TIME, "command": ["sh"]}], "unknown"),
     ],

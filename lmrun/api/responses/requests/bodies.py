@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from lmrun.api.fields import NO_EFFECT, only
+from lmrun.api.fields import NO_EFFECT, NOT_YET, only
 from lmrun.api.responses.requests.formats import TextConfig
 from lmrun.api.responses.requests.items import Items
 from lmrun.api.responses.requests.tools import Choice, ToolDefinition
@@ -30,7 +30,6 @@ Includable = Literal[
 
 INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
-_LATER = "Not supported yet."
 _NOT_IN_PROMPTS = "It decides on the answer; a prompt does not tell of it."
 _NO_PROVIDER = "For a provider's abuse detection; here is no provider."
 
@@ -53,7 +52,7 @@ class ReasoningConfig(Settings):
         None, description="The old name of `summary`."
     )
     context: Annotated[Any, only("auto")] = Field(None, description="The template decides.")
-    mode: Annotated[Any, only("standard")] = Field(None, description=_LATER)
+    mode: Annotated[Any, only("standard")] = Field(None, description=NOT_YET)
 
 
 class StreamOptions(Settings):
@@ -96,7 +95,7 @@ class PromptRequest(Settings):
         "the model's `context_overflow_policy` says.",
     )
     conversation: Annotated[Any, only()] = Field(
-        None, description="Not supported yet: name what is continued in `previous_response_id`."
+        None, description="Name what is continued in `previous_response_id`."
     )
 
 
@@ -112,7 +111,7 @@ class InputTokensRequest(PromptRequest):
         json_schema_extra=NO_EFFECT,
         description="The whole prompt is counted, whether it fits into the context or not.",
     )
-    personality: Annotated[Any, only()] = Field(None, description=_LATER)
+    personality: Annotated[Any, only()] = Field(None, description=NOT_YET)
 
 
 class ResponseRequest(PromptRequest):
@@ -173,11 +172,11 @@ class ResponseRequest(PromptRequest):
         description="Seconds that the model may be idle if this request loads it; one that is "
         "loaded already keeps its own.",
     )
-    background: Annotated[Any, only(False)] = Field(None, description=_LATER)
-    background_options: Annotated[Any, only()] = Field(None, description=_LATER)
+    background: Annotated[Any, only(False)] = Field(None, description=NOT_YET)
+    background_options: Annotated[Any, only()] = Field(None, description=NOT_YET)
     prompt: Annotated[Any, only()] = Field(None, description="There are no stored prompts.")
-    context_management: Annotated[Any, only([])] = Field(None, description=_LATER)
-    moderation: Annotated[Any, only()] = Field(None, description=_LATER)
+    context_management: Annotated[Any, only([])] = Field(None, description=NOT_YET)
+    moderation: Annotated[Any, only()] = Field(None, description=NOT_YET)
     access_programs: Annotated[Any, only()] = Field(None, description="A provider's; here is none.")
     image: Annotated[
         Any, only({"context_compression": "auto"}, {"context_compression": "disabled"})
