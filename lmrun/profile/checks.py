@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from lmrun.profile.schema import is_exposed
 from lmrun.profile.text.nodes import Path
+from lmrun.settings.load import LoadConfig
 from lmrun.settings.quantities import parse_size
 from lmrun.settings.secret import Secret
 
 MIN_EXPOSED_KEY_LENGTH = 32
 _NAMES_SHOWN = 20
+_POOL = ("kv_tokens", "context_length", "max_parallel_predictions", "unified_kv_cache")
+"""Settings that say how large a KV cache is."""
 
 
 class Finding(NamedTuple):
@@ -76,13 +79,14 @@ def _contradicting_loads(models: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _too_few_cells(key: str, model: dict[str, Any]) -> Iterator[Finding]:
-    """A KV cache that cannot hold one sequence, of the model or of one of its instances."""
+    """A KV cache that cannot hold one sequence, of the model or of one of its instances, or that is
+    not the sum of the separate ones."""
     load = _mapping(model.get("load"))
     loads: list[tuple[Path, dict[str, Any]]] = [(("models", key, "load", "kv_tokens"), load)]
     for index, instance in enumerate(_list(model.get("instances"))):
         own = _mapping(_mapping(instance).get("load"))
         if own:
-            where = "kv_tokens" if "kv_tokens" in own else "context_length"
+            where = next((name for name in _POOL if name in own), "context_length")
             loads.append((("models", key, "instances", index, "load", where), {**load, **own}))
     for path, each in loads:
         length, pool = each.get("context_length"), each.get("kv_tokens")
@@ -91,6 +95,23 @@ def _too_few_cells(key: str, model: dict[str, Any]) -> Iterator[Finding]:
             if path[-1] != "kv_tokens":
                 must = f"must be at most the model's kv_tokens, {pool}"
             yield Finding(path, f"{must}: one sequence has to fit")
+        elif _is_other_than_caches(each):
+            yield Finding(
+                path,
+                "with `unified_kv_cache: false` kv_tokens is context_length x "
+                "max_parallel_predictions; leave it out",
+            )
+
+
+def _is_other_than_caches(load: dict[str, Any]) -> bool:
+    """Whether `kv_tokens` is something else than separate caches of one context each."""
+    length, pool = load.get("context_length"), load.get("kv_tokens")
+    default = LoadConfig.model_fields["max_parallel_predictions"].default
+    count = load.get("max_parallel_predictions", default)
+    if load.get("unified_kv_cache") is not False:
+        return False
+    is_known = isinstance(length, int) and isinstance(pool, int) and isinstance(count, int)
+    return is_known and pool != length * count
 
 
 def _is_nothing(size: Any) -> bool:

@@ -36,6 +36,10 @@ CONTRADICTING = {
         M + "    load: {context_length: 512, kv_tokens: 100}\n",
         "main.yaml:5:44: models.m.load.kv_tokens: must be at least context_length, 512",
     ),
+    "pool that is not the sum of separate caches": (
+        M + "    load: {context_length: 512, kv_tokens: 1024, unified_kv_cache: false}\n",
+        "main.yaml:5:44: models.m.load.kv_tokens: with `unified_kv_cache: false` kv_tokens is",
+    ),
     "prewarming what is not kept": (
         M + "    prewarm: [terse]\n    load: {prefix_cache: {ram: 0B}}\n" + TERSE,
         "main.yaml:5:14: models.m.prewarm: fills the prefix cache, whose `ram` is nothing",
@@ -54,6 +58,11 @@ def test_a_contradiction_is_one_problem_with_its_place_and_what_would_be_right(
     problems = find_problems(text)
     assert len(problems) == 1, show(problems)
     assert show(problems).startswith(expected)
+
+
+def test_separate_caches_may_say_their_sum() -> None:
+    text = "    load: {context_length: 512, kv_tokens: 2048, unified_kv_cache: false}\n"
+    assert load(M + text).profile.models["m"].load.kv_tokens == 2048
 
 
 def test_a_prefix_cache_without_ram_is_fine_when_nothing_is_to_be_in_it() -> None:
