@@ -27,6 +27,18 @@ _COMPLETE = frozenset({SAYS_ALL, "too_long", "too_short"})
 Location = tuple[str | int, ...]
 """Of a value: the keys and indices that lead to it."""
 
+_LENGTH = ("max_tokens", "max_output_tokens")
+_OUTPUT = ("structured", "response_format", "text", "output_config")
+_MEANT = {
+    **dict.fromkeys(("n_predict", "num_predict", "max_new_tokens"), _LENGTH),
+    **dict.fromkeys(("grammar", "guided_json", "guided_regex", "guided_grammar"), _OUTPUT),
+    **dict.fromkeys(("json_schema", "format"), _OUTPUT[1:]),
+    **dict.fromkeys(("messages", "prompt", "input"), ("messages", "input", "prompt")),
+    **dict.fromkeys(("stop", "stop_sequences"), ("stop", "stop_sequences")),
+    **dict.fromkeys(("system", "system_prompt", "instructions"), ("system", "instructions")),
+}
+"""What other APIs call a parameter → what it is here, where spelling alone would not tell."""
+
 RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
@@ -62,7 +74,8 @@ def _refuse_unknown(kind: type[BaseModel], json: dict[str, Any]) -> None:
 
 
 def _show_unknown(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name[:80], sorted(known), n=1)
+    foreign = [it for it in _MEANT.get(name, ()) if it in known]
+    close = foreign or difflib.get_close_matches(name[:80], sorted(known), n=1)
     hint = f" (did you mean `{close[0]}`?)" if close else ""
     return f"`{name[:80]}`{hint}"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from lmrun.api.act.bodies import ActBody
+from lmrun.api.anthropic.requests import MessagesRequest
 from lmrun.api.openai.requests import ChatRequest
+from lmrun.api.responses.requests.bodies import ResponseRequest
 from lmrun.api.validate import validate_request
 from lmrun.errors import InvalidParameter, RequestError
 from lmrun.settings.base import Settings
@@ -112,3 +114,25 @@ def test_a_refusal_says_why_and_nothing_else(fields: dict[str, Any], said: str) 
             ChatRequest, {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
         )
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "meant"),
+    [
+        (ChatRequest, "n_predict", "max_tokens"),
+        (ChatRequest, "grammar", "structured"),
+        (ChatRequest, "json_schema", "response_format"),
+        (ChatRequest, "prompt", "messages"),
+        (ChatRequest, "temprature", "temperature"),
+        (ResponseRequest, "messages", "input"),
+        (ResponseRequest, "system", "instructions"),
+        (MessagesRequest, "stop", "stop_sequences"),
+        (MessagesRequest, "format", "output_config"),
+    ],
+)
+def test_another_api_s_word_for_a_parameter_is_understood(
+    kind: type[BaseModel], sent: str, meant: str
+) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        validate_request(kind, {sent: 1})
+    assert str(caught.value) == f"Unknown parameter: `{sent}` (did you mean `{meant}`?)."
