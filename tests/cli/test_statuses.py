@@ -55,6 +55,12 @@ def test_what_is_not_true_is_said_with_its_reason_and_message() -> None:
     assert lines[5].split() == ["big", "big", "failed", "LoadFailed", "-", "0", "0", "0"]
 
 
+def test_a_generation_that_has_converged_once_is_not_called_converged_when_it_is_not() -> None:
+    broken = condition("Converged", "False", "InstanceNotReady", "m")
+
+    assert show(status(conditions=(broken,)))[2] == "generation  3, not converged any more"
+
+
 def test_a_generation_that_is_under_way_names_the_last_one_that_converged() -> None:
     under_way = ProfileStatus(("/p.yaml",), generation=5, observed_generation=4, watching=True)
 

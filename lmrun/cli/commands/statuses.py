@@ -187,9 +187,12 @@ def _render_git(git: GitStatus) -> str:
 
 def _render_generation(generation: int, found: Status) -> str:
     observed = found.profile.observed_generation if found.profile else 0
-    if observed == generation:
-        return f"{generation}, converged"
-    return f"{generation}, {paint('not converged', 'change')} (last: {observed or 'none'})"
+    if observed != generation:
+        return f"{generation}, {paint('not converged', 'change')} (last: {observed or 'none'})"
+    # It was: since then a model may have died, or its file have changed.
+    if any(it.type == "Converged" and it.status == "False" for it in found.conditions):
+        return f"{generation}, {paint('not converged', 'change')} any more"
+    return f"{generation}, converged"
 
 
 def _rows(model: ModelStatus) -> Iterator[tuple[str, ...]]:
