@@ -138,6 +138,15 @@ def test_the_memory_of_all_is_told_before_after_and_on_the_way(
     assert shown[-1] == line
 
 
+def test_what_is_taken_out_of_the_profile_does_not_look_like_what_is_new() -> None:
+    changes = (FieldChange("tools.new", None, "{}"), FieldChange("tools.old", "{}", None))
+
+    assert show(Action("Update", "tools", None, changes))[1:3] == [
+        "              tools.new: {}",
+        "              tools.old: {} → (unset)",
+    ]
+
+
 def test_a_value_in_a_profile_cannot_steer_the_terminal() -> None:
     change = FieldChange("presets.a.system_prompt", None, "\x1b[2Jgone")
 

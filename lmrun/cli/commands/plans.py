@@ -80,7 +80,7 @@ def _render_action(action: Action) -> list[str]:
     named = f" ({action.model})" if action.model and action.model != action.target else ""
     facts = [action.target + named, *_render_costs(action)]
     head = f"{paint(f'{symbol} {action.kind.lower():<7}', style)} {printable(' · '.join(facts))}"
-    changes = (_render_change(change) for change in action.changes)
+    changes = (_render_change(change, action.kind) for change in action.changes)
     return [head, *changes, *_render_problem(action.problem)]
 
 
@@ -124,10 +124,12 @@ def _show_seconds(seconds: float) -> str:
     return f"about {seconds:.1f} s" if seconds < 10 else f"about {seconds:.0f} s"
 
 
-def _render_change(change: FieldChange) -> str:
+def _render_change(change: FieldChange, kind: ActionKind) -> str:
+    """What is new stands alone; what is gone must not look like that, unless all of it is gone."""
     old = "(unset)" if change.old is None else change.old
     new = "(unset)" if change.new is None else change.new
-    values = new if change.old is None else old if change.new is None else f"{old} → {new}"
+    is_whole = change.new is None and kind == "Unload"
+    values = new if change.old is None else old if is_whole else f"{old} → {new}"
     return paint(printable(f"{_INDENT}{change.field}: {values}"), "dim")
 
 
