@@ -39,8 +39,9 @@ def parse_chosen(given: Mapping[str, str]) -> LoadConfig:
     except ValidationError as error:
         model_shape = profile_shape().child("models").child("")
         problem = next(to_problems(find_faults(error, tree), model_shape))
+        end = "" if problem.message.endswith("?") else "."
         raise InvalidParameter(
-            f"`{problem.path}`: {problem.message}.", param=problem.path
+            f"`{problem.path}`: {problem.message}{end}", param=problem.path
         ) from None
 
 

@@ -33,6 +33,11 @@ def test_settings_are_read_as_the_profile_reads_them() -> None:
     assert parse_chosen({}) == LoadConfig()
 
 
+def test_a_question_ends_as_a_question() -> None:
+    with pytest.raises(InvalidParameter, match=r"did you mean `context_length`\?$"):
+        parse_chosen({"load.context_lenght": "8"})
+
+
 @pytest.mark.parametrize(
     ("field", "text", "message"),
     [
