@@ -6,6 +6,7 @@ It knows nothing of what the server does.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from lmrun.cli.client import Control
 from lmrun.errors import LmrunError, ServerUnreachable
+from lmrun.store.failures import FULL_HINT
 from lmrun.store.home import Home
 from lmrun.store.locks import FileLock
 
@@ -43,7 +45,8 @@ def start_server(home: Home, environment: Mapping[str, str]) -> Control:
         if process.poll() is not None and not _somebody_holds(home):
             break
         time.sleep(_POLL_S)
-    raise ServerUnreachable(_explain(process.poll(), log, log_start), hint=f"The log: {log}")
+    tail = read_tail(log, log_start)
+    raise ServerUnreachable(_explain(process.poll(), tail), hint=_advise(log, tail))
 
 
 def wait_until_stopped(home: Home, pid: int) -> None:
@@ -97,14 +100,20 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _explain(returncode: int | None, log: Path, log_start: int) -> str:
+def _explain(returncode: int | None, tail: str) -> str:
     how = (
         f"did not answer within {START_TIMEOUT_S:.0f} s"
         if returncode is None
         else f"ended at once (exit code {returncode})"
     )
-    tail = read_tail(log, log_start)
     return f"The background server {how}." + (f" Its last words:\n{tail}" if tail else "")
+
+
+def _advise(log: Path, tail: str) -> str:
+    # On a full disk a server cannot even write down why it ends.
+    if not tail and not shutil.disk_usage(log.parent).free:
+        return f"{FULL_HINT} It is the one of {log.parent}."
+    return f"The log: {log}"
 
 
 def read_tail(log: Path, start: int) -> str:

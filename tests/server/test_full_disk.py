@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,17 @@ def test_a_killed_server_starts_again_on_a_full_disk(disk: SmallDisk, profile: P
     with serve(disk) as restarted:
         restarted.ready("a")
         assert ask(restarted.address, "Hi") == "Hi"
+
+
+def test_a_first_apply_on_a_full_disk_says_that_it_is_full(disk: SmallDisk, profile: Path) -> None:
+    disk.fill()
+    command = [*disk.enter, sys.executable, "-P", "-m", "lmrun", "apply", str(profile)]
+    environment = {**os.environ, "LMRUN_HOME": str(disk.inner)}
+
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert refused.returncode == 1
+    assert "The disk is full: free some space" in refused.stderr
 
 
 def test_a_fetch_that_finds_no_room_is_a_condition_of_its_model_and_tried_again(
