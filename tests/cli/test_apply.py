@@ -32,7 +32,7 @@ class TestApply:
 
         assert (result.code, result.err) == (0, "")
         assert result.out.splitlines() == [
-            "No changes. What runs is what the profile says.",
+            "No changes. What runs or is being loaded is what the profile says.",
             f"Converged: generation 3, {server.status.server.address}",
         ]
 

@@ -24,7 +24,7 @@ def show(*actions: Action) -> list[str]:
 
 
 def test_an_empty_plan_says_that_there_is_nothing_to_do() -> None:
-    assert show() == ["No changes. What runs is what the profile says."]
+    assert show() == ["No changes. What runs or is being loaded is what the profile says."]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def _make_plan(file: Path, home: Home, environment: Mapping[str, str]) -> tuple[
 def render_plan(made: Plan) -> str:
     """One paragraph per action and a line that counts them."""
     if made.is_empty:
-        return "No changes. What runs is what the profile says."
+        return "No changes. What runs or is being loaded is what the profile says."
     lines = [line for action in made.actions for line in _render_action(action)]
     return "\n".join([*lines, "", _render_totals(made)])
 
