@@ -74,7 +74,7 @@ class LmrunError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return ("\n" if "\n" in self.message else " ").join(filter(None, (self.message, self.hint)))
 
 
 @dataclass(frozen=True, slots=True, order=True)

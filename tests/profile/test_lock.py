@@ -107,6 +107,7 @@ def test_all_differences_are_in_one_refusal() -> None:
     assert "/p/p.yaml.lock" in caught.value.message
     assert "lmrun: 0.2.0" in caught.value.message
     assert "/p/m.gguf" in caught.value.message
+    assert str(caught.value).splitlines()[-1].startswith("Restore what was locked")
 
 
 @pytest.mark.parametrize(
