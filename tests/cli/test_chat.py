@@ -69,6 +69,12 @@ class TestChat:
         [
             ([], ["hi"], "No model is ready.", "See `lmrun status`."),
             (
+                [model("a", state="on_demand"), model("b", state="on_demand"), model("c")],
+                ["hi"],
+                "No model is ready.",
+                "Choose one with -m that is loaded on demand: a, b.",
+            ),
+            (
                 [model("a", instance("a")), model("b", instance("b"))],
                 ["hi"],
                 "Several models are ready.",

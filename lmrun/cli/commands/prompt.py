@@ -99,8 +99,7 @@ def choose_model(
         if len(ready) == 1:
             return ready[0]
         problem = "Several models are ready" if ready else "No model is ready"
-        hint = f"Choose one with -m: {', '.join(ready)}." if ready else "See `lmrun status`."
-        raise LmrunError(f"{problem}.", hint=hint)
+        raise LmrunError(f"{problem}.", hint=_hint_at_models(ready, found))
     if wanted in known:
         return wanted
     known |= set(list_others())
@@ -109,6 +108,16 @@ def choose_model(
     match = closest(wanted, known)
     hint = f"Did you mean {match}?" if match else f"There is: {', '.join(sorted(known)) or 'none'}."
     raise LmrunError(f"No model is called {wanted}.", hint=hint)
+
+
+def _hint_at_models(ready: Sequence[str], found: Status) -> str:
+    """Which to name."""
+    if ready:
+        return f"Choose one with -m: {', '.join(ready)}."
+    on_demand = [model.key for model in found.models if model.state == "on_demand"]
+    if on_demand:
+        return f"Choose one with -m that is loaded on demand: {', '.join(on_demand)}."
+    return "See `lmrun status`."
 
 
 def read_prompt(words: Sequence[str], stdin: TextIO) -> str:
