@@ -112,6 +112,11 @@ def test_what_an_instance_holds_is_one_line() -> None:
     )
 
 
+def test_an_estimate_that_was_nearly_right_is_off_by_no_minus_zero() -> None:
+    memory = MemoryStatus(200_000_000, 110_000_000, 100_000_000, -0.001)
+    assert render_usage(instance(memory=memory)).endswith("(+0% against the estimate)")
+
+
 def test_an_instance_of_which_nothing_is_known_has_no_line() -> None:
     assert render_usage(instance("big", "loading")) == ""
 

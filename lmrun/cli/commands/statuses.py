@@ -137,7 +137,7 @@ def _render_rollout(rollout: RolloutStatus) -> str:
 
 
 def _render_error(error: float | None) -> str:
-    return "" if error is None else f" ({error:+.0%} against the estimate)"
+    return "" if error is None else f" ({error:+z.0%} against the estimate)"
 
 
 def _render_head(found: Status) -> str:

@@ -197,7 +197,7 @@ def _require_satisfiable(matcher: Any, tokens: ConstraintTokens) -> None:
         if not constraint.must_end:
             constraint.apply(np.zeros(tokens.size, dtype=np.float32))
     except ConstraintFailed as error:
-        raise refuse(f"nothing can satisfy it: {error.message}") from None
+        raise refuse(f"nothing can satisfy it: {error.message.rstrip('.')}") from None
 
 
 def _encode(text: str) -> bytes:

@@ -20,6 +20,8 @@ _BITS_PER_WORD = 32
 _SOUND = frozenset({"NotStopped", "EndOfSentence", "NoExtension"})
 """llguidance's reasons to stop that mean a complete text; a limit that was hit is none of them."""
 
+_IN_WORDS = {"NoExtensionBias": "nothing can come next"}
+
 
 class Constraint:
     """The state of one answer. Every method may raise ConstraintFailed, which ends its sequence.
@@ -129,4 +131,5 @@ class Constraint:
             reason = self._matcher.get_error().partition("\n")[0]
         elif reason in _SOUND:
             return
-        raise ConstraintFailed(f"The grammar cannot be followed any further: {reason}.")
+        words = _IN_WORDS.get(reason, reason).rstrip(".")
+        raise ConstraintFailed(f"The grammar cannot be followed any further: {words}.")

@@ -220,6 +220,7 @@ def test_a_grammar_that_cannot_be_enforced_is_refused(
     error = tiny_player.refusal(type=kind, grammar=grammar)
     assert str(error.param).partition(".")[0] == "structured"
     assert says in str(error)
+    assert ".." not in error.message
 
 
 @pytest.mark.parametrize(
