@@ -124,6 +124,8 @@ class Generation:
 
 def _show(record: Record) -> dict[str, object]:
     """What the log says of a request beside its first words."""
+    # Tokens are known once a generation has ended by itself, and no prompt has none.
+    is_counted = record.prompt_tokens > 0
     fields: dict[str, object] = {
         "method": record.method,
         "path": record.path,
@@ -131,8 +133,8 @@ def _show(record: Record) -> dict[str, object]:
         "ms": round(record.seconds * 1000, 1),
         "key": record.key,
         "model": record.model,
-        "prompt_tokens": record.prompt_tokens if record.model else None,
-        "completion_tokens": record.completion_tokens if record.model else None,
+        "prompt_tokens": record.prompt_tokens if is_counted else None,
+        "completion_tokens": record.completion_tokens if is_counted else None,
         "peer": record.peer or None,
         "ignored": ", ".join(record.ignored) or None,
         "request_id": record.request_id,

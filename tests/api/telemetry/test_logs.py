@@ -59,16 +59,28 @@ def test_a_failure_is_told_with_what_was_written_until_then(watched: Watched) ->
     assert (output["stop_reason"], output["stats"]) == (None, None)
 
 
-def test_a_client_that_leaves_is_told(watched: Watched) -> None:
+def leave_while_it_streams(watched: Watched) -> None:
     body = json.dumps({"model": "a", "prompt": "endless", "stream": True}).encode()
+    with watched.port.connect() as sock:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{watched.port.number}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        sock.sendall(head.encode() + body)
+        sock.recv(1)
+
+
+def test_a_client_that_leaves_is_told(watched: Watched) -> None:
     with following(watched.port, "?source=model") as stream:
-        with watched.port.connect() as sock:
-            head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost:{watched.port.number}\r\n"
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            sock.sendall(head.encode() + body)
-            sock.recv(1)
+        leave_while_it_streams(watched)
         output = stream.until("llm.prediction.output")
     assert (output["stop_reason"], output["error"]) == (None, None)
+
+
+def test_no_tokens_are_told_where_none_were_counted(watched: Watched) -> None:
+    with following(watched.port, "?source=server") as stream:
+        leave_while_it_streams(watched)
+        fields = stream.until("server.log")["fields"]
+    assert (fields["model"], fields["is_cut_off"]) == ("a", True)
+    assert not {"prompt_tokens", "completion_tokens"} & set(fields)
 
 
 def test_server_lines_have_their_fields(watched: Watched) -> None:
