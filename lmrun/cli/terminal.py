@@ -123,6 +123,14 @@ class Terminal:
 
     def _read_line(self) -> str:
         """With its end; nothing at the end of input, also amid a line: half an answer is none."""
+        try:
+            return self._await_line().decode(sys.stdin.encoding)
+        except KeyboardInterrupt:
+            # Else what the shell says next stands behind the question.
+            _write(sys.stderr, "\n", self.color_err)
+            raise
+
+    def _await_line(self) -> bytes:
         # Past the stream's own buffer, which waits for the rest of a line and watches nothing.
         line = b""
         while not line.endswith(b"\n"):
@@ -134,9 +142,9 @@ class Terminal:
                     continue
             piece = os.read(sys.stdin.fileno(), MAX_LINE_BYTES)
             if not piece:
-                return ""
+                return b""
             line += piece
-        return line.decode(sys.stdin.encoding)
+        return line
 
 
 def _write(stream: TextIO, text: str, color: bool) -> None:

@@ -241,6 +241,19 @@ def test_an_unload_is_asked_about_at_a_terminal(
     assert len(busy.bodies("/lmrun/v1/apply")) == applies
 
 
+def test_ctrl_c_at_a_question_leaves_its_line(
+    busy: FakeServer, environment: dict[str, str], profile: Path
+) -> None:
+    screen = _open_screen(["apply", str(profile)], {**environment, "TERM": "xterm"})
+
+    screen.read_until("Go on? [y/N]")
+    screen.process.send_signal(signal.SIGINT)
+
+    assert screen.end() == 130
+    assert screen.text.endswith("\n")
+    assert not busy.bodies("/lmrun/v1/apply")
+
+
 def test_a_model_s_escape_sequences_do_not_reach_the_terminal(
     server: FakeServer, environment: dict[str, str]
 ) -> None:
