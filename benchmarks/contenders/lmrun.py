@@ -86,7 +86,7 @@ class LmrunServer(HttpContender):
 
 
 class SeparateLmrunServer(LmrunServer):
-    """With a KV cache for each sequence: no prefix is shared between those that run."""
+    """With a KV cache for each sequence: those that run copy their prefix from each other."""
 
     name = LMRUN_SEPARATE
     load = {"unified_kv_cache": False}  # noqa: RUF012  # never changed
