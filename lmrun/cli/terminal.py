@@ -92,21 +92,18 @@ class Terminal:
 
     def ask(self, question: str) -> bool:
         """A yes or no, where only a yes is one. Raises KeyboardInterrupt on Ctrl-C."""
-        _write(sys.stderr, f"{question} [y/N] ", self.color_err)
-        return self._read_line().strip().lower() in ("y", "yes")
+        return self._put(f"{question} [y/N]").strip().lower() in ("y", "yes")
 
     def read(self, question: str) -> str | None:
         """What somebody types, without the line's end; None at the end of input. Raises
         KeyboardInterrupt on Ctrl-C."""
-        _write(sys.stderr, f"{question} ", self.color_err)
-        line = self._read_line()
+        line = self._put(question)
         return line.rstrip("\r\n") if line else None
 
     def choose(self, question: str) -> str:
         """What somebody types, in lower case; nothing at the end of input. Raises KeyboardInterrupt
         on Ctrl-C."""
-        _write(sys.stderr, f"{question} ", self.color_err)
-        return self._read_line().strip().lower()
+        return self._put(question).strip().lower()
 
     @property
     def columns(self) -> int:
@@ -121,9 +118,11 @@ class Terminal:
         with contextlib.suppress(OSError, termios.error):
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
-    def _read_line(self) -> str:
-        """With its end; nothing at the end of input, also amid a line: half an answer is none."""
+    def _put(self, question: str) -> str:
+        """The line that is typed behind it, with its end; nothing at the end of input, also amid a
+        line: half an answer is none."""
         try:
+            _write(sys.stderr, f"{question} ", self.color_err)
             return self._await_line().decode(sys.stdin.encoding)
         except KeyboardInterrupt:
             # Else what the shell says next stands behind the question.
