@@ -1,4 +1,4 @@
-"""`lmrun act`, `lmrun runs` and `lmrun chat --tools` against a server that plays one."""
+"""`lmrun act` and `lmrun chat --tools` against a server that plays one."""
 
 from __future__ import annotations
 
@@ -11,72 +11,24 @@ import msgspec
 import pytest
 
 from lmrun.chat.events import (
-    MessageDelta,
     PromptProgress,
     ReasoningDelta,
-    ToolCallArguments,
-    ToolCallStart,
-    Usage,
 )
-from lmrun.chat.messages import Message, ToolCall
 from lmrun.cli.commands.act import render_question
 from lmrun.reconcile.status import AgentStatus, ToolsStatus, ToolTrouble
 from lmrun.tools.act.events import (
     ActEnd,
-    ApprovalNeeded,
     CallFailed,
-    CallProgress,
     CallSucceeded,
-    RoundEnd,
     RoundStart,
 )
-from lmrun.tools.act.requests import RunDetail, RunFailure, RunState, RunSummary
-from lmrun.tools.act.stream import RunList, RunStarted
+from lmrun.tools.act.requests import RunDetail
+from lmrun.tools.act.stream import RunStarted
 from lmrun.tools.policy.gate import Question
 from tests.cli.conftest import COMMAND, Run
+from tests.cli.told_runs import ACT, ADDING, ASKING, QUESTION, USAGE, make_run
 from tests.support.control import FakeServer, refusal
 from tests.support.screen import Screen
-
-ACT = "/lmrun/v1/act"
-USAGE = Usage(10, 5)
-
-
-def make_run(state: RunState = "running", **changes: Any) -> RunSummary:
-    plain = RunSummary(
-        id="run_1",
-        state=state,
-        model="assistant",
-        agent=None,
-        door="cli",
-        key=None,
-        background=False,
-        created_at=1_790_000_000.0,
-        updated_at=1_790_000_001.0,
-        task="Add 2 and 3",
-    )
-    return msgspec.structs.replace(plain, **changes)
-
-
-ADDING = [
-    RunStarted(make_run()),
-    RoundStart(0, False),
-    MessageDelta("Let me see."),
-    ToolCallStart(0, "c1", "add"),
-    ToolCallArguments(0, '{"a": 2,'),
-    ToolCallArguments(0, ' "b": 3}'),
-    CallProgress(0, "c1", 1, 2, "halfway"),
-    CallSucceeded(0, "c1", "add", "5", 0.01),
-    RoundEnd(0, USAGE),
-    RoundStart(1, False),
-    MessageDelta("It is "),
-    MessageDelta("5."),
-    RoundEnd(1, USAGE),
-    ActEnd("It is 5.", "eosFound", 2, 1, USAGE),
-]
-QUESTION = ApprovalNeeded(
-    0, Question("c1", "create_file", "Creates a file.", {"name": "a.txt"}, "it writes")
-)
-ASKING = [*ADDING[:6], QUESTION, *ADDING[7:]]
 
 
 class TestAct:
@@ -346,80 +298,3 @@ def test_a_question_shows_every_argument_whole_and_nothing_unseen() -> None:
         '  n [1,{"b":"<U+2066>"}]',
         "  Runs.",
     ]
-
-
-class TestRuns:
-    def test_nobody_answers_without_a_terminal(self, lmrun: Run, server: FakeServer) -> None:
-        result = lmrun("runs", "approve", "run_1")
-
-        assert result.code == 1
-        assert result.err.splitlines()[0] == "Error: There is nobody to ask."
-
-    def test_they_are_listed_a_line_each(self, lmrun: Run, server: FakeServer) -> None:
-        failed = make_run("failed", id="run_0", agent="helper", task="Do\nit " + "x" * 100)
-        server.answers[ACT] = RunList((make_run("completed"), failed))
-
-        result = lmrun("runs", "list")
-
-        first, second = result.out.splitlines()
-        assert first.split()[:3] == ["run_1", "completed", "assistant"]
-        assert second.split()[:3] == ["run_0", "failed", "helper"]
-        assert "Do it xxx" in second
-
-    def test_none_is_told(self, lmrun: Run, server: FakeServer) -> None:
-        server.answers[ACT] = RunList(())
-
-        result = lmrun("runs", "list")
-
-        assert (result.code, result.out, result.err) == (0, "", "There are no runs.\n")
-
-    def test_one_is_shown_with_its_calls(self, lmrun: Run, server: FakeServer) -> None:
-        messages = (
-            Message("user", "Add 2 and 3"),
-            Message("assistant", "", tool_calls=(ToolCall("c1", "add", '{"a": 2, "b": 3}'),)),
-            Message("tool", "5", tool_call_id="c1"),
-        )
-        failure = RunFailure("engine_crashed", "The worker died.", "Resume it.")
-        detail = RunDetail(
-            make_run("failed"),
-            1,
-            1,
-            USAGE,
-            messages,
-            failure=failure,
-            questions=(QUESTION.question,),
-        )
-        server.answers[f"{ACT}/run_1"] = detail
-
-        result = lmrun("runs", "show", "run_1")
-
-        assert result.out.splitlines() == [
-            "run_1 failed (1 round, 1 call) assistant",
-            "  user Add 2 and 3",
-            "  call add(a=2, b=3)",
-            "  tool 5",
-            '  waits for a reply create_file(name="a.txt")',
-            "  failed The worker died. Resume it.",
-        ]
-
-    def test_json_is_the_servers(self, lmrun: Run, server: FakeServer) -> None:
-        server.answers[ACT] = RunList((make_run(),))
-
-        assert json.loads(lmrun("runs", "list", "--json").out)["data"][0]["id"] == "run_1"
-
-    def test_one_is_cancelled(self, lmrun: Run, server: FakeServer) -> None:
-        server.answers[f"{ACT}/run_1/cancel"] = make_run("cancelled")
-
-        result = lmrun("runs", "cancel", "run_1")
-
-        assert (result.code, result.out) == (0, "Cancelled run_1.\n")
-
-    def test_one_is_resumed_and_shown(self, lmrun: Run, server: FakeServer) -> None:
-        server.run = ADDING
-
-        result = lmrun("runs", "resume", "run_1")
-
-        assert (result.code, result.out) == (0, "It is 5.\n")
-        assert server.bodies(f"{ACT}/run_1/resume") == [
-            {"approvals": False, "elicitations": False, "stream": True}
-        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmrun.chat.events import (
@@ -50,11 +51,7 @@ class Timing:
     def tokens_per_second(self, tokens: int) -> float:
         """The pace of `tokens` after the first one, whose time is the prompt's; of a single one,
         and of those that come at once, that of the whole generation."""
-        seconds = self.generation_time_s
-        if tokens > 1 and seconds > _AT_ONCE_S:
-            return (tokens - 1) / seconds
-        whole = self.time_to_first_token_s + seconds
-        return tokens / whole if whole > 0 else 0.0
+        return _pace([self], tokens)
 
 
 @dataclass(slots=True)
@@ -86,11 +83,14 @@ class RoundsTiming:
         return self._rounds[0].time_to_first_token_s if self._rounds else 0.0
 
     def tokens_per_second(self, tokens: int) -> float:
-        """The pace of `tokens` of all rounds, those after the first of each."""
-        if len(self._rounds) == 1:
-            return self._rounds[0].tokens_per_second(tokens)
-        seconds = sum(timing.generation_time_s for timing in self._rounds)
-        if seconds > _AT_ONCE_S:
-            return max(tokens - len(self._rounds), 0) / seconds
-        whole = seconds + sum(timing.time_to_first_token_s for timing in self._rounds)
-        return tokens / whole if whole > 0 else 0.0
+        """The pace of `tokens` of all rounds, those after the first of each; of no more, and of
+        those that come at once, that of the whole answer."""
+        return _pace(self._rounds, tokens)
+
+
+def _pace(rounds: Sequence[Timing], tokens: int) -> float:
+    seconds = sum(timing.generation_time_s for timing in rounds)
+    if tokens > len(rounds) and seconds > _AT_ONCE_S:
+        return (tokens - len(rounds)) / seconds
+    whole = seconds + sum(timing.time_to_first_token_s for timing in rounds)
+    return tokens / whole if whole > 0 else 0.0
