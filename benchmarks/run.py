@@ -18,7 +18,7 @@ from benchmarks.contenders.base import (
     LLAMA_SERVER,
     LLAMA_SERVER_UNIFIED,
     LMRUN,
-    LMRUN_SEPARATE,
+    LMRUN_UNIFIED,
     Contender,
     Place,
     Request,
@@ -26,7 +26,7 @@ from benchmarks.contenders.base import (
 from benchmarks.contenders.engine import Engine
 from benchmarks.contenders.llama_cpp_server import LlamaCppServer
 from benchmarks.contenders.llama_server import LlamaServer, UnifiedLlamaServer
-from benchmarks.contenders.lmrun import LmrunServer, SeparateLmrunServer
+from benchmarks.contenders.lmrun import LmrunServer, UnifiedLmrunServer
 from benchmarks.neighbours import QUIET_SHARE, Stopwatch, wait_until_quiet
 from benchmarks.prompts import make_short_prompt
 from benchmarks.results import Result, Values
@@ -36,7 +36,7 @@ MAKERS: Mapping[str, Callable[[Place], Contender]] = {
     BARE: BareLoop,
     ENGINE: Engine,
     LMRUN: LmrunServer,
-    LMRUN_SEPARATE: SeparateLmrunServer,
+    LMRUN_UNIFIED: UnifiedLmrunServer,
     LLAMA_SERVER: LlamaServer,
     LLAMA_SERVER_UNIFIED: UnifiedLlamaServer,
     LLAMA_CPP_SERVER: LlamaCppServer,

@@ -99,7 +99,7 @@ class BareLoop:
         setup = self._place.setup
         parameters.n_ctx = setup.pool
         parameters.n_seq_max = setup.parallel
-        parameters.kv_unified = True
+        parameters.kv_unified = False
         parameters.n_batch = parameters.n_ubatch = _BATCH
         parameters.n_threads = parameters.n_threads_batch = THREADS
         parameters.flash_attn_type = _FLASH_ATTENTION

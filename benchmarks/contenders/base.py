@@ -13,14 +13,14 @@ from benchmarks.client import Recording, post
 
 THREADS = 2
 BARE, ENGINE, LMRUN = "bare", "engine", "lmrun"
-LMRUN_SEPARATE = "lmrun_separate"
+LMRUN_UNIFIED = "lmrun_unified"
 LLAMA_SERVER, LLAMA_CPP_SERVER = "llama_server", "llama_cpp_server"
 LLAMA_SERVER_UNIFIED = "llama_server_unified"
 TITLES = {
     BARE: "bare loop",
     ENGINE: "lmrun's engine alone",
     LMRUN: "lmrun",
-    LMRUN_SEPARATE: "lmrun, unified_kv_cache: false",
+    LMRUN_UNIFIED: "lmrun, unified_kv_cache: true",
     LLAMA_SERVER: "llama-server",
     LLAMA_SERVER_UNIFIED: "llama-server --kv-unified",
     LLAMA_CPP_SERVER: "llama_cpp.server",

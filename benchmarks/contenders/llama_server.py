@@ -1,8 +1,7 @@
 """llama.cpp's own server, built natively, with the defaults its users have.
 
 Its prompt cache stays on, between requests of a slot and in RAM: cold scenarios send prompts that
-it has not seen. Asked for a number of slots, it gives each a KV cache of its own; one pool for all,
-as lmrun has it (`--kv-unified`), is slower for it: each row steps over the cells of the others.
+it has not seen. Asked for a number of slots, it gives each a KV cache of its own, as lmrun does.
 `top_k` 1 is the shortest sampler chain that is greedy.
 """
 

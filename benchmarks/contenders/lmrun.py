@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from benchmarks.answers import Refused
 from benchmarks.contenders.base import (
     LMRUN,
-    LMRUN_SEPARATE,
+    LMRUN_UNIFIED,
     THREADS,
     HttpContender,
     Place,
@@ -85,8 +85,8 @@ class LmrunServer(HttpContender):
         return any(it.type == "Converged" and it.status == "True" for it in conditions)
 
 
-class SeparateLmrunServer(LmrunServer):
-    """With a KV cache for each sequence: those that run copy their prefix from each other."""
+class UnifiedLmrunServer(LmrunServer):
+    """With one KV pool for all sequences: a prefix that they share lies there once."""
 
-    name = LMRUN_SEPARATE
-    load = {"unified_kv_cache": False}  # noqa: RUF012  # never changed
+    name = LMRUN_UNIFIED
+    load = {"unified_kv_cache": True}  # noqa: RUF012  # never changed

@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
         streams.SINGLE_STREAM,
         streams.STREAMS_8,
         streams.STREAMS_16,
+        streams.STREAMS_COMING,
         prefix.SHARED_PREFIX,
         prefix.SAME_PREFIX,
         prefix.RESTORED_PREFIX,

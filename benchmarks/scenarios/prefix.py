@@ -6,7 +6,7 @@ from benchmarks.contenders.base import (
     LLAMA_CPP_SERVER,
     LLAMA_SERVER,
     LMRUN,
-    LMRUN_SEPARATE,
+    LMRUN_UNIFIED,
     Request,
     Setup,
 )
@@ -18,7 +18,7 @@ STREAMS, SHARED_TOKENS, RESTORED_TOKENS = 8, 1500, 1000
 ANSWER_TOKENS = 32
 CONTEXT_LENGTH = 2048
 EVERYONE = (LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
-TOGETHER = (*EVERYONE, LMRUN_SEPARATE)
+TOGETHER = (*EVERYONE, LMRUN_UNIFIED)
 
 
 def make_prompts(tokens: int, seed: str, count: int) -> list[str]:
@@ -80,7 +80,7 @@ SHARED_PREFIX = Scenario(
     ),
     bars=(
         Bar("lmrun.wall", "llama_server.wall", at_most=0.25),
-        Bar("lmrun_separate.wall", "llama_server.wall", at_most=0.25),
+        Bar("lmrun_unified.wall", "llama_server.wall", at_most=0.25),
         Bar("lmrun.wall", "llama_cpp_server.wall"),
         Bar("prefills", at_most=1),
     ),

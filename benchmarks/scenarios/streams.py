@@ -1,6 +1,11 @@
-"""Plain generation: one stream, 8 and 16 of them, each with a short prompt of its own."""
+"""Plain generation: one stream, 8 and 16 of them, each with a short prompt of its own, all at once
+or as they come and go."""
 
 from __future__ import annotations
+
+import asyncio
+import time
+from random import Random
 
 from benchmarks.contenders.base import (
     BARE,
@@ -8,7 +13,8 @@ from benchmarks.contenders.base import (
     LLAMA_SERVER,
     LLAMA_SERVER_UNIFIED,
     LMRUN,
-    LMRUN_SEPARATE,
+    LMRUN_UNIFIED,
+    Contender,
     Request,
     Setup,
 )
@@ -18,8 +24,12 @@ from benchmarks.scenarios.base import Arena, Measure, Scenario, decode_rate, las
 
 TOKENS = 64
 CONTEXT_LENGTH = 1024
+COMING = 6
+"""Clients of eight slots that send one request after another."""
+ROUNDS = 4
 EVERYONE = (BARE, LMRUN, LLAMA_SERVER, LLAMA_CPP_SERVER)
-TOGETHER = (*EVERYONE, LMRUN_SEPARATE, LLAMA_SERVER_UNIFIED)
+TOGETHER = (*EVERYONE, LMRUN_UNIFIED, LLAMA_SERVER_UNIFIED)
+SERVERS = (LMRUN, LMRUN_UNIFIED, LLAMA_SERVER, LLAMA_SERVER_UNIFIED)
 
 
 async def measure_single(arena: Arena, repeat: int) -> Values:
@@ -44,6 +54,24 @@ def measure_together(streams: int) -> Measure:
     return measure
 
 
+async def measure_coming(arena: Arena, repeat: int) -> Values:
+    values: dict[str, float] = {}
+    for contender in arena.in_turn(repeat):
+        random = Random(repeat)
+        lengths = [[random.randint(16, 96) for _ in range(ROUNDS)] for _ in range(COMING)]
+
+        async def come(contender: Contender, number: int, lengths: list[int]) -> None:
+            for turn, tokens in enumerate(lengths):
+                prompt = make_short_prompt(f"{number} of {repeat}, {turn}")
+                await contender.generate(Request(prompt, tokens))
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(come(contender, *each) for each in enumerate(lengths)))
+        taken_s = time.perf_counter() - begun
+        values[f"{contender.name}.wall"] = sum(map(sum, lengths)) / taken_s
+    return values
+
+
 def make_together(streams: int) -> Scenario:
     return Scenario(
         name=f"streams_{streams}",
@@ -54,8 +82,7 @@ def make_together(streams: int) -> Scenario:
         bars=(
             Bar("lmrun.wall", "bare.wall"),
             Bar("lmrun.wall", "llama_server.wall", at_least=1.0),
-            Bar("lmrun.wall", "llama_server_unified.wall", at_least=1.0),
-            Bar("lmrun_separate.wall", "llama_server.wall", at_least=1.0),
+            Bar("lmrun_unified.wall", "llama_server_unified.wall", at_least=1.0),
             Bar("lmrun.wall", "llama_cpp_server.wall", at_least=2.5),
         ),
         measure=measure_together(streams),
@@ -81,3 +108,16 @@ SINGLE_STREAM = Scenario(
     measure=measure_single,
 )
 STREAMS_8, STREAMS_16 = make_together(8), make_together(16)
+STREAMS_COMING = Scenario(
+    name="streams_coming",
+    title=f"{COMING} clients, each with {ROUNDS} short prompts in turn, answers of 16 to 96 tokens",
+    setup=Setup(context_length=CONTEXT_LENGTH, parallel=8),
+    contenders=SERVERS,
+    figures=per_contender(SERVERS, "wall", "until the last", "tok/s"),
+    bars=(
+        Bar("lmrun.wall", "llama_server.wall"),
+        Bar("lmrun.wall", "llama_server_unified.wall"),
+        Bar("lmrun.wall", "lmrun_unified.wall"),
+    ),
+    measure=measure_coming,
+)

@@ -155,7 +155,16 @@ def _context_length(header: GgufHeader, load: LoadConfig) -> int:
 def _cells(header: GgufHeader, load: LoadConfig, rows: int) -> int:
     """KV cells of all sequences; llama.cpp rounds up, and takes no fewer than a batch has rows."""
     pool = load.kv_tokens or _context_length(header, load) * load.max_parallel_predictions
-    return -(-max(pool, rows) // _CELL_PADDING) * _CELL_PADDING
+    return _caches(load) * _pad(max(pool, rows) // _caches(load))
+
+
+def _caches(load: LoadConfig) -> int:
+    """KV caches of the context: one for all sequences, or one for each."""
+    return 1 if load.shares_cache else load.max_parallel_predictions
+
+
+def _pad(cells: int) -> int:
+    return -(-cells // _CELL_PADDING) * _CELL_PADDING
 
 
 def _cache_bytes(header: GgufHeader, load: LoadConfig, cells: int) -> int:
@@ -176,7 +185,8 @@ def _compute_bytes(
         rows = cells = max(_context_length(header, load), load.eval_batch_size)
         output = 0
     else:
-        cells = _cells(header, load, rows)
+        # A row sees the cells of its own cache.
+        cells = _cells(header, load, rows) // _caches(load)
         output = outputs * (sizes.vocabulary + 3 * width) * _F32
     feed_forward = rows * (3 * sizes.feed_forward + 4 * width) * _F32
     if load.flash_attention:

@@ -101,15 +101,16 @@ class LoadConfig(Settings):
         description="Sequences that generate at the same time. llama.cpp knows 256; the prefix "
         "cache works with one of them.",
     )
-    unified_kv_cache: bool = Field(
-        True,
+    unified_kv_cache: bool | None = Field(
+        None,
         description="One KV cache for all sequences, where a prefix that they share lies once. "
         "`false` gives each its own, of `context_length` tokens, and copies shared prefixes: "
-        "faster for many long prompts that differ, slower for many that begin alike.",
+        "faster for prompts that differ, slower for many at a time behind one long prefix. "
+        "Default: one where `kv_tokens` is set, else one each.",
     )
     kv_tokens: Annotated[int, Field(ge=8, lt=2**31)] | None = Field(
         None,
-        description="Tokens that the KV cache holds for all sequences together, at least "
+        description="Tokens that one KV cache for all sequences holds, at least "
         "`context_length`. Default: `context_length` x `max_parallel_predictions`.",
     )
     gpu: GpuConfig | None = Field(
@@ -157,6 +158,13 @@ class LoadConfig(Settings):
         description="A small model of the same vocabulary whose guesses this one verifies, "
         "like a `source`.",
     )
+
+    @property
+    def shares_cache(self) -> bool:
+        """Whether its sequences share one KV cache, where the model's file allows it."""
+        if self.unified_kv_cache is None:
+            return self.kv_tokens is not None
+        return self.unified_kv_cache
 
     @property
     def fixed(self) -> LoadConfig:

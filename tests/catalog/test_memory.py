@@ -50,7 +50,17 @@ def tiny(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("load", "cells", "cell_bytes"),
     [
-        ({"context_length": 300, "max_parallel_predictions": 2}, 768, CELL_BYTES),
+        ({"context_length": 300, "max_parallel_predictions": 2}, 2 * 512, CELL_BYTES),
+        (
+            {
+                "context_length": 300,
+                "max_parallel_predictions": 2,
+                "unified_kv_cache": True,
+                "eval_batch_size": 16,
+            },
+            768,
+            CELL_BYTES,
+        ),
         ({"context_length": 256, "kv_tokens": 512}, 768, CELL_BYTES),
         ({"context_length": 256, "kv_tokens": 1000, "eval_batch_size": 16}, 1024, CELL_BYTES),
         ({"max_parallel_predictions": 1, "eval_batch_size": 16}, 512, CELL_BYTES),

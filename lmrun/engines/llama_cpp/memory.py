@@ -46,14 +46,19 @@ class Memory:
         """Give the empty `target` the first `length` positions of `source`: the same cells in a
         unified pool, else a copy of them. False: there was no room, `target` is empty.
 
-        The copy is made at once and by way of RAM. llama.cpp's own, of a whole cache into another,
-        would be made at the next decode, by when the source may hold something else.
+        A memory that cannot be cut gives all that it holds, whatever `length` is. A copy is made at
+        once and by way of RAM. llama.cpp's own, of a whole cache into another, would be made at the
+        next decode, by when the source may hold something else.
         """
-        assert self.traits.can_cut
         if self.traits.can_share:
             native.llama_memory_seq_cp(self._memory, source, target, 0, length)
             return True
-        return self.restore(target, self.export(source)) and self.cut(target, length)
+        if self.traits.unified:
+            self.share_all(source, target)
+            return True
+        if not self.restore(target, self.export(source)):
+            return False
+        return not self.traits.can_cut or self.cut(target, length)
 
     def share_all(self, source: int, target: int) -> None:
         """Add all that `source` holds to `target`."""

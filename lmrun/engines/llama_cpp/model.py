@@ -127,7 +127,7 @@ class GenerationModel:
         lane = self._batched
         if spec.prediction.deterministic == "strict":
             lane = self._exact = self._exact or self._make_exact_lane()
-        lane.add(self._make_sequence(spec))
+        lane.add(self._make_sequence(spec, lane.room))
 
     def cancel(self, sequence: int) -> SequenceStats | None:
         if self._exact is not None and sequence in self._exact:
@@ -162,7 +162,7 @@ class GenerationModel:
             kv_tokens_used=self._batched.used_tokens,
             prefix_cache_bytes=self._parking.size,
             prefix_cache_limit=self._parking.limit,
-            prefix_cache_entries=self._parking.count,
+            prefix_cache_entries=self._parking.count + self._batched.resting,
             prefilled_tokens=self._counters.prefilled,
             cached_tokens=self._counters.cached,
             generated_tokens=self._counters.generated,
@@ -203,7 +203,7 @@ class GenerationModel:
         self._contexts.append(context)
         return Lane(context, model.vocabulary, self._counters, None)
 
-    def _make_sequence(self, spec: SequenceSpec) -> Sequence:
+    def _make_sequence(self, spec: SequenceSpec, cells: int) -> Sequence:
         constraint = spec.constraint
         if constraint is None and spec.prediction.structured is not None:
             constraint = self.make_constraint(spec.prediction.structured)
@@ -216,11 +216,14 @@ class GenerationModel:
                 spec,
                 sampler,
                 context_length=self.info.context_length,
+                cells=cells,
                 namespace=namespace,
                 drafter=drafter,
             )
         except LmrunError:
             sampler.close()
+            if drafter is not None:
+                drafter.close()
             raise
 
     def _require_possible(self, spec: SequenceSpec) -> None:

@@ -74,8 +74,8 @@ def test_different_seeds_and_no_seed_give_different_answers(tiny: Subject) -> No
     assert len(set(answers)) == len(answers)
 
 
-def test_cells_are_returned_when_all_have_ended(tiny: Subject) -> None:
-    config = LoadConfig(eval_batch_size=16)
+def test_cells_of_a_shared_cache_are_returned_when_all_have_ended(tiny: Subject) -> None:
+    config = LoadConfig(eval_batch_size=16, unified_kv_cache=True)
     native_model = load_native(tiny.path, config, 1, lambda _: None)
     with closing(GenerationModel(native_model, config, 1)) as model:
         for sequence in range(10):

@@ -52,11 +52,6 @@ class Traits:
         return not (self.is_recurrent or self.is_hybrid or self.n_swa)
 
     @property
-    def can_copy(self) -> bool:
-        """Whether all that one sequence holds can be given to another."""
-        return self.unified
-
-    @property
     def can_share(self) -> bool:
         """Whether a part of one sequence can be given to another without a copy."""
         return self.can_cut and self.unified

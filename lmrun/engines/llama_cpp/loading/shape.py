@@ -44,6 +44,11 @@ class ContextShape:
     scratch: int = 0
 
     @property
+    def room(self) -> int:
+        """KV cells that one sequence may fill."""
+        return self.pool if self.unified else self.pool // self.sequences
+
+    @property
     def capacity(self) -> int:
         """Rows of one batch."""
         return self.chunk + self.sequences + self.spare if self.spare else self.chunk
@@ -82,7 +87,7 @@ def shape_generation(config: LoadConfig, facts: ModelFacts, chunk: int) -> Conte
     """A pool large enough for every sequence to fill its context."""
     length = choose_context_length(config, facts)
     pool = _choose_pool(config, length)
-    unified = config.unified_kv_cache and _may_unify(length, pool, facts)
+    unified = config.shares_cache and _may_unify(length, pool, facts)
     if not unified:
         _require_streams(config, length)
     return ContextShape(
@@ -126,8 +131,7 @@ def _choose_pool(config: LoadConfig, length: int) -> int:
 
 def _require_streams(config: LoadConfig, length: int) -> None:
     """Raises SettingRefused where the pool is not one whole context for each sequence."""
-    asked = "unified_kv_cache" in config.model_fields_set and config.unified_kv_cache
-    if asked:
+    if config.unified_kv_cache:
         raise SettingRefused(
             "load.unified_kv_cache: this model chooses its RoPE factors by the size of the "
             "cache, so its sequences cannot share one.",

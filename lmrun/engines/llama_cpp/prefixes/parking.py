@@ -51,19 +51,30 @@ class Parking:
     def count(self) -> int:
         return self._tree.count
 
+    @property
+    def persists(self) -> bool:
+        """Whether what is parked outlives the process."""
+        return self._files is not None
+
     def find(self, namespace: Hashable, tokens: Tokens) -> Parked | None:
         """The longest beginning of `tokens` that is parked."""
         return self._tree.find(namespace, tokens)
 
     def park(self, namespace: Hashable, tokens: Tokens, slot: int) -> None:
-        """Keep what `slot` holds, which is `tokens`; the slot is empty afterwards."""
+        """Keep what `slot` holds, which is `tokens`. In a unified pool the slot may have lost its
+        beginning afterwards."""
         known = self._tree.find(namespace, tokens) if self.limit else None
         begin = known.length if known else 0
         if self.limit and len(tokens) - begin >= SHORTEST:
             self._keep(namespace, known, tokens, slot)
         elif known is not None:
             self._tree.touch(known)
-        self._memory.clear(slot)
+
+    def touch(self, namespace: Hashable, tokens: Tokens) -> None:
+        """What is parked of `tokens` was used just now, from where it also lies."""
+        known = self._tree.find(namespace, tokens)
+        if known is not None:
+            self._tree.touch(known)
 
     def restore(self, parked: Parked, slot: int) -> bool:
         """Put a parked prefix into the empty `slot`. False: it could not be had, `slot` is empty.

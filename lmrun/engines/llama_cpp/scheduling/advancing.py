@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lmrun.engines.base import FinishReason, StepEvent, TokenLogprob, TokenProduced
+from lmrun.engines.base import (
+    FinishReason,
+    PromptScored,
+    StepEvent,
+    TokenLogprob,
+    TokenProduced,
+)
 from lmrun.engines.llama_cpp.context import Context
 from lmrun.engines.llama_cpp.sampling.sampler import Constraint
 from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
@@ -63,6 +69,22 @@ class Advancer:
             sequence.drafter.observe(len(drafts), matched)
         if matched < len(drafts) and sequence.is_live:
             self._memory.cut(sequence.slot, sequence.computed)
+
+    def score_prompt(
+        self, sequence: Sequence, taken: int, row: int, events: list[StepEvent]
+    ) -> None:
+        """Log probabilities of what follows each of the last `taken` tokens that were computed, the
+        last one in `row`, in the prompt.
+
+        Raises EngineError when the logits hold something that is no number.
+        """
+        scored = []
+        for back in range(taken, 0, -1):
+            position = sequence.computed - back + 1
+            if position < sequence.length:
+                token = int(sequence.tokens[position])
+                scored.append(sequence.sampler.score(self._outputs, row - back + 1, token))
+        events.append(PromptScored(sequence.id, tuple(scored)))
 
     def _produce(self, sequence: Sequence, row: int, events: list[StepEvent]) -> bool:
         """One token out of the logits of `row`. Whether the sequence goes on."""

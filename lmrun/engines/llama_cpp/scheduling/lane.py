@@ -10,13 +10,11 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter, deque
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from operator import attrgetter
 
 from lmrun.engines.base import (
     FinishReason,
     PromptProcessed,
-    PromptScored,
     SequenceFailed,
     SequenceFinished,
     SequenceStats,
@@ -34,20 +32,18 @@ from lmrun.engines.llama_cpp.scheduling.filling import (
 )
 from lmrun.engines.llama_cpp.scheduling.pacing import Pacing
 from lmrun.engines.llama_cpp.scheduling.placement import Placement
+from lmrun.engines.llama_cpp.scheduling.seating import Seating
 from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, Sequence
+from lmrun.engines.llama_cpp.scheduling.slots import COPIES_PER_TOKEN, Slots
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
-from lmrun.errors import ContextOverflow, EngineError
+from lmrun.errors import EngineError
 
 _SLOT = attrgetter("slot")
 
 
 class Lane:
     """Runs sequences in `context`. `parking`: where finished ones go; None keeps nothing, and
-    every sequence is computed from its beginning.
-
-    Slots are taken from the lowest on, and streams are decoded in their order: where sequences
-    have separate caches, llama.cpp computes rows together only as long as each belongs to the slot
-    after the one before, and the rest one after the other.
+    every sequence is computed from its beginning. Streams are decoded in the order of their slots.
     """
 
     def __init__(
@@ -61,9 +57,10 @@ class Lane:
         self._shape = context.shape
         self._counters = counters
         self._shares = parking is not None
-        self._placement = Placement(context.memory, parking)
+        self._slots = Slots(context.shape.sequences)
+        self._seating = Seating(context.memory, self._slots, parking)
+        self._placement = Placement(context.memory, self._slots, parking)
         self._advancer = Advancer(context, vocabulary, counters, self._finish)
-        self._free_slots = list(range(context.shape.sequences))
         self._free_tokens = context.shape.pool
         self._waiting: deque[Sequence] = deque()
         self._following: list[Sequence] = []
@@ -74,6 +71,7 @@ class Lane:
         self._known: dict[int, Sequence] = {}
         self._namespaces: Counter[Namespace] = Counter()
         self._admitted = 0
+        self._steps_apart = 0
         self._pacing = Pacing(context.shape)
 
     @property
@@ -85,6 +83,16 @@ class Lane:
         return len(self._waiting)
 
     @property
+    def room(self) -> int:
+        """KV cells that one sequence may fill."""
+        return self._shape.room
+
+    @property
+    def resting(self) -> int:
+        """Prefixes that lie in slots and nowhere else."""
+        return self._seating.resting
+
+    @property
     def used_tokens(self) -> int:
         """KV cells that its sequences may come to need."""
         return self._shape.pool - self._free_tokens
@@ -93,18 +101,7 @@ class Lane:
         return sequence in self._known
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence, first come first served.
-
-        Raises ContextOverflow for one that the KV pool could never hold, which is closed then.
-        """
-        if sequence.reserved > self._shape.pool:
-            sequence.close()
-            raise ContextOverflow(
-                f"The prompt and its answer may need {sequence.reserved} tokens of the KV cache, "
-                f"which has {self._shape.pool}.",
-                param="prompt",
-                hint="Set a smaller max_tokens, send smaller images, or raise load.kv_tokens.",
-            )
+        """Queue a sequence, first come first served."""
         self._known[sequence.id] = sequence
         self._waiting.append(sequence)
 
@@ -118,10 +115,10 @@ class Lane:
 
     def step(self, events: list[StepEvent]) -> None:
         """One decode for each set of adapters in use, and at most one image."""
-        while self._finished:
-            self.park_one()
+        self._leave_slots()
         self._admit()
         self._settle()
+        self._close_ranks()
         if not self._prefilling and not self._streaming:
             return
         streaming, budget = self._streaming.copy(), 0
@@ -139,36 +136,41 @@ class Lane:
         self._compute_image(events)
 
     def park_one(self) -> bool:
-        """Empty the slot of a sequence that has ended. Whether there was one.
+        """Put away what a sequence that has ended computed. Whether there was something to do.
 
         It takes a millisecond or more, so it waits until the last events are on their way.
         """
         if not self._finished:
-            return False
-        sequence = self._finished.pop(0)
-        self._placement.release(sequence, park=True)
-        heappush(self._free_slots, sequence.slot)
+            return self._seating.park_one()
+        self._seating.leave(self._finished.pop(0), park=True)
         return True
 
     def drop_all(self) -> None:
         """Drop every sequence, the youngest first: nobody is left who would take over."""
-        while self._finished:
-            self.park_one()
+        self._leave_slots()
         for sequence in reversed(list(self._known.values())):
             self._drop(sequence, park=False)
+        self._seating.close()
+
+    def _leave_slots(self) -> None:
+        while self._finished:
+            self._seating.leave(self._finished.pop(0), park=True)
 
     def _admit(self) -> None:
         """Whoever comes next waits for room; nobody overtakes, so nobody starves."""
         while self._shifted:
             self._place(self._shifted.pop(0))
-        while self._waiting and self._free_slots and self._waiting[0].reserved <= self._free_tokens:
+        while self._waiting and self._slots.has_free and self._fits(self._waiting[0]):
             sequence = self._waiting.popleft()
-            sequence.slot = heappop(self._free_slots)
+            self._seating.seat(sequence)
             self._admitted += 1
             sequence.order = self._admitted
             self._free_tokens -= sequence.reserved
             self._namespaces[sequence.namespace] += 1
             self._place(sequence)
+
+    def _fits(self, sequence: Sequence) -> bool:
+        return sequence.reserved <= self._free_tokens
 
     def _place(self, sequence: Sequence) -> None:
         if self._shares:
@@ -193,6 +195,23 @@ class Lane:
             if self._placement.settle(sequence):
                 self._following.remove(sequence)
                 self._begin(sequence)
+
+    def _close_ranks(self) -> None:
+        """Fill a gap between the slots in use, once it has cost about what filling it does.
+
+        Its rows are computed in two passes as long as it is there, so every step with it loses the
+        time of a token or two.
+        """
+        gap = None if self._shape.unified else self._slots.find_gap()
+        if gap is None:
+            self._steps_apart = 0
+            return
+        self._steps_apart += 1
+        live = sorted(self._live(), key=_SLOT)
+        mover = min(live[0], live[-1], key=lambda each: each.computed)
+        if self._seating.count_cells(mover, gap) <= self._steps_apart * COPIES_PER_TOKEN:
+            self._seating.close_gap(mover, gap)
+            self._streaming.sort(key=_SLOT)
 
     def _decode(
         self,
@@ -258,7 +277,7 @@ class Lane:
         self._report(sequence, events)
         if sequence.wants_prompt_scores and not sequence.is_resuming:
             try:
-                self._score(part, events)
+                self._advancer.score_prompt(sequence, part.taken, part.row, events)
             except EngineError as error:
                 self._fail(sequence, error, events)
                 return
@@ -281,19 +300,6 @@ class Lane:
         if not sequence.is_resuming:
             events.append(PromptProcessed(sequence.id, sequence.computed, sequence.cached))
 
-    def _score(self, part: Slice, events: list[StepEvent]) -> None:
-        """Log probabilities of the tokens that follow those of the slice in the prompt.
-
-        Raises EngineError when the logits hold something that is no number.
-        """
-        sequence, scored = part.sequence, []
-        for back in range(part.taken, 0, -1):
-            position = sequence.computed - back + 1
-            if position < sequence.length:
-                token, row = int(sequence.tokens[position]), part.row - back + 1
-                scored.append(sequence.sampler.score(self._context.outputs, row, token))
-        events.append(PromptScored(sequence.id, tuple(scored)))
-
     def _advance(self, sequence: Sequence, events: list[StepEvent]) -> None:
         try:
             self._advancer.advance(sequence, events)
@@ -312,7 +318,7 @@ class Lane:
         """
         self._streaming.remove(sequence)
         self._release_followers(sequence)
-        self._placement.release(sequence, park=True)
+        self._seating.empty(sequence, park=True)
         sequence.make_room()
         self._shifted.append(sequence)
 
@@ -362,8 +368,7 @@ class Lane:
             if park:
                 self._finished.append(sequence)
             else:
-                self._placement.release(sequence, park=False)
-                heappush(self._free_slots, sequence.slot)
+                self._seating.leave(sequence, park=False)
             self._free_tokens += sequence.reserved
             self._namespaces[sequence.namespace] -= 1
             if not self._namespaces[sequence.namespace]:

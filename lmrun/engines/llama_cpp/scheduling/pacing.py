@@ -21,7 +21,7 @@ class Pacing:
 
     def __init__(self, shape: ContextShape) -> None:
         self._shape = shape
-        self._pace = slices.Pace()
+        self._pace = slices.Pace(apart=not shape.unified)
         self._costs = CostCurve()
         self._steps = 0
         self._held = 0

@@ -1,34 +1,29 @@
-"""Where the beginning of a new sequence comes from: a live sequence, a parked one, or nowhere.
+"""Where the beginning of a new sequence comes from: a live sequence, one that rests in its slot, a
+parked one, or nowhere.
 
 It moves KV cells and computes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lmrun.engines.llama_cpp.memory import Memory
 from lmrun.engines.llama_cpp.prefixes.parking import Parked, Parking
 from lmrun.engines.llama_cpp.prefixes.tree import common_length
 from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
+from lmrun.engines.llama_cpp.scheduling.slots import Rest, Slots, worth_copying
 
 WORTH_WAITING = 32
 """Tokens that another sequence is about to compute for which a new one waits."""
 
-WORTH_COPYING = 32
-"""Tokens for which another sequence's cells are copied, where they cannot be shared."""
-
-_COPIES_PER_TOKEN = 100
-"""Cells that may be copied for each of these tokens. All that a sequence holds is copied, and the
-rest is cut off again: 4 to 15 µs a cell of a small model, whose tokens take 2 to 3 ms each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Donor:
-    """A live sequence that begins like a new one: `length` tokens, `ready` of them computed."""
+    """What begins like a new sequence: `length` tokens, `ready` of them computed."""
 
-    sequence: Sequence
+    source: Sequence | Rest
     length: int
     ready: int
 
@@ -36,8 +31,9 @@ class Donor:
 class Placement:
     """Gives new sequences what is known of their prompt. `parking` may be None: nothing is kept."""
 
-    def __init__(self, memory: Memory, parking: Parking | None) -> None:
+    def __init__(self, memory: Memory, slots: Slots, parking: Parking | None) -> None:
         self._memory = memory
+        self._slots = slots
         self._parking = parking
 
     def place(self, sequence: Sequence, others: Iterable[Sequence]) -> None:
@@ -49,17 +45,18 @@ class Placement:
         sequence.donor = None
         if sequence.wants_prompt_scores:
             return
-        donor = choose_donor(sequence, others, self._memory)
+        donor = self._choose_donor(sequence, others)
         parked = self._find_parked(sequence)
         parked_length = sequence.longest_share(parked.length) if parked else 0
         ready = donor.ready if donor else 0
         best = max(ready, parked_length, sequence.computed)
-        if donor and donor.length - best >= WORTH_WAITING:
-            sequence.donor, sequence.awaited = donor.sequence, donor.length
+        awaited = donor.source if donor and donor.length - best >= WORTH_WAITING else None
+        if donor is not None and isinstance(awaited, Sequence):
+            sequence.donor, sequence.awaited = awaited, donor.length
         elif best == sequence.computed:
             return
         elif donor and ready == best:
-            self._take_over(sequence, donor.sequence, ready)
+            self._take_over(sequence, donor.source, ready)
         elif parked is not None:
             self._unpark(sequence, parked, parked_length)
 
@@ -81,31 +78,52 @@ class Placement:
         if donor is not None and length > sequence.computed:
             self._take_over(sequence, donor, length)
 
-    def release(self, sequence: Sequence, *, park: bool) -> None:
-        """Empty the slot of `sequence`; what it computed may serve a later one."""
-        if park and self._parking is not None and sequence.computed:
-            known = sequence.tokens[: sequence.computed]
-            if self._memory.last_position(sequence.slot) >= sequence.computed:
-                self._memory.cut(sequence.slot, sequence.computed)
-            self._parking.park(sequence.namespace, known, sequence.slot)
-        else:
-            self._memory.clear(sequence.slot)
+    def _choose_donor(self, sequence: Sequence, others: Iterable[Sequence]) -> Donor | None:
+        """What shares most with `sequence`; of equals what is further."""
+        donors = [*self._compare_live(sequence, others), *self._compare_rests(sequence)]
+        return max(donors, key=lambda each: (each.length, each.ready), default=None)
 
-    def _take_over(self, sequence: Sequence, donor: Sequence, length: int) -> None:
+    def _compare_live(self, sequence: Sequence, others: Iterable[Sequence]) -> Iterator[Donor]:
+        traits = self._memory.traits
+        for other in others:
+            if other.namespace != sequence.namespace or other.order >= sequence.order:
+                continue
+            shared = sequence.longest_share(common_length(sequence.tokens, other.tokens))
+            if traits.can_cut:
+                if traits.can_share or self._is_worth_copying(sequence, shared, other.computed):
+                    yield Donor(other, shared, min(shared, other.computed))
+            elif 0 < other.computed <= shared:
+                # A memory that cannot be cut is taken as a whole, at just this moment.
+                yield Donor(other, other.computed, other.computed)
+
+    def _compare_rests(self, sequence: Sequence) -> Iterator[Donor]:
+        for rest in self._slots.rests:
+            shared = rest.shares(sequence, whole=not self._memory.traits.can_cut)
+            if self._is_worth_copying(sequence, shared, len(rest.tokens)):
+                yield Donor(rest, shared, shared)
+
+    def _is_worth_copying(self, sequence: Sequence, shared: int, cells: int) -> bool:
+        return shared - sequence.computed >= worth_copying(cells)
+
+    def _take_over(self, sequence: Sequence, source: Sequence | Rest, length: int) -> None:
         self._memory.clear(sequence.slot)
         sequence.computed = sequence.cached = 0
-        if not self._memory.traits.can_cut:
-            self._memory.share_all(donor.slot, sequence.slot)
-        else:
+        if self._memory.traits.can_cut:
             length = sequence.longest_share(length)
-            if not self._memory.give(donor.slot, sequence.slot, length):
-                return
-        sequence.computed = sequence.cached = length
+        if isinstance(source, Rest):
+            self._slots.touch(source)
+        if self._memory.give(source.slot, sequence.slot, length):
+            sequence.computed = sequence.cached = length
 
     def _find_parked(self, sequence: Sequence) -> Parked | None:
+        """What is parked of its beginning, if it is worth to be put in place of what it has."""
         if self._parking is None:
             return None
-        return self._parking.find(sequence.namespace, sequence.tokens[: sequence.length - 1])
+        parked = self._parking.find(sequence.namespace, sequence.tokens[: sequence.length - 1])
+        if parked is None or not sequence.computed:
+            return parked
+        is_worth = self._is_worth_copying(sequence, parked.length, parked.segment.end)
+        return parked if is_worth else None
 
     def _unpark(self, sequence: Sequence, parked: Parked, length: int) -> None:
         assert self._parking is not None
@@ -117,33 +135,3 @@ class Placement:
             self._memory.clear(sequence.slot)
             return
         sequence.computed = sequence.cached = length
-
-
-def choose_donor(sequence: Sequence, others: Iterable[Sequence], memory: Memory) -> Donor | None:
-    """The live sequence that shares most with `sequence`; of equals the one that is further."""
-    best: Donor | None = None
-    for other in others:
-        donor = _compare(sequence, other, memory)
-        if donor and (best is None or (donor.length, donor.ready) > (best.length, best.ready)):
-            best = donor
-    return best
-
-
-def _compare(sequence: Sequence, other: Sequence, memory: Memory) -> Donor | None:
-    if other.namespace != sequence.namespace or other.order >= sequence.order:
-        return None
-    shared = common_length(sequence.tokens, other.tokens)
-    if memory.traits.can_cut:
-        length = sequence.longest_share(shared)
-        shortest = 1 if memory.traits.can_share else _worth_copying(other)
-        ready = min(length, other.computed)
-        return Donor(other, length, ready) if length >= shortest else None
-    # A memory that cannot be cut is taken as a whole, at just this moment.
-    whole = other.computed
-    if memory.traits.can_copy and 0 < whole <= sequence.longest_share(shared):
-        return Donor(other, whole, whole)
-    return None
-
-
-def _worth_copying(other: Sequence) -> int:
-    return max(WORTH_COPYING, other.computed // _COPIES_PER_TOKEN)

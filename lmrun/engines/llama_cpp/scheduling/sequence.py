@@ -12,7 +12,7 @@ from lmrun.engines.base import FinishReason, ImageSpan, SequenceSpec, SequenceSt
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
 from lmrun.engines.llama_cpp.speculation.base import Drafter
-from lmrun.errors import UnsupportedParameter
+from lmrun.errors import ContextOverflow, UnsupportedParameter
 
 NO_SLOT = -1
 _ENDLESS = 2**62
@@ -39,11 +39,15 @@ class Sequence:
         sampler: Sampler,
         *,
         context_length: int,
+        cells: int | None = None,
         namespace: Namespace = (),
         drafter: Drafter | None = None,
     ) -> None:
-        """Raises ContextOverflow when the beginning that must stay leaves no room,
-        UnsupportedParameter for log probabilities of a prompt that is not processed whole."""
+        """`cells`: of the KV cache, that it may fill; as many as its context by default.
+
+        Raises ContextOverflow when the beginning that must stay, or images, leave no room,
+        UnsupportedParameter for log probabilities of a prompt that is not processed whole.
+        """
         self.id = spec.id
         self.sampler = sampler
         self.namespace = namespace
@@ -55,7 +59,10 @@ class Sequence:
         self.reveals_special = spec.reveals_special
         self.drafter = drafter
         self._most_drafts = spec.prediction.max_draft_tokens
-        self._context_length = context_length
+        # With M-RoPE an image fills more cells than positions.
+        extra: int = sum(image.handle.tokens - image.length for image in spec.images)
+        self._context_length = min(context_length, (cells or context_length) - extra)
+        _require_room(spec, self._context_length, extra)
         keeps = spec.prediction.context_overflow_policy == "truncateMiddle"
         self._keep = min(spec.keep, len(spec.prompt)) if keeps else 0
         wanted = spec.prediction.max_tokens
@@ -65,9 +72,7 @@ class Sequence:
             prompt = self._fit(prompt, wanted)
         self.prompt_length = len(prompt)
         self.limit, self.limit_reason = self._choose_limit(wanted)
-        self.reserved = min(self.prompt_length + self.limit, context_length)
-        # With M-RoPE an image fills more cells than positions.
-        self.reserved += sum(image.handle.tokens - image.length for image in spec.images)
+        self.reserved = min(self.prompt_length + self.limit, self._context_length) + extra
         self._array = np.zeros(self.prompt_length + _MARGIN, dtype=np.int32)
         self._array[: self.prompt_length] = prompt
         self._view = self._array.data
@@ -184,3 +189,15 @@ class Sequence:
         if 0 <= wanted <= room:
             return wanted, "maxPredictedTokensReached"
         return room, "contextLengthReached"
+
+
+def _require_room(spec: SequenceSpec, context_length: int, extra: int) -> None:
+    """Raises ContextOverflow when cells of images that are not positions, `extra`, take what the
+    prompt or its answer needs."""
+    if extra and len(spec.prompt) >= context_length:
+        raise ContextOverflow(
+            f"The prompt with its images fills {len(spec.prompt) + extra} cells of the KV cache, "
+            f"which leaves no room for an answer in {context_length + extra}.",
+            param="prompt",
+            hint="Send fewer or smaller images, or raise the model's context_length.",
+        )

@@ -2,7 +2,9 @@
 
 While something streams, a step with prefill in it should cost at most `MIXED_STEP_RATIO` times a
 step that only decodes. Costs are near enough linear in the tokens of a batch, so two figures
-suffice: what a decode-only step takes, and what one more prompt token adds to it.
+suffice: what a decode-only step takes, and what one more prompt token adds to it. With separate
+caches a slice is a pass of its own besides, for llama.cpp computes together only sequences with as
+many rows each: it takes as long as the first of several rows, at least.
 """
 
 from __future__ import annotations
@@ -26,27 +28,34 @@ class Pace(NamedTuple):
 
     `decode_s`: a step that decodes one token for each of `rows` sequences. `token_s`: one more
     prompt token in a step. `largest`: the largest slice that joined decoding so far; the next is
-    at most twice as large, for beyond what was measured costs may not be linear.
+    at most twice as large, for beyond what was measured costs may not be linear. `apart`: a slice
+    is a pass of its own.
     """
 
     decode_s: float = 0.0
     rows: int = 0
     token_s: float = 0.0
     largest: int = FIRST_SLICE
+    apart: bool = False
+
+    @property
+    def pass_s(self) -> float:
+        """What a slice costs beside streams, however short it is: one row's share, at least."""
+        return self.decode_s / self.rows if self.apart and self.rows else 0.0
 
 
 def observe(pace: Pace, *, rows: int, prompt_tokens: int, seconds: float) -> Pace:
     """The pace after a step of `rows` decoded tokens and `prompt_tokens` of prefill."""
     if rows and not prompt_tokens:
         decode_s = _follow(_at_rows(pace, rows), seconds)
-        return Pace(decode_s, rows, pace.token_s, pace.largest)
+        return pace._replace(decode_s=decode_s, rows=rows)
     if not prompt_tokens:
         return pace
-    decode_s = _at_rows(pace, rows) if rows else 0.0
+    decode_s = _at_rows(pace, rows) + pace.pass_s if rows else 0.0
     token_s = max(seconds - decode_s, _LEAST_SHARE * seconds) / prompt_tokens
     blended = token_s if not pace.token_s else pace.token_s + _WEIGHT * (token_s - pace.token_s)
     largest = max(pace.largest, prompt_tokens) if rows else pace.largest
-    return Pace(pace.decode_s, pace.rows, blended, largest)
+    return pace._replace(token_s=blended, largest=largest)
 
 
 def choose_slice(pace: Pace, rows: int, most: int) -> int:
@@ -54,8 +63,8 @@ def choose_slice(pace: Pace, rows: int, most: int) -> int:
     decode_s = _at_rows(pace, rows)
     if not decode_s or not pace.token_s:
         return min(FIRST_SLICE, most)
-    affordable = math.floor((AIM_RATIO - 1) * decode_s / pace.token_s)
-    return max(1, min(affordable, 2 * pace.largest, most))
+    left = min(AIM_RATIO * decode_s, MIXED_STEP_RATIO * decode_s - pace.pass_s) - decode_s
+    return max(1, min(math.floor(left / pace.token_s), 2 * pace.largest, most))
 
 
 def may_gather(generated: Iterable[int], remaining: int, chunk: int, held: int) -> bool:

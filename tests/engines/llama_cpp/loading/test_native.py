@@ -33,12 +33,12 @@ def weights_of(path: Path) -> Iterator[Weights]:
 @pytest.mark.parametrize(
     ("write", "settings", "can_cut", "can_share"),
     [
-        (write_tiny_llama, {}, True, True),
-        (write_tiny_llama, {"unified_kv_cache": False}, True, False),
+        (write_tiny_llama, {"unified_kv_cache": True}, True, True),
+        (write_tiny_llama, {}, True, False),
         (write_tiny_mamba, {}, False, False),
         (write_tiny_gemma2, {}, False, False),
     ],
-    ids=["llama", "separate caches", "recurrent", "sliding window"],
+    ids=["shared cache", "separate caches", "recurrent", "sliding window"],
 )
 def test_what_a_memory_can_do_is_known(
     tmp_path: Path,

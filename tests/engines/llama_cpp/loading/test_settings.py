@@ -140,6 +140,10 @@ def test_flash_attention_and_rope_reach_the_context(tiny: Subject) -> None:
 
 def test_the_context_has_room_for_every_sequence(tiny: Subject) -> None:
     with closing(load(tiny, context_length=512, max_parallel_predictions=3)) as model:
+        assert native.llama_n_ctx_seq(model.context) >= 512
+        assert native.llama_n_seq_max(model.context) == 3
+    settings: dict[str, Any] = {"context_length": 512, "max_parallel_predictions": 3}
+    with closing(load(tiny, unified_kv_cache=True, **settings)) as model:
         assert native.llama_n_ctx(model.context) >= 3 * 512
         assert native.llama_n_seq_max(model.context) == 4
         assert native.llama_n_batch(model.context) == native.llama_n_ubatch(model.context)

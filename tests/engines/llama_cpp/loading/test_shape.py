@@ -69,22 +69,23 @@ def test_a_pool_that_cannot_be_counted_is_refused() -> None:
     ("scaled_from", "length", "sequences", "unified"),
     [
         (None, 4096, 4, True),
-        (4096, 4096, 4, False),
         (4096, 1024, 4, True),
         (4096, 8192, 4, True),
         (4096, 4096, 1, True),
+        (4096, 4096, 4, False),
     ],
 )
 def test_a_shared_pool_never_changes_which_rope_factors_a_model_uses(
     scaled_from: int | None, length: int, sequences: int, unified: bool
 ) -> None:
     facts = ModelFacts(trained_context=131_072, rotary=True, scaled_from=scaled_from)
-    chosen = config(context_length=length, max_parallel_predictions=sequences)
+    pool = length * sequences
+    chosen = config(context_length=length, max_parallel_predictions=sequences, kv_tokens=pool)
     assert shape.shape_generation(chosen, facts, 512).unified is unified
 
 
 def test_a_context_has_rows_to_spare_and_an_id_for_the_prefix_cache() -> None:
-    made = shape_of(max_parallel_predictions=3, eval_batch_size=32)
+    made = shape_of(max_parallel_predictions=3, eval_batch_size=32, unified_kv_cache=True)
     assert (made.chunk, made.capacity, made.outputs) == (32, 32 + 3 + 64, 3 + 64)
     assert (made.sequences, made.scratch, made.unified) == (3, 1, True)
 
@@ -94,9 +95,13 @@ def test_the_pool_is_as_large_as_it_is_declared() -> None:
     assert shape_of(context_length=1000, kv_tokens=1500).pool == 1500
 
 
-def test_separate_caches_have_no_id_for_the_prefix_cache() -> None:
-    made = shape_of(context_length=1000, unified_kv_cache=False)
-    assert (made.unified, made.scratch, made.pool) == (False, 0, 4000)
+def test_each_sequence_has_a_cache_of_its_own_unless_something_else_is_declared() -> None:
+    made = shape_of(context_length=1000)
+    assert (made.unified, made.scratch, made.pool, made.room) == (False, 0, 4000, 1000)
+    assert not shape_of(context_length=1000, unified_kv_cache=False, kv_tokens=4000).unified
+    for declared in ({"kv_tokens": 1500}, {"unified_kv_cache": True}):
+        shared = shape_of(context_length=1000, **declared)
+        assert shared.unified and shared.room == shared.pool
 
 
 @pytest.mark.parametrize(

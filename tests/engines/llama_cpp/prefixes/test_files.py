@@ -28,10 +28,12 @@ SECRET = b"s" * 32
 WANTED = spec(1, prompt_length=200, max_tokens=8, temperature=0)
 
 
-def load(subject: Subject, folder: Path, *, identity: str = "model") -> LoadedModel:
+def load(
+    subject: Subject, folder: Path, *, identity: str = "model", unified: bool | None = None
+) -> LoadedModel:
     """A model that keeps its prefixes in `folder`."""
     store = CacheStore(str(folder), SECRET, identity)
-    config = LoadConfig(context_length=512, flash_attention=False)
+    config = LoadConfig(context_length=512, flash_attention=False, unified_kv_cache=unified)
     return engine.load(
         subject.path,
         config,
@@ -75,13 +77,19 @@ def test_a_prefix_survives_a_restart_and_gives_the_same_answer(
         assert generate(model, WANTED) == answer
 
 
+def rest(model: LoadedModel) -> None:
+    """Until there is nothing more to do."""
+    while model.rest():
+        pass
+
+
 def test_a_hot_prefix_is_saved_while_the_model_rests(tiny: Subject, tmp_path: Path) -> None:
     with closing(load(tiny, tmp_path)) as model:
         generate(model, WANTED)
-        model.rest()
+        rest(model)
         assert not files_of(tmp_path)
         generate(model, WANTED)
-        model.rest()
+        rest(model)
         wait_until(lambda: any(path.suffix == ".prefix" for path in files_of(tmp_path)))
 
 
@@ -225,7 +233,7 @@ def test_at_the_end_what_was_used_most_is_written_first(
         return tmp_path / "nowhere"
 
     monkeypatch.setattr(PrefixFiles, "save", note)
-    with closing(load(tiny, tmp_path)) as model:
+    with closing(load(tiny, tmp_path, unified=True)) as model:
         for length, times in ((50, 1), (120, 2), (100, 4), (90, 1)):
             start = spec(length, prompt_length=length, max_tokens=0)
             for _ in range(times):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -18,6 +19,8 @@ from lmrun.engines.base import (
 )
 from lmrun.engines.llama_cpp.context import Context
 from lmrun.engines.llama_cpp.engine import engine
+from lmrun.engines.llama_cpp.sampling.sampler import Sampler
+from lmrun.engines.llama_cpp.scheduling.sequence import Sequence
 from lmrun.errors import ContextOverflow
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
@@ -75,15 +78,24 @@ def seeing(sequence: int, cells: int) -> SequenceSpec:
 
 
 @pytest.mark.parametrize("deterministic", ["off", "strict"])
-def test_an_image_that_the_pool_could_never_hold_is_refused_and_holds_up_nobody(
-    tiny: Subject, deterministic: str
+@pytest.mark.parametrize("pool", [64, None], ids=["shared", "separate"])
+def test_an_image_that_the_cache_could_never_hold_is_refused_and_holds_up_nobody(
+    tiny: Subject, pool: int | None, deterministic: str
 ) -> None:
-    with closing(tiny.load(context_length=64, kv_tokens=64)) as model:
-        with pytest.raises(ContextOverflow, match="65"):
-            model.add(seeing(1, cells=65 - 19 + 4 - 4))
+    with closing(tiny.load(context_length=64, kv_tokens=pool)) as model:
+        with pytest.raises(ContextOverflow, match="fills 64 cells .* answer in 64"):
+            model.add(seeing(1, cells=64 - 19 + 4))
         assert (model.active, model.waiting) == (0, 0)
         model.add(spec(2, prompt_length=10, max_tokens=3, deterministic=deterministic))
         assert len(tokens_of(drain(model)[2])) == 3
+
+
+def test_an_answer_behind_an_image_ends_where_its_cache_is_full() -> None:
+    wanted = seeing(1, cells=64 - 15 - 3)
+    for context_length, cells, limit in ((64, 64, 3), (64, 256, 4), (64, None, 3)):
+        sequence = Sequence(wanted, cast(Sampler, None), context_length=context_length, cells=cells)
+        assert sequence.limit == limit
+        assert sequence.reserved == 15 + 46 + limit <= max(cells or 64, 64)
 
 
 def test_a_decode_that_finds_no_room_ends_the_youngest_of_its_own_sequences(

@@ -17,12 +17,15 @@ from lmrun.engines.base import (
 )
 from lmrun.engines.llama_cpp.memory import Memory, State
 from lmrun.engines.llama_cpp.model import GenerationModel
-from lmrun.engines.llama_cpp.scheduling.placement import WORTH_COPYING
+from lmrun.engines.llama_cpp.scheduling.slots import WORTH_COPYING
 from lmrun.settings.prediction import PredictionConfig
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
 
 GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
+SEPARATE: dict[str, Any] = {"unified_kv_cache": False, "flash_attention": False}
+SHARED: dict[str, Any] = {"unified_kv_cache": True, "flash_attention": False}
+EITHER = pytest.mark.parametrize("caches", [SEPARATE, SHARED], ids=["separate", "shared"])
 PREFIX = tuple(32 + (7 * position) % 90 for position in range(300))
 
 
@@ -43,9 +46,12 @@ def cached(events: list[Any]) -> int:
     return max(event.cached for event in events if isinstance(event, PromptProcessed))
 
 
-def test_requests_that_come_together_compute_their_prefix_once(tiny: Subject) -> None:
+@EITHER
+def test_requests_that_come_together_compute_their_prefix_once(
+    tiny: Subject, caches: dict[str, Any]
+) -> None:
     wanted = [with_prefix(number) for number in range(6)]
-    with closing(tiny.load(flash_attention=False, max_parallel_predictions=6)) as model:
+    with closing(tiny.load(**caches, max_parallel_predictions=6)) as model:
         for each in wanted:
             model.add(each)
         events = drain(model)
@@ -55,8 +61,11 @@ def test_requests_that_come_together_compute_their_prefix_once(tiny: Subject) ->
     assert answers == [expected(tiny, each) for each in wanted]
 
 
-def test_a_prefix_is_taken_from_a_sequence_that_is_generating(tiny: Subject) -> None:
-    with closing(tiny.load(flash_attention=False)) as model:
+@EITHER
+def test_a_prefix_is_taken_from_a_sequence_that_is_generating(
+    tiny: Subject, caches: dict[str, Any]
+) -> None:
+    with closing(tiny.load(**caches)) as model:
         model.add(with_prefix(0, max_tokens=200))
         while not any(isinstance(event, TokenProduced) for event in model.step()):
             pass
@@ -75,10 +84,11 @@ def step_until_processed(model: LoadedModel, tokens: int) -> None:
     raise AssertionError("the prompt was never processed that far")
 
 
+@EITHER
 def test_who_waits_for_a_prefix_goes_on_with_what_is_there_when_its_donor_leaves(
-    tiny: Subject,
+    tiny: Subject, caches: dict[str, Any]
 ) -> None:
-    with closing(tiny.load(flash_attention=False)) as model:
+    with closing(tiny.load(**caches)) as model:
         model.add(with_prefix(0))
         model.add(with_prefix(1))
         model.add(with_prefix(2))
@@ -91,10 +101,11 @@ def test_who_waits_for_a_prefix_goes_on_with_what_is_there_when_its_donor_leaves
         assert tokens_of(events[2]) == expected(tiny, with_prefix(2))
 
 
+@EITHER
 def test_a_donor_that_leaves_before_it_began_leaves_nothing_and_harms_nobody(
-    tiny: Subject,
+    tiny: Subject, caches: dict[str, Any]
 ) -> None:
-    with closing(tiny.load(flash_attention=False, max_parallel_predictions=4)) as model:
+    with closing(tiny.load(**caches, max_parallel_predictions=4)) as model:
         model.add(spec(9, prompt_length=40, max_tokens=2))
         for number in range(3):
             model.add(with_prefix(number))
@@ -105,7 +116,7 @@ def test_a_donor_that_leaves_before_it_began_leaves_nothing_and_harms_nobody(
 
 
 def test_a_finished_prefix_is_parked_and_comes_back(tiny: Subject) -> None:
-    with closing(tiny.load(flash_attention=False)) as model:
+    with closing(tiny.load(**SHARED)) as model:
         first = generate(model, with_prefix(0))
         usage = model.usage()
         assert usage.prefix_cache_entries == 1 and usage.prefix_cache_bytes > 0
@@ -118,7 +129,7 @@ def test_a_finished_prefix_is_parked_and_comes_back(tiny: Subject) -> None:
 
 
 def test_a_shared_prefix_is_parked_once(tiny: Subject) -> None:
-    with closing(tiny.load()) as model:
+    with closing(tiny.load(unified_kv_cache=True)) as model:
         generate(model, with_prefix(0))
         alone = model.usage().prefix_cache_bytes
         for number in range(1, 5):
@@ -128,7 +139,7 @@ def test_a_shared_prefix_is_parked_once(tiny: Subject) -> None:
 
 
 def test_a_conversation_of_many_turns_comes_back_in_pieces(tiny: Subject) -> None:
-    with closing(tiny.load(flash_attention=False)) as model:
+    with closing(tiny.load(**SHARED)) as model:
         prompt = PREFIX[:40]
         for turn in range(8):
             wanted = SequenceSpec(turn, prompt, PredictionConfig(**GREEDY, max_tokens=20))
@@ -157,9 +168,6 @@ def test_without_a_budget_nothing_is_parked_but_live_sequences_share(tiny: Subje
         model.add(with_prefix(2))
         assert cached(drain(model)[2]) == 0
         assert model.usage().prefix_cache_entries == 0
-
-
-SEPARATE: dict[str, Any] = {"unified_kv_cache": False, "flash_attention": False}
 
 
 def test_separate_caches_compute_a_prefix_once_and_copy_it(tiny: Subject) -> None:
@@ -277,12 +285,13 @@ def test_a_state_that_finds_no_room_leaves_its_slot_empty_and_disturbs_nobody(
     assert answer == expected(tiny, beside)[-len(answer) :]
 
 
+@EITHER
 @pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
 def test_what_cannot_be_cut_is_reused_whole_or_not_at_all_and_never_wrong(
-    write: Callable[[Path], Path], tmp_path: Path
+    write: Callable[[Path], Path], caches: dict[str, Any], tmp_path: Path
 ) -> None:
     subject = Subject(write(tmp_path / "variant.gguf"))
-    with closing(subject.load(flash_attention=False)) as model:
+    with closing(subject.load(**caches)) as model:
         for number in range(3):
             model.add(with_prefix(number, prefix=100))
         events = drain(model)

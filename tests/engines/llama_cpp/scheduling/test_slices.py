@@ -39,6 +39,23 @@ def test_mixed_steps_stay_within_three_decode_steps(decode_ms: float, token_ms: 
     assert all(ratio <= MIXED_STEP_RATIO for ratio in ratios[1:])
 
 
+@pytest.mark.parametrize(("rows", "decode_ms"), [(1, 5.2), (4, 16), (8, 29)])
+def test_a_pass_of_its_own_is_no_reason_for_ever_smaller_slices(
+    rows: int, decode_ms: float
+) -> None:
+    """What separate caches cost on two cores: a pass takes as long as one row, then 2 ms a token."""
+    pace, slices, longest = Pace(apart=True), [], 0.0
+    pace = observe(pace, rows=rows, prompt_tokens=0, seconds=decode_ms / 1e3)
+    for _ in range(30):
+        taken = choose_slice(pace, rows, 128)
+        seconds = (decode_ms + 5.2 + 2 * taken) / 1e3
+        pace = observe(pace, rows=rows, prompt_tokens=taken, seconds=seconds)
+        slices.append(taken)
+        longest = max(longest, seconds * 1e3 / decode_ms) if len(slices) > 1 else 0.0
+    assert longest <= MIXED_STEP_RATIO
+    assert slices[-1] == slices[-2] >= {1: 2, 4: 8, 8: 16}[rows]
+
+
 def test_a_cheap_prefill_gets_most_of_what_it_may_take() -> None:
     assert simulate(0.010, 0.0002)[-1] > 2.2
 

@@ -92,7 +92,8 @@ class Watcher:
         assert self._model.active + self._model.waiting == len(self.live)
         assert 0 <= usage.kv_tokens_used <= usage.kv_tokens
         assert usage.prefix_cache_bytes <= usage.prefix_cache_limit
-        assert (usage.prefix_cache_bytes > 0) == (usage.prefix_cache_entries > 0)
+        parked = usage.prefix_cache_entries - self._model._batched.resting
+        assert (usage.prefix_cache_bytes > 0) == (parked > 0)
         assert usage.accepted_tokens <= usage.drafted_tokens
 
     def _check_counts(self) -> None:
@@ -113,14 +114,16 @@ def lanes(model: GenerationModel) -> list[Lane]:
 
 def _check_positions(lane: Lane) -> None:
     """Every slot holds just the tokens that its sequence says are computed; one whose sequence has
-    ended holds them until it is parked."""
+    ended holds them until they are put away, or what rests there."""
     memory = lane._context.memory
     parking = {each.slot for each in lane._finished}
     held = {each.slot: each for each in lane._known.values() if each.slot >= 0}
     for slot in set(range(memory.slots)) - parking:
         last = memory.last_position(slot)
         if slot not in held:
-            assert last == -1, f"the free slot {slot} holds positions up to {last}"
+            rest = lane._slots.rest_in(slot)
+            length = len(rest.tokens) if rest else 0
+            assert last == length - 1, f"the free slot {slot} holds {last + 1} of {length} tokens"
         elif not held[slot].images:
             assert last == held[slot].computed - 1, f"slot {slot}: {last}, {held[slot].computed}"
 
@@ -130,7 +133,8 @@ def _check_empty(lane: Lane) -> None:
         pass
     _check_positions(lane)
     assert lane.used_tokens == 0
-    assert sorted(lane._free_slots) == list(range(lane._shape.sequences))
+    assert sorted(lane._slots._free) == list(range(lane._shape.sequences))
+    assert not lane._slots._used
     assert not lane._namespaces
     assert not (lane._waiting or lane._following or lane._prefilling or lane._streaming)
 

@@ -76,10 +76,10 @@ class Worlds:
             "max_parallel_predictions": parallel,
             "eval_batch_size": random.choice([8, 16, 32, 64]),
             "flash_attention": False,
-            "unified_kv_cache": kind != "separate",
+            "unified_kv_cache": kind != "separate" and random.choice([True, None]),
             "prefix_cache": {"ram": random.choice(["0B", "100kB", "400kB", "50MB"])},
         }
-        if kind != "separate" and random.random() < 0.5:
+        if settings["unified_kv_cache"] and random.random() < 0.5:
             settings["kv_tokens"] = random.choice([length, length + length // 2, 2 * length])
         draft = self._write("draft.gguf", _write_draft) if kind == "llama" else None
         return World(
