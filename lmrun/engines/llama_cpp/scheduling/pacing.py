@@ -73,6 +73,7 @@ class Pacing:
                 self._costs.observe(tokens, seconds)
             if any(stream.drafts for stream in streams):
                 return
-        if tokens > rows or self._steps % _OBSERVED_EVERY == 0:
+        is_news = rows not in self._pace.decode_s
+        if tokens > rows or is_news or self._steps % _OBSERVED_EVERY == 0:
             extra = tokens - rows
             self._pace = slices.observe(self._pace, rows=rows, prompt_tokens=extra, seconds=seconds)

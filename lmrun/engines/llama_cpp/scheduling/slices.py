@@ -10,7 +10,7 @@ many rows each: it takes as long as the first of several rows, at least.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 MIXED_STEP_RATIO = 3.0
@@ -24,43 +24,53 @@ _LEAST_SHARE = 0.02
 
 
 class Pace(NamedTuple):
-    """What steps of this model cost, in seconds; 0 is not measured yet.
+    """What steps of this model cost, in seconds.
 
-    `decode_s`: a step that decodes one token for each of `rows` sequences. `token_s`: one more
-    prompt token in a step. `largest`: the largest slice that joined decoding so far; the next is
-    at most twice as large, for beyond what was measured costs may not be linear. `apart`: a slice
-    is a pass of its own.
+    `decode_s`: a step that decodes one token for each of so many sequences, as far as it was seen.
+    `token_s`: one more prompt token in a step, 0 as long as it is not measured. `largest`: the
+    largest slice that joined decoding so far; the next is at most twice as large, for beyond what
+    was measured costs may not be linear. `apart`: a slice is a pass of its own.
     """
 
-    decode_s: float = 0.0
-    rows: int = 0
+    decode_s: Mapping[int, float] = {}
     token_s: float = 0.0
     largest: int = FIRST_SLICE
     apart: bool = False
 
+    def estimate_decode(self, rows: int) -> float:
+        """A lower bound for `rows` sequences, 0 when nothing is known: what fewer of them took, or
+        the share of them in what more took."""
+        fewer = max((seen for seen in self.decode_s if seen <= rows), default=0)
+        more = min((seen for seen in self.decode_s if seen >= rows), default=0)
+        least = self.decode_s[fewer] if fewer else 0.0
+        return max(least, self.decode_s[more] * rows / more) if more else least
+
     @property
     def pass_s(self) -> float:
-        """What a slice costs beside streams, however short it is: one row's share, at least."""
-        return self.decode_s / self.rows if self.apart and self.rows else 0.0
+        """What a slice costs beside streams, however short it is."""
+        return self.estimate_decode(1) if self.apart else 0.0
 
 
 def observe(pace: Pace, *, rows: int, prompt_tokens: int, seconds: float) -> Pace:
     """The pace after a step of `rows` decoded tokens and `prompt_tokens` of prefill."""
     if rows and not prompt_tokens:
-        decode_s = _follow(_at_rows(pace, rows), seconds)
-        return pace._replace(decode_s=decode_s, rows=rows)
+        return pace._replace(decode_s={**pace.decode_s, rows: _follow(pace, rows, seconds)})
     if not prompt_tokens:
         return pace
-    decode_s = _at_rows(pace, rows) + pace.pass_s if rows else 0.0
+    largest = max(pace.largest, prompt_tokens) if rows else pace.largest
+    pace = pace._replace(largest=largest)
+    if rows and rows not in pace.decode_s and pace.token_s:
+        # What is more than in a step without prompts cannot be told from what more rows cost.
+        return pace
+    decode_s = pace.estimate_decode(rows) + pace.pass_s if rows else 0.0
     token_s = max(seconds - decode_s, _LEAST_SHARE * seconds) / prompt_tokens
     blended = token_s if not pace.token_s else pace.token_s + _WEIGHT * (token_s - pace.token_s)
-    largest = max(pace.largest, prompt_tokens) if rows else pace.largest
-    return pace._replace(token_s=blended, largest=largest)
+    return pace._replace(token_s=blended)
 
 
 def choose_slice(pace: Pace, rows: int, most: int) -> int:
     """Prompt tokens that may join a step in which `rows` sequences decode: 1 to `most`."""
-    decode_s = _at_rows(pace, rows)
+    decode_s = pace.estimate_decode(rows)
     if not decode_s or not pace.token_s:
         return min(FIRST_SLICE, most)
     left = min(AIM_RATIO * decode_s, MIXED_STEP_RATIO * decode_s - pace.pass_s) - decode_s
@@ -96,13 +106,11 @@ def share(remaining: Sequence[int], budget: int) -> list[int]:
     return shares
 
 
-def _at_rows(pace: Pace, rows: int) -> float:
-    """A lower bound for `rows` sequences out of what was measured for `pace.rows`."""
-    return pace.decode_s * min(1.0, rows / pace.rows) if pace.rows else 0.0
-
-
-def _follow(known: float, seconds: float) -> float:
-    """Down at once by half of the way, up slowly: a step that was disturbed teaches little."""
-    if not known:
-        return seconds
-    return min(known + 0.5 * (seconds - known), known * _RISE)
+def _follow(pace: Pace, rows: int, seconds: float) -> float:
+    """Down at once by half of the way, up slowly: a step that was disturbed teaches little. What is
+    new is at most what the rows that were seen would take one by one."""
+    known = pace.decode_s.get(rows)
+    if known is not None:
+        return min(known + 0.5 * (seconds - known), known * _RISE)
+    most = min((taken * max(1.0, rows / seen) for seen, taken in pace.decode_s.items()), default=0)
+    return min(seconds, _RISE * most) if most else seconds

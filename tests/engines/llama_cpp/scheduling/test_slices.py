@@ -43,7 +43,7 @@ def test_mixed_steps_stay_within_three_decode_steps(decode_ms: float, token_ms: 
 def test_a_pass_of_its_own_is_no_reason_for_ever_smaller_slices(
     rows: int, decode_ms: float
 ) -> None:
-    """What separate caches cost on two cores: a pass takes as long as one row, then 2 ms a token."""
+    """Separate caches on two cores: a pass takes as long as one row, then 2 ms a token."""
     pace, slices, longest = Pace(apart=True), [], 0.0
     pace = observe(pace, rows=rows, prompt_tokens=0, seconds=decode_ms / 1e3)
     for _ in range(30):
@@ -69,14 +69,42 @@ def test_the_first_slice_is_small_and_nothing_grows_more_than_twofold() -> None:
 
 
 def test_a_single_disturbed_step_does_not_widen_slices_much() -> None:
-    pace = Pace(decode_s=0.01, rows=1, token_s=0.002, largest=64)
+    pace = Pace(decode_s={1: 0.01}, token_s=0.002, largest=64)
     disturbed = observe(pace, rows=1, prompt_tokens=0, seconds=1.0)
     assert choose_slice(disturbed, 1, 512) <= choose_slice(pace, 1, 512) + 1
 
 
 def test_fewer_streams_make_smaller_slices_at_once() -> None:
-    pace = Pace(decode_s=0.04, rows=8, token_s=0.002, largest=64)
+    pace = Pace(decode_s={8: 0.04}, token_s=0.002, largest=64)
     assert choose_slice(pace, 1, 512) < choose_slice(pace, 8, 512) / 4
+
+
+def test_more_streams_at_once_make_larger_slices_at_once() -> None:
+    """What one stream teaches holds for one: six of them are no disturbed step."""
+    pace = Pace()
+    for _ in range(20):
+        pace = observe(pace, rows=1, prompt_tokens=0, seconds=0.005)
+    pace = observe(pace, rows=0, prompt_tokens=100, seconds=0.2)
+    pace = observe(pace, rows=6, prompt_tokens=0, seconds=0.023)
+    for _ in range(5):
+        pace = observe(pace, rows=6, prompt_tokens=14, seconds=0.023 + 14 * 0.002)
+    assert choose_slice(pace, 6, 128) == 14
+
+
+def test_steps_that_always_hold_prompts_do_not_make_tokens_seem_dear() -> None:
+    pace = observe(Pace(), rows=1, prompt_tokens=0, seconds=0.005)
+    pace = observe(pace, rows=0, prompt_tokens=100, seconds=0.2)
+    for _ in range(20):
+        pace = observe(pace, rows=6, prompt_tokens=2, seconds=0.027)
+    assert pace.token_s == pytest.approx(0.002)
+
+
+def test_a_first_step_that_was_disturbed_is_not_believed() -> None:
+    pace = observe(Pace(), rows=2, prompt_tokens=0, seconds=0.010)
+    pace = observe(pace, rows=3, prompt_tokens=0, seconds=0.500)
+    assert pace.estimate_decode(3) < 0.017
+    assert pace.estimate_decode(1) == pytest.approx(0.005)
+    assert pace.estimate_decode(9) == pace.estimate_decode(3)
 
 
 @given(st.integers(0, 64), st.integers(1, 256), st.floats(0, 10), st.integers(1, 512))
