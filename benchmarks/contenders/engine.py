@@ -61,6 +61,7 @@ class Engine:
         while self.loaded.active or self.loaded.waiting:
             for sequence in self.step():
                 times[sequence].append(time.perf_counter() - began)
+        self.rest()
         return [Answer(began, tuple(at), at[-1], "", "length", {}) for at in times.values()]
 
     @property
@@ -78,6 +79,11 @@ class Engine:
         except LmrunError as error:
             raise Refused(error.message) from error
         return self._next_id
+
+    def rest(self) -> None:
+        """What the worker does when it has nothing to do."""
+        while self.loaded.rest():
+            pass
 
     def step(self) -> list[int]:
         """One step. The sequences that produced a token, once for each."""

@@ -83,6 +83,7 @@ async def measure_engine(arena: Arena, repeat: int) -> Values:
     quiet, busy = split_gaps([_as_answer(at) for at in times.values()], begin, end)
     for sequence in times:
         engine.loaded.cancel(sequence)
+    engine.rest()
     return {
         "engine.usual": 1000 * median(quiet),
         "engine.p99": 1000 * find_percentile(busy, 0.99),

@@ -68,9 +68,14 @@ class Memory:
         """The highest position in a slot, -1 when it is empty."""
         return int(native.llama_memory_seq_pos_max(self._memory, slot))
 
+    def measure(self, slot: int) -> int:
+        """Bytes that `export` gives."""
+        size: int = native.llama_state_seq_get_size(self._context, slot)
+        return size
+
     def export(self, slot: int) -> State:
         """A copy of what a slot holds, in RAM."""
-        size: int = native.llama_state_seq_get_size(self._context, slot)
+        size = self.measure(slot)
         state = np.empty(size, dtype=np.uint8)
         pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         written: int = native.llama_state_seq_get_data(self._context, pointer, size, slot)

@@ -151,9 +151,9 @@ class Parking:
         if known is not None:
             self._tree.touch(known)
             self._memory.drop_beginning(slot, begin)
-        state = self._memory.export(slot)
-        if state.size > self.limit:
+        if self._memory.measure(slot) > self.limit:
             return
+        state = self._memory.export(slot)
         self._tree.add(namespace, known, tokens[begin:].copy(), state, state.size)
         self._evict()
 

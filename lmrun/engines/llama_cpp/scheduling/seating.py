@@ -2,8 +2,9 @@
 and computes nothing.
 
 With separate caches what an ended sequence computed rests in its slot until another one needs the
-slot: it slows nobody there, and the next turn of a conversation finds it in place. In a unified
-pool, where every decode steps over it, it is parked at once.
+slot: it slows nobody there, and the next turn of a conversation finds it in place. It is parked
+when there is nothing else to do. In a unified pool, where every decode steps over it, it is parked
+at once.
 """
 
 from __future__ import annotations
@@ -68,17 +69,12 @@ class Seating:
         self._memory.clear(sequence.slot)
 
     def park_one(self) -> bool:
-        """Copy something that rests out of the KV cache, if that will be wanted: the next sequence
-        finds a slot that is empty or may be emptied, and files hold all there is. Whether it
-        was so."""
+        """Copy something that rests out of the KV cache, so that its slot is had at once when it is
+        needed. Whether there was something."""
         waiting = self._waiting()
-        if not waiting or self._parking is None:
-            return False
-        is_ready = self._slots.has_empty or len(waiting) < len(self._slots.rests)
-        if is_ready and not self._parking.persists:
-            return False
-        self._park(waiting[0])
-        return True
+        for rest in waiting[:1]:
+            self._park(rest)
+        return bool(waiting)
 
     def close(self) -> None:
         """Nothing comes any more: park what files should hold."""

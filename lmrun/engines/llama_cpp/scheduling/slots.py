@@ -56,11 +56,6 @@ class Slots:
         return bool(self._free)
 
     @property
-    def has_empty(self) -> bool:
-        """Whether nothing rests in one of the free slots."""
-        return len(self._rests) < len(self._free)
-
-    @property
     def rests(self) -> list[Rest]:
         """What rests, the oldest first."""
         return list(self._rests.values())

@@ -142,20 +142,20 @@ def test_the_end_of_a_conversation_is_kept_when_another_one_takes_its_beginning(
         assert again == (*wanted.prompt, *expected(tiny, wanted))
 
 
-def test_while_idle_a_slot_is_made_ready_for_whoever_comes_and_its_tenant_stays(
+def test_while_idle_all_is_made_ready_for_whoever_comes_and_stays_where_it_is(
     tiny: Subject, moves: Counter[str]
 ) -> None:
     with closing(tiny.load(**EXACT, max_parallel_predictions=2)) as model:
-        said, _ = go_on(model, talk(0, words(0, 60)))
-        assert not model.rest()
-        generate(model, talk(1, words(1, 60)))
-        assert model.rest() and not model.rest()
-        assert moves == {"export": 1}
+        said = [go_on(model, talk(number, words(number, 60)))[0] for number in range(2)]
+        assert model.rest() and model.rest() and not model.rest()
+        assert moves == {"export": 2} and model.usage().prefix_cache_entries == 2
+        for number in range(2):
+            _, known = go_on(model, talk(5 + number, said[number] + words(2, 20)))
+            assert known == len(said[number]) - 1
+        assert model.rest() and model.rest() and moves == {"export": 4}
         assert model.usage().prefix_cache_entries == 2
-        _, known = go_on(model, talk(2, said + words(2, 20)))
-        assert known == len(said) - 1 and moves == {"export": 1}
         generate(model, talk(3, words(3, 60)))
-        assert moves == {"export": 2}
+        assert moves == {"export": 4}
 
 
 def test_what_rests_in_another_slot_is_copied_from_there(tiny: Subject) -> None:
