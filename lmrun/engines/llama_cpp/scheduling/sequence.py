@@ -78,9 +78,7 @@ class Sequence:
         self._view = self._array.data
         self.length = self.prompt_length
         self.slot = NO_SLOT
-        self.computed = 0
-        self.cached = 0
-        self.generated = 0
+        self.computed = self.cached = self.generated = 0
         self.is_resuming = False
         self.donor: Sequence | None = None
         self.awaited = 0

@@ -83,7 +83,7 @@ def test_an_image_that_the_cache_could_never_hold_is_refused_and_holds_up_nobody
     tiny: Subject, pool: int | None, deterministic: str
 ) -> None:
     with closing(tiny.load(context_length=64, kv_tokens=pool)) as model:
-        with pytest.raises(ContextOverflow, match="fills 64 cells .* answer in 64"):
+        with pytest.raises(ContextOverflow, match=r"fills 64 cells .* answer in 64"):
             model.add(seeing(1, cells=64 - 19 + 4))
         assert (model.active, model.waiting) == (0, 0)
         model.add(spec(2, prompt_length=10, max_tokens=3, deterministic=deterministic))
