@@ -162,7 +162,7 @@ class GenerationModel:
             kv_tokens_used=self._batched.used_tokens,
             prefix_cache_bytes=self._parking.size,
             prefix_cache_limit=self._parking.limit,
-            prefix_cache_entries=self._parking.count + self._batched.resting,
+            prefix_cache_entries=self._parking.count,
             prefilled_tokens=self._counters.prefilled,
             cached_tokens=self._counters.cached,
             generated_tokens=self._counters.generated,

@@ -88,11 +88,6 @@ class Lane:
         return self._shape.room
 
     @property
-    def resting(self) -> int:
-        """Prefixes that lie in slots and nowhere else."""
-        return self._seating.resting
-
-    @property
     def used_tokens(self) -> int:
         """KV cells that its sequences may come to need."""
         return self._shape.pool - self._free_tokens

@@ -26,11 +26,6 @@ class Seating:
         self._whole = not memory.traits.can_cut
         self._lets_rest = parking is not None and parking.limit > 0 and not memory.traits.unified
 
-    @property
-    def resting(self) -> int:
-        """How much rests that lies nowhere else."""
-        return len(self._waiting())
-
     def seat(self, sequence: Sequence) -> None:
         """Give a new sequence its slot, and what already lies there of its beginning."""
         slot = sequence.slot = self._slots.choose(sequence, whole=self._whole)
@@ -71,10 +66,10 @@ class Seating:
     def park_one(self) -> bool:
         """Copy something that rests out of the KV cache, so that its slot is had at once when it is
         needed. Whether there was something."""
-        waiting = self._waiting()
-        for rest in waiting[:1]:
+        rest = next((rest for rest in self._slots.rests if not rest.is_parked), None)
+        if rest is not None:
             self._park(rest)
-        return bool(waiting)
+        return rest is not None
 
     def close(self) -> None:
         """Nothing comes any more: park what files should hold."""
@@ -102,9 +97,6 @@ class Seating:
         else:
             rest = None
         self._slots.give_back(origin, rest)
-
-    def _waiting(self) -> list[Rest]:
-        return [rest for rest in self._slots.rests if not rest.is_parked]
 
     def _park(self, rest: Rest) -> None:
         if self._parking is not None and not rest.is_parked:

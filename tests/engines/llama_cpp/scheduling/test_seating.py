@@ -94,9 +94,9 @@ def test_the_next_turn_of_a_conversation_finds_its_cache_in_place(
             said, known = go_on(model, wanted)
             assert known == len(before) - 1
             assert said == (*wanted.prompt, *expected(tiny, wanted))
-        assert not moves
+        assert not moves and model.usage().kv_tokens_used == 0
+        assert model.rest() and not model.rest()
         assert model.usage().prefix_cache_entries == 1
-        assert model.usage().kv_tokens_used == 0
 
 
 def test_conversations_that_take_turns_each_keep_their_slot(

@@ -92,8 +92,7 @@ class Watcher:
         assert self._model.active + self._model.waiting == len(self.live)
         assert 0 <= usage.kv_tokens_used <= usage.kv_tokens
         assert usage.prefix_cache_bytes <= usage.prefix_cache_limit
-        parked = usage.prefix_cache_entries - self._model._batched.resting
-        assert (usage.prefix_cache_bytes > 0) == (parked > 0)
+        assert (usage.prefix_cache_bytes > 0) == (usage.prefix_cache_entries > 0)
         assert usage.accepted_tokens <= usage.drafted_tokens
 
     def _check_counts(self) -> None:
