@@ -80,7 +80,7 @@ class PrefixCacheConfig(Settings):
 
     ram: Size = Field(
         2**30,
-        description="Most memory for parked prefixes; `0B` parks none.",
+        description="Most memory for prefixes outside the KV cache; `0B` keeps none, in it neither.",
         json_schema_extra={"default": "1GiB"},
     )
     persist: bool = Field(

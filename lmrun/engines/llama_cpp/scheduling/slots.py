@@ -66,6 +66,7 @@ class Slots:
     def choose(self, sequence: Sequence, *, whole: bool) -> int:
         """The slot for a new sequence: where the most of it rests, if that is worth a choice; else
         an empty one; else the one whose rest is missed the least."""
+        ages = {slot: age for age, slot in enumerate(self._rests)}
 
         def rank(slot: int) -> tuple[int, bool, bool, int]:
             rest = self._rests.get(slot)
@@ -74,7 +75,7 @@ class Slots:
             shared = rest.shares(sequence, whole=whole)
             if shared < worth_copying(len(rest.tokens)):
                 shared = 0
-            return shared, False, rest.is_parked, -self._age(slot)
+            return shared, False, rest.is_parked, -ages[slot]
 
         return max(self._neighbours(), key=rank)
 
@@ -106,7 +107,8 @@ class Slots:
     def _gaps(self) -> list[int]:
         if not self._used:
             return []
-        return [slot for slot in self._free if min(self._used) < slot < max(self._used)]
+        first, last = min(self._used), max(self._used)
+        return [slot for slot in self._free if first < slot < last]
 
     def _neighbours(self) -> Iterator[int]:
         """Free slots with which those in use stay, or come closer to, one run."""
@@ -116,6 +118,3 @@ class Slots:
             return
         first, last = min(self._used), max(self._used)
         yield from (slot for slot in self._free if slot in (first - 1, last + 1))
-
-    def _age(self, slot: int) -> int:
-        return list(self._rests).index(slot)
