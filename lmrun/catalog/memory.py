@@ -155,7 +155,7 @@ def _context_length(header: GgufHeader, load: LoadConfig) -> int:
 def _cells(header: GgufHeader, load: LoadConfig, rows: int) -> int:
     """KV cells of all sequences; llama.cpp rounds up, and takes no fewer than a batch has rows."""
     pool = load.kv_tokens or _context_length(header, load) * load.max_parallel_predictions
-    return _caches(load) * _pad(max(pool, rows) // _caches(load))
+    return _caches(load) * _pad(_pad(max(pool, rows)) // _caches(load))
 
 
 def _caches(load: LoadConfig) -> int:

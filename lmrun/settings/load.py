@@ -80,7 +80,7 @@ class PrefixCacheConfig(Settings):
 
     ram: Size = Field(
         2**30,
-        description="Most memory for prefixes outside the KV cache; `0B` keeps none, in it neither.",
+        description="Most memory for prefixes outside the KV cache; `0B` keeps none, nor in it.",
         json_schema_extra={"default": "1GiB"},
     )
     persist: bool = Field(

@@ -264,7 +264,8 @@ def _open_files(
         config.rope_frequency_base,
         config.rope_frequency_scale,
         config.num_experts,
-        model.traits.unified,
+        # llama.cpp restores a state only where there are as many caches.
+        0 if model.traits.unified else model.shape.sequences,
         model.shape.context_length,
     ]
     identity = "\n".join(map(str, parts))

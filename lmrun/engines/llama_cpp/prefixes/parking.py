@@ -144,15 +144,15 @@ class Parking:
             self._files.delete(path)
 
     def _keep(self, namespace: Hashable, known: Parked | None, tokens: Tokens, slot: int) -> None:
-        if not self._in_pieces:
-            self._replace(known)
-            known = None
-        begin = known.length if known else 0
-        if known is not None:
+        begin = known.length if known and self._in_pieces else 0
+        if known is not None and self._in_pieces:
             self._tree.touch(known)
             self._memory.drop_beginning(slot, begin)
         if self._memory.measure(slot) > self.limit:
             return
+        if not self._in_pieces:
+            self._replace(known)
+            known = None
         state = self._memory.export(slot)
         self._tree.add(namespace, known, tokens[begin:].copy(), state, state.size)
         self._evict()
@@ -171,6 +171,9 @@ class Parking:
             return False
         segment.payload = state
         if not self._memory.restore(slot, state):
+            if not self._memory.traits.unified:
+                # A cache of its own always has room: it is the state that will not do.
+                self._forget(segment)
             return False
         return end == segment.end or self._memory.cut(slot, end)
 

@@ -206,6 +206,7 @@ class Lane:
         mover = min(live[0], live[-1], key=lambda each: each.computed)
         if self._seating.count_cells(mover, gap) <= self._steps_apart * COPIES_PER_TOKEN:
             self._seating.close_gap(mover, gap)
+            self._steps_apart = 0
             self._streaming.sort(key=_SLOT)
 
     def _decode(

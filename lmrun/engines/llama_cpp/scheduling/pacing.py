@@ -25,6 +25,8 @@ class Pacing:
         self._costs = CostCurve()
         self._steps = 0
         self._held = 0
+        self._mixed = 0
+        self._is_probing = False
 
     def holds_back(self, streams: Collection[Sequence], prompts: Collection[Sequence]) -> bool:
         """Whether streams that have just begun wait in this step for the prompts that came with
@@ -39,9 +41,13 @@ class Pacing:
         return gathers
 
     def choose_budget(self, streams: int) -> int:
-        """Prompt tokens of a step beside `streams` streams that do not wait."""
+        """Prompt tokens of a step beside `streams` streams that do not wait; now and then none."""
+        self._mixed = self._mixed + 1 if streams else 0
+        self._is_probing = streams > 0 and self._mixed % slices.PROBE_EVERY == 0
         if not streams:
             return self._shape.chunk
+        if self._is_probing:
+            return 0
         return slices.choose_slice(self._pace, streams, self._shape.chunk)
 
     def guess(self, stream: Sequence, room: int, rows: int) -> list[int]:
@@ -73,7 +79,7 @@ class Pacing:
                 self._costs.observe(tokens, seconds)
             if any(stream.drafts for stream in streams):
                 return
-        is_news = rows not in self._pace.decode_s
+        is_news = self._is_probing or rows not in self._pace.decode_s
         if tokens > rows or is_news or self._steps % _OBSERVED_EVERY == 0:
             extra = tokens - rows
             self._pace = slices.observe(self._pace, rows=rows, prompt_tokens=extra, seconds=seconds)

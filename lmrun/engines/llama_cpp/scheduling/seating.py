@@ -34,7 +34,8 @@ class Seating:
             return
         shared = rest.shares(sequence, whole=self._whole)
         lost = len(rest.tokens) - shared
-        if lost >= worth_copying(len(rest.tokens)):
+        # What cannot be cut can never be had again as it was before it went on.
+        if lost >= worth_copying(len(rest.tokens)) or self._whole:
             self._park(rest)
         if shared and (not lost or self._memory.cut(slot, shared)):
             sequence.computed = sequence.cached = shared
@@ -50,7 +51,8 @@ class Seating:
             self._cut_guesses(sequence)
             known = sequence.tokens[: sequence.computed].copy()
             rest = Rest(sequence.slot, sequence.namespace, known)
-            self._drop_beginnings(rest)
+            if not self._whole:
+                self._drop_beginnings(rest)
         else:
             self.empty(sequence, park=park)
         self._slots.give_back(sequence.slot, rest)
@@ -88,7 +90,8 @@ class Seating:
         self._memory.clear(gap)
         origin = mover.slot
         if mover.computed and not self._memory.restore(gap, self._memory.export(origin)):
-            self._slots.give_back(gap)
+            kept = rest is not None and state is not None and self._memory.restore(gap, state)
+            self._slots.give_back(gap, rest if kept else None)
             return
         self._memory.clear(origin)
         mover.slot = gap

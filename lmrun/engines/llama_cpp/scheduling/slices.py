@@ -1,10 +1,10 @@
 """How much of the waiting prompts one step takes. Pure: it knows no clock, no batch, no llama.cpp.
 
 While something streams, a step with prefill in it should cost at most `MIXED_STEP_RATIO` times a
-step that only decodes. Costs are near enough linear in the tokens of a batch, so two figures
-suffice: what a decode-only step takes, and what one more prompt token adds to it. With separate
-caches a slice is a pass of its own besides, for llama.cpp computes together only sequences with as
-many rows each: it takes as long as the first of several rows, at least.
+step that only decodes, or `UNSEEN_S`, which nobody sees. Costs are near enough linear in the tokens
+of a batch, so two figures suffice: what a decode-only step takes, and what one more prompt token
+adds to it. With separate caches a slice is a pass of its own besides, for llama.cpp computes
+together only sequences with as many rows each: it takes as long as one row does, at least.
 """
 
 from __future__ import annotations
@@ -15,25 +15,34 @@ from typing import NamedTuple
 
 MIXED_STEP_RATIO = 3.0
 AIM_RATIO = 2.3
+UNSEEN_S = 0.024
+"""A step as short as that nobody sees: the texts of a worker share a frame for as long."""
+PROBE_EVERY = 16
+"""Of so many steps with prompts in a row one takes none, and shows what decoding costs by now."""
 FIRST_SLICE = 16
 SHORTEST_EXACT = 8
 GATHERED_CHUNKS = 4
-_RISE = 1.1
+_RISE = 1.2
 _WEIGHT = 0.3
 _LEAST_SHARE = 0.02
+_SMALLEST_SHARE = 0.25
+_FORGET = 1.001
 
 
 class Pace(NamedTuple):
     """What steps of this model cost, in seconds.
 
     `decode_s`: a step that decodes one token for each of so many sequences, as far as it was seen.
-    `token_s`: one more prompt token in a step, 0 as long as it is not measured. `largest`: the
+    `token_s`: one more prompt token in a step, 0 as long as it is not measured; `least_s`: the
+    least that it was, some time ago, for what a slice costs besides seems to be its tokens', the
+    more the shorter it is. `largest`: the
     largest slice that joined decoding so far; the next is at most twice as large, for beyond what
     was measured costs may not be linear. `apart`: a slice is a pass of its own.
     """
 
     decode_s: Mapping[int, float] = {}
     token_s: float = 0.0
+    least_s: float = 0.0
     largest: int = FIRST_SLICE
     apart: bool = False
 
@@ -65,7 +74,8 @@ def observe(pace: Pace, *, rows: int, prompt_tokens: int, seconds: float) -> Pac
     decode_s = pace.estimate_decode(rows) + pace.pass_s if rows else 0.0
     token_s = max(seconds - decode_s, _LEAST_SHARE * seconds) / prompt_tokens
     blended = token_s if not pace.token_s else pace.token_s + _WEIGHT * (token_s - pace.token_s)
-    return pace._replace(token_s=blended)
+    least_s = min(blended, _FORGET * pace.least_s) if pace.least_s else blended
+    return pace._replace(token_s=blended, least_s=least_s)
 
 
 def choose_slice(pace: Pace, rows: int, most: int) -> int:
@@ -73,8 +83,12 @@ def choose_slice(pace: Pace, rows: int, most: int) -> int:
     decode_s = pace.estimate_decode(rows)
     if not decode_s or not pace.token_s:
         return min(FIRST_SLICE, most)
-    left = min(AIM_RATIO * decode_s, MIXED_STEP_RATIO * decode_s - pace.pass_s) - decode_s
-    return max(1, min(math.floor(left / pace.token_s), 2 * pace.largest, most))
+    aim = min(AIM_RATIO * decode_s, MIXED_STEP_RATIO * decode_s - pace.pass_s)
+    left = max(aim, UNSEEN_S - pace.pass_s) - decode_s
+    # Shorter ones would not be cheaper: what a slice costs besides its tokens it costs anyhow.
+    shortest = _SMALLEST_SHARE * left / (pace.least_s or pace.token_s)
+    affordable = min(max(left / pace.token_s, shortest), 2 * pace.largest, most)
+    return max(1, math.floor(affordable))
 
 
 def may_gather(generated: Iterable[int], remaining: int, chunk: int, held: int) -> bool:

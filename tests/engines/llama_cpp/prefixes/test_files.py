@@ -29,11 +29,11 @@ WANTED = spec(1, prompt_length=200, max_tokens=8, temperature=0)
 
 
 def load(
-    subject: Subject, folder: Path, *, identity: str = "model", unified: bool | None = None
+    subject: Subject, folder: Path, *, identity: str = "model", **settings: Any
 ) -> LoadedModel:
     """A model that keeps its prefixes in `folder`."""
     store = CacheStore(str(folder), SECRET, identity)
-    config = LoadConfig(context_length=512, flash_attention=False, unified_kv_cache=unified)
+    config = LoadConfig(context_length=512, flash_attention=False, **settings)
     return engine.load(
         subject.path,
         config,
@@ -81,6 +81,17 @@ def rest(model: LoadedModel) -> None:
     """Until there is nothing more to do."""
     while model.rest():
         pass
+
+
+def test_a_state_of_other_caches_is_not_taken(tiny: Subject, tmp_path: Path) -> None:
+    for sequences in (4, 8, 1):
+        for times in range(2):
+            with closing(load(tiny, tmp_path, max_parallel_predictions=sequences)) as model:
+                assert cached(model) == (times and len(WANTED.prompt) - 1)
+    shared = {"unified_kv_cache": True}
+    for sequences, known in ((4, 0), (8, len(WANTED.prompt) - 1)):
+        with closing(load(tiny, tmp_path, **shared, max_parallel_predictions=sequences)) as model:
+            assert cached(model) == known
 
 
 def test_a_hot_prefix_is_saved_while_the_model_rests(tiny: Subject, tmp_path: Path) -> None:
@@ -233,7 +244,7 @@ def test_at_the_end_what_was_used_most_is_written_first(
         return tmp_path / "nowhere"
 
     monkeypatch.setattr(PrefixFiles, "save", note)
-    with closing(load(tiny, tmp_path, unified=True)) as model:
+    with closing(load(tiny, tmp_path, unified_kv_cache=True)) as model:
         for length, times in ((50, 1), (120, 2), (100, 4), (90, 1)):
             start = spec(length, prompt_length=length, max_tokens=0)
             for _ in range(times):

@@ -244,6 +244,53 @@ def test_a_memory_that_cannot_be_cut_rests_and_is_copied_whole(
         assert known == 0 and again == (*shorter.prompt, *expected(subject, shorter))
 
 
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_gemma2])
+def test_a_memory_that_cannot_be_cut_is_there_again_as_it_was_before_it_went_on(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    """As when the last answer is generated anew."""
+    subject = Subject(write(tmp_path / "variant.gguf"))
+    with closing(subject.load(**EXACT, max_parallel_predictions=2)) as model:
+        said, _ = go_on(model, talk(0, words(0, 60)))
+        for number in (1, 2, 3):
+            wanted = talk(number, said[:-1] + words(number, 20))
+            again, known = go_on(model, wanted)
+            assert known == len(said) - 1
+            assert again == (*wanted.prompt, *expected(subject, wanted))
+
+
+def test_a_conversation_that_outgrows_the_budget_keeps_the_beginning_that_fitted(
+    tiny: Subject,
+) -> None:
+    limit = {"ram": "100kB"}
+    with closing(tiny.load(**EXACT, max_parallel_predictions=1, prefix_cache=limit)) as model:
+        said, _ = go_on(model, talk(0, words(0, 150)))
+        generate(model, talk(1, words(1, 3), 5))
+        assert model.usage().prefix_cache_entries == 1
+        longer, known = go_on(model, talk(2, said + words(2, 60)))
+        assert known == len(said) - 1
+        generate(model, talk(3, words(3, 3), 5))
+        _, known = go_on(model, talk(4, longer + words(4, 20)))
+        assert known == len(said) - 1
+
+
+def test_a_state_that_will_not_do_is_forgotten_and_kept_again(
+    tiny: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(tiny.load(**EXACT, max_parallel_predictions=1)) as model:
+        said, _ = go_on(model, talk(0, words(0, 60)))
+        generate(model, talk(1, words(1, 60)))
+        with monkeypatch.context() as patched:
+            patched.setattr(Memory, "restore", lambda memory, slot, state: False)
+            _, known = go_on(model, talk(2, said + words(2, 20)))
+        assert known == 0
+        generate(model, talk(3, words(3, 60)))
+        wanted = talk(4, said + words(4, 20))
+        again, known = go_on(model, wanted)
+        assert known == len(said)
+        assert again == (*wanted.prompt, *expected(tiny, wanted))
+
+
 def test_what_rests_is_in_the_files_that_outlive_the_model(tiny: Subject, tmp_path: Path) -> None:
     store = CacheStore(str(tmp_path), b"k" * 32, "a model")
 

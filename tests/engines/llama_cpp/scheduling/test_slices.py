@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from lmrun.engines.llama_cpp.scheduling.slices import (
     FIRST_SLICE,
     MIXED_STEP_RATIO,
+    PROBE_EVERY,
     SHORTEST_EXACT,
+    UNSEEN_S,
     Pace,
     choose_slice,
     may_gather,
@@ -19,24 +21,27 @@ from lmrun.engines.llama_cpp.scheduling.slices import (
 
 
 def simulate(decode_s: float, token_s: float, steps: int = 30, most: int = 512) -> list[float]:
-    """Cost ratios of mixed steps on a machine with these costs, after some decode-only steps."""
-    pace, ratios = Pace(), []
+    """Seconds of mixed steps on a machine with these costs, after some decode-only steps."""
+    pace, taken_s = Pace(), []
     for _ in range(3):
         pace = observe(pace, rows=1, prompt_tokens=0, seconds=decode_s)
     for _ in range(steps):
         taken = choose_slice(pace, 1, most)
         seconds = decode_s + token_s * taken
-        ratios.append(seconds / decode_s)
+        taken_s.append(seconds)
         pace = observe(pace, rows=1, prompt_tokens=taken, seconds=seconds)
-    return ratios
+    return taken_s
 
 
 @pytest.mark.parametrize(
     ("decode_ms", "token_ms"), [(5, 0.56), (8, 4.0), (40, 4.0), (10, 0.02), (100, 90), (20, 15)]
 )
-def test_mixed_steps_stay_within_three_decode_steps(decode_ms: float, token_ms: float) -> None:
-    ratios = simulate(decode_ms / 1e3, token_ms / 1e3)
-    assert all(ratio <= MIXED_STEP_RATIO for ratio in ratios[1:])
+def test_mixed_steps_stay_within_three_decode_steps_or_what_nobody_sees(
+    decode_ms: float, token_ms: float
+) -> None:
+    taken_s = simulate(decode_ms / 1e3, token_ms / 1e3)
+    most = max(MIXED_STEP_RATIO * decode_ms / 1e3, UNSEEN_S)
+    assert all(seconds <= most for seconds in taken_s[1:])
 
 
 @pytest.mark.parametrize(("rows", "decode_ms"), [(1, 5.2), (4, 16), (8, 29)])
@@ -45,19 +50,21 @@ def test_a_pass_of_its_own_is_no_reason_for_ever_smaller_slices(
 ) -> None:
     """Separate caches on two cores: a pass takes as long as one row, then 2 ms a token."""
     pace, slices, longest = Pace(apart=True), [], 0.0
+    most = max(MIXED_STEP_RATIO * decode_ms / 1e3, UNSEEN_S)
     pace = observe(pace, rows=rows, prompt_tokens=0, seconds=decode_ms / 1e3)
     for _ in range(30):
         taken = choose_slice(pace, rows, 128)
         seconds = (decode_ms + 5.2 + 2 * taken) / 1e3
         pace = observe(pace, rows=rows, prompt_tokens=taken, seconds=seconds)
         slices.append(taken)
-        longest = max(longest, seconds * 1e3 / decode_ms) if len(slices) > 1 else 0.0
-    assert longest <= MIXED_STEP_RATIO
-    assert slices[-1] == slices[-2] >= {1: 2, 4: 8, 8: 16}[rows]
+        longest = max(longest, seconds) if len(slices) > 1 else 0.0
+    assert longest <= most
+    assert slices[-1] == slices[-2] >= {1: 6, 4: 8, 8: 16}[rows]
 
 
 def test_a_cheap_prefill_gets_most_of_what_it_may_take() -> None:
-    assert simulate(0.010, 0.0002)[-1] > 2.2
+    assert simulate(0.020, 0.0004)[-1] > 2.2 * 0.020
+    assert simulate(0.002, 0.0001)[-1] > 0.9 * UNSEEN_S
 
 
 def test_the_first_slice_is_small_and_nothing_grows_more_than_twofold() -> None:
@@ -75,8 +82,36 @@ def test_a_single_disturbed_step_does_not_widen_slices_much() -> None:
 
 
 def test_fewer_streams_make_smaller_slices_at_once() -> None:
-    pace = Pace(decode_s={8: 0.04}, token_s=0.002, largest=64)
+    pace = Pace(decode_s={8: 0.4}, token_s=0.02, largest=64)
     assert choose_slice(pace, 1, 512) < choose_slice(pace, 8, 512) / 4
+
+
+@pytest.mark.parametrize("slower", [1.3, 1.5, 2.0, 4.0])
+def test_prompts_do_not_creep_when_all_has_become_slower(slower: float) -> None:
+    """Longer contexts, fewer threads: what was learned does not hold any more."""
+    pace, taken = Pace(apart=True), []
+    for streams in (1, 3):
+        pace = observe(pace, rows=streams, prompt_tokens=0, seconds=0.005 * streams)
+    pace = observe(pace, rows=0, prompt_tokens=100, seconds=0.2)
+    for step in range(1, 200):
+        tokens = 0 if step % PROBE_EVERY == 0 else choose_slice(pace, 3, 128)
+        seconds = slower * (0.015 + (0.005 + 0.002 * tokens) * (tokens > 0))
+        pace = observe(pace, rows=3, prompt_tokens=tokens, seconds=seconds)
+        taken.append(tokens)
+    assert sum(taken[-48:]) > 48 * 6
+
+
+def test_a_slice_that_costs_much_besides_its_tokens_is_not_made_ever_shorter() -> None:
+    """As deep in a long prompt, whose beginning each slice reads again."""
+    pace, taken = Pace(), []
+    for streams in (1, 4):
+        pace = observe(pace, rows=streams, prompt_tokens=0, seconds=0.004 * streams)
+    for _ in range(20):
+        pace = observe(pace, rows=4, prompt_tokens=10, seconds=0.016 + 10 * 0.002)
+    for _ in range(50):
+        taken.append(choose_slice(pace, 4, 128))
+        pace = observe(pace, rows=4, prompt_tokens=taken[-1], seconds=0.046 + taken[-1] * 0.002)
+    assert min(taken) >= 2
 
 
 def test_more_streams_at_once_make_larger_slices_at_once() -> None:
@@ -102,7 +137,7 @@ def test_steps_that_always_hold_prompts_do_not_make_tokens_seem_dear() -> None:
 def test_a_first_step_that_was_disturbed_is_not_believed() -> None:
     pace = observe(Pace(), rows=2, prompt_tokens=0, seconds=0.010)
     pace = observe(pace, rows=3, prompt_tokens=0, seconds=0.500)
-    assert pace.estimate_decode(3) < 0.017
+    assert pace.estimate_decode(3) < 0.019
     assert pace.estimate_decode(1) == pytest.approx(0.005)
     assert pace.estimate_decode(9) == pace.estimate_decode(3)
 
