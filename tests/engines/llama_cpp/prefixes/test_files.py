@@ -88,7 +88,7 @@ def test_a_state_of_other_caches_is_not_taken(tiny: Subject, tmp_path: Path) -> 
         for times in range(2):
             with closing(load(tiny, tmp_path, max_parallel_predictions=sequences)) as model:
                 assert cached(model) == (times and len(WANTED.prompt) - 1)
-    shared = {"unified_kv_cache": True}
+    shared: dict[str, Any] = {"unified_kv_cache": True}
     for sequences, known in ((4, 0), (8, len(WANTED.prompt) - 1)):
         with closing(load(tiny, tmp_path, **shared, max_parallel_predictions=sequences)) as model:
             assert cached(model) == known

@@ -105,13 +105,13 @@ def test_a_slice_that_costs_much_besides_its_tokens_is_not_made_ever_shorter() -
     """As deep in a long prompt, whose beginning each slice reads again."""
     pace, taken = Pace(), []
     for streams in (1, 4):
-        pace = observe(pace, rows=streams, prompt_tokens=0, seconds=0.004 * streams)
+        pace = observe(pace, rows=streams, prompt_tokens=0, seconds=0.040 * streams)
     for _ in range(20):
-        pace = observe(pace, rows=4, prompt_tokens=10, seconds=0.016 + 10 * 0.002)
+        pace = observe(pace, rows=4, prompt_tokens=100, seconds=0.160 + 100 * 0.002)
     for _ in range(50):
         taken.append(choose_slice(pace, 4, 128))
-        pace = observe(pace, rows=4, prompt_tokens=taken[-1], seconds=0.046 + taken[-1] * 0.002)
-    assert min(taken) >= 2
+        pace = observe(pace, rows=4, prompt_tokens=taken[-1], seconds=0.460 + taken[-1] * 0.002)
+    assert min(taken) >= 8
 
 
 def test_more_streams_at_once_make_larger_slices_at_once() -> None:
