@@ -83,8 +83,7 @@ def choose_slice(pace: Pace, rows: int, most: int) -> int:
     decode_s = pace.estimate_decode(rows)
     if not decode_s or not pace.token_s:
         return min(FIRST_SLICE, most)
-    aim = min(AIM_RATIO * decode_s, MIXED_STEP_RATIO * decode_s - pace.pass_s)
-    left = max(aim, UNSEEN_S - pace.pass_s) - decode_s
+    left = max(AIM_RATIO * decode_s, UNSEEN_S) - decode_s - pace.pass_s
     # Shorter ones would not be cheaper: what a slice costs besides its tokens it costs anyhow.
     shortest = _SMALLEST_SHARE * left / (pace.least_s or pace.token_s)
     affordable = min(max(left / pace.token_s, shortest), 2 * pace.largest, most)
