@@ -58,18 +58,24 @@ async def measure_coming(arena: Arena, repeat: int) -> Values:
     values: dict[str, float] = {}
     for contender in arena.in_turn(repeat):
         random = Random(repeat)
-        lengths = [[random.randint(16, 96) for _ in range(ROUNDS)] for _ in range(COMING)]
-
-        async def come(contender: Contender, number: int, lengths: list[int]) -> None:
-            for turn, tokens in enumerate(lengths):
-                prompt = make_short_prompt(f"{number} of {repeat}, {turn}")
-                await contender.generate(Request(prompt, tokens))
-
+        clients = [
+            [
+                Request(make_short_prompt(f"{number} of {repeat}, {turn}"), random.randint(16, 96))
+                for turn in range(ROUNDS)
+            ]
+            for number in range(COMING)
+        ]
         begun = time.perf_counter()
-        await asyncio.gather(*(come(contender, *each) for each in enumerate(lengths)))
+        await asyncio.gather(*(_send_in_turn(contender, requests) for requests in clients))
         taken_s = time.perf_counter() - begun
-        values[f"{contender.name}.wall"] = sum(map(sum, lengths)) / taken_s
+        tokens = sum(request.tokens for requests in clients for request in requests)
+        values[f"{contender.name}.wall"] = tokens / taken_s
     return values
+
+
+async def _send_in_turn(contender: Contender, requests: list[Request]) -> None:
+    for request in requests:
+        await contender.generate(request)
 
 
 def make_together(streams: int) -> Scenario:

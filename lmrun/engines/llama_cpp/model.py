@@ -34,6 +34,7 @@ from lmrun.engines.llama_cpp.prefixes.files import PrefixFiles
 from lmrun.engines.llama_cpp.prefixes.parking import Parking
 from lmrun.engines.llama_cpp.requirements import (
     choose_adapters,
+    require_cells,
     require_compatible,
     require_fitting,
     require_known_tokens,
@@ -127,6 +128,7 @@ class GenerationModel:
         lane = self._batched
         if spec.prediction.deterministic == "strict":
             lane = self._exact = self._exact or self._make_exact_lane()
+        require_cells(spec, lane.room)
         lane.add(self._make_sequence(spec, lane.room))
 
     def cancel(self, sequence: int) -> SequenceStats | None:

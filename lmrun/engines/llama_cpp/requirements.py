@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from lmrun.catalog.memory import STRICT_ROWS
 from lmrun.engines.base import SequenceSpec
 from lmrun.engines.llama_cpp.loading.adapters import Adapter
-from lmrun.engines.llama_cpp.scheduling.sequence import Namespace
+from lmrun.engines.llama_cpp.scheduling.sequence import Namespace, count_extra_cells
 from lmrun.engines.llama_cpp.vocabulary import Vocabulary
 from lmrun.errors import ContextOverflow, InvalidParameter, UnsupportedParameter
 from lmrun.settings.prediction import PredictionConfig
@@ -25,6 +25,18 @@ def require_fitting(spec: SequenceSpec, context_length: int) -> None:
             f"context of {context_length}.",
             param="prompt",
             hint="Shorten it, or raise the model's context_length.",
+        )
+
+
+def require_cells(spec: SequenceSpec, cells: int) -> None:
+    """Raises ContextOverflow for images that leave no room for an answer in so many KV cells."""
+    extra = count_extra_cells(spec.images)
+    if extra and len(spec.prompt) + extra >= cells:
+        raise ContextOverflow(
+            f"The prompt with its images fills {len(spec.prompt) + extra} cells of the KV cache, "
+            f"which leaves no room for an answer in {cells}.",
+            param="prompt",
+            hint="Send fewer or smaller images, or raise the model's context_length.",
         )
 
 

@@ -110,7 +110,8 @@ class Lane:
 
     def step(self, events: list[StepEvent]) -> None:
         """One decode for each set of adapters in use, and at most one image."""
-        self._leave_slots()
+        while self._finished:
+            self.park_one()
         self._admit()
         self._settle()
         self._close_ranks()
@@ -142,14 +143,11 @@ class Lane:
 
     def drop_all(self) -> None:
         """Drop every sequence, the youngest first: nobody is left who would take over."""
-        self._leave_slots()
+        while self._finished:
+            self.park_one()
         for sequence in reversed(list(self._known.values())):
             self._drop(sequence, park=False)
         self._seating.close()
-
-    def _leave_slots(self) -> None:
-        while self._finished:
-            self._seating.leave(self._finished.pop(0), park=True)
 
     def _admit(self) -> None:
         """Whoever comes next waits for room; nobody overtakes, so nobody starves."""

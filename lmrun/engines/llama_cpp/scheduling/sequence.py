@@ -5,6 +5,8 @@ It knows neither the batch nor other sequences.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from lmrun.engines.base import FinishReason, ImageSpan, SequenceSpec, SequenceSt
 from lmrun.engines.llama_cpp.sampling.sampler import Sampler
 from lmrun.engines.llama_cpp.scheduling.overflow import fit_prompt, shift
 from lmrun.engines.llama_cpp.speculation.base import Drafter
-from lmrun.errors import ContextOverflow, UnsupportedParameter
+from lmrun.errors import UnsupportedParameter
 
 NO_SLOT = -1
 _ENDLESS = 2**62
@@ -21,6 +23,11 @@ _MARGIN = 64
 
 Namespace = tuple[tuple[str, float], ...]
 """Adapters with their scales, by name: sequences that differ in it share no decode."""
+
+
+def count_extra_cells(images: Iterable[ImageSpan]) -> int:
+    """KV cells that images fill beyond their positions: with M-RoPE they do."""
+    return sum(image.handle.tokens - image.length for image in images)
 
 
 class Sequence:
@@ -45,7 +52,7 @@ class Sequence:
     ) -> None:
         """`cells`: of the KV cache, that it may fill; as many as its context by default.
 
-        Raises ContextOverflow when the beginning that must stay, or images, leave no room,
+        Raises ContextOverflow when the beginning that must stay leaves no room,
         UnsupportedParameter for log probabilities of a prompt that is not processed whole.
         """
         self.id = spec.id
@@ -59,10 +66,8 @@ class Sequence:
         self.reveals_special = spec.reveals_special
         self.drafter = drafter
         self._most_drafts = spec.prediction.max_draft_tokens
-        # With M-RoPE an image fills more cells than positions.
-        extra: int = sum(image.handle.tokens - image.length for image in spec.images)
+        extra = count_extra_cells(spec.images)
         self._context_length = min(context_length, (cells or context_length) - extra)
-        _require_room(spec, self._context_length, extra)
         keeps = spec.prediction.context_overflow_policy == "truncateMiddle"
         self._keep = min(spec.keep, len(spec.prompt)) if keeps else 0
         wanted = spec.prediction.max_tokens
@@ -187,15 +192,3 @@ class Sequence:
         if 0 <= wanted <= room:
             return wanted, "maxPredictedTokensReached"
         return room, "contextLengthReached"
-
-
-def _require_room(spec: SequenceSpec, context_length: int, extra: int) -> None:
-    """Raises ContextOverflow when cells of images that are not positions, `extra`, take what the
-    prompt or its answer needs."""
-    if extra and len(spec.prompt) >= context_length:
-        raise ContextOverflow(
-            f"The prompt with its images fills {len(spec.prompt) + extra} cells of the KV cache, "
-            f"which leaves no room for an answer in {context_length + extra}.",
-            param="prompt",
-            hint="Send fewer or smaller images, or raise the model's context_length.",
-        )

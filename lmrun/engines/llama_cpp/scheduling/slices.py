@@ -35,9 +35,9 @@ class Pace(NamedTuple):
     `decode_s`: a step that decodes one token for each of so many sequences, as far as it was seen.
     `token_s`: one more prompt token in a step, 0 as long as it is not measured; `least_s`: the
     least that it was, some time ago, for what a slice costs besides seems to be its tokens', the
-    more the shorter it is. `largest`: the
-    largest slice that joined decoding so far; the next is at most twice as large, for beyond what
-    was measured costs may not be linear. `apart`: a slice is a pass of its own.
+    more the shorter it is. `largest`: the largest slice that joined decoding so far; the next is at
+    most twice as large, for beyond what was measured costs may not be linear. `apart`: a slice is a
+    pass of its own.
     """
 
     decode_s: Mapping[int, float] = {}

@@ -6,7 +6,6 @@ the one before, and the rest one after the other; so the slots in use are kept i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lmrun.engines.llama_cpp.prefixes.tree import Tokens, common_length
@@ -47,13 +46,13 @@ class Slots:
     """`count` slots, from 0 on, and what rests in those that no sequence uses."""
 
     def __init__(self, count: int) -> None:
-        self._free = list(range(count))
-        self._used: list[int] = []
+        self._count = count
+        self._used: set[int] = set()
         self._rests: dict[int, Rest] = {}
 
     @property
     def has_free(self) -> bool:
-        return bool(self._free)
+        return len(self._used) < self._count
 
     @property
     def rests(self) -> list[Rest]:
@@ -81,14 +80,12 @@ class Slots:
 
     def take(self, slot: int) -> Rest | None:
         """A sequence uses the slot from now on. What rested in it, and does no more."""
-        self._free.remove(slot)
-        self._used.append(slot)
+        self._used.add(slot)
         return self._rests.pop(slot, None)
 
     def give_back(self, slot: int, rest: Rest | None = None) -> None:
         """No sequence uses the slot any more, in which `rest` is left."""
         self._used.remove(slot)
-        self._free.append(slot)
         if rest is not None:
             self._rests[slot] = rest
 
@@ -101,20 +98,17 @@ class Slots:
 
     def find_gap(self) -> int | None:
         """The lowest free slot between two that are used."""
-        gaps = self._gaps()
-        return min(gaps) if gaps else None
+        return next(iter(self._gaps()), None)
 
     def _gaps(self) -> list[int]:
+        """Free slots between two that are used, the lowest first."""
         if not self._used:
             return []
-        first, last = min(self._used), max(self._used)
-        return [slot for slot in self._free if first < slot < last]
+        return [slot for slot in range(min(self._used), max(self._used)) if slot not in self._used]
 
-    def _neighbours(self) -> Iterator[int]:
+    def _neighbours(self) -> list[int]:
         """Free slots with which those in use stay, or come closer to, one run."""
-        gaps = self._gaps()
-        if gaps or not self._used:
-            yield from gaps or self._free
-            return
-        first, last = min(self._used), max(self._used)
-        yield from (slot for slot in self._free if slot in (first - 1, last + 1))
+        if not self._used:
+            return list(range(self._count))
+        beside = (min(self._used) - 1, max(self._used) + 1)
+        return self._gaps() or [slot for slot in beside if 0 <= slot < self._count]

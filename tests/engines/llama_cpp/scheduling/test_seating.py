@@ -11,25 +11,21 @@ from typing import Any
 
 import pytest
 
-from lmrun.engines.base import (
-    Attachments,
-    CacheStore,
-    LoadedModel,
-    PromptProcessed,
-    SequenceSpec,
-    StepEvent,
-    TokenProduced,
-)
+from lmrun.engines.base import Attachments, CacheStore, LoadedModel, SequenceSpec
 from lmrun.engines.llama_cpp.engine import engine
 from lmrun.engines.llama_cpp.memory import Memory
 from lmrun.engines.llama_cpp.model import GenerationModel
 from lmrun.settings.load import LoadConfig
 from lmrun.settings.prediction import PredictionConfig
+from tests.engines.llama_cpp.scheduling.fresh import (
+    EXACT,
+    GREEDY,
+    cached,
+    expected,
+    run_as_expected,
+)
 from tests.support.engines import Subject, drain, generate, tokens_of
 from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
-
-GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
-EXACT: dict[str, Any] = {"flash_attention": False}
 
 
 def talk(sequence: int, prompt: tuple[int, ...], tokens: int = 12, **more: Any) -> SequenceSpec:
@@ -42,30 +38,11 @@ def words(topic: int, length: int) -> tuple[int, ...]:
     return tuple(32 + (7 * position + 13 * topic) % 90 for position in range(length))
 
 
-def expected(subject: Subject, wanted: SequenceSpec, **settings: Any) -> list[int]:
-    """What a model says that has never seen anything else."""
-    with closing(subject.load(**EXACT, **settings)) as fresh:
-        return generate(fresh, wanted)
-
-
-def cached(events: list[StepEvent]) -> int:
-    return max(event.cached for event in events if isinstance(event, PromptProcessed))
-
-
 def go_on(model: LoadedModel, wanted: SequenceSpec) -> tuple[tuple[int, ...], int]:
     """All of a conversation after an answer, and how much of the prompt was there already."""
     model.add(wanted)
     events = drain(model)[wanted.id]
     return (*wanted.prompt, *tokens_of(events)), cached(events)
-
-
-def step_until_all_stream(model: LoadedModel, sequences: int) -> None:
-    streaming: set[int] = set()
-    for _ in range(200):
-        streaming |= {event.sequence for event in model.step() if isinstance(event, TokenProduced)}
-        if len(streaming) == sequences:
-            return
-    raise AssertionError(f"only {streaming} stream")
 
 
 @pytest.fixture
@@ -163,12 +140,8 @@ def test_what_rests_in_another_slot_is_copied_from_there(tiny: Subject) -> None:
         system = words(0, 100)
         go_on(model, talk(0, system + words(1, 20)))
         wanted = [talk(number, system + words(number, 20)) for number in (1, 2, 3)]
-        for each in wanted:
-            model.add(each)
-        events = drain(model)
+        events = run_as_expected(model, tiny, *wanted)
         assert [cached(events[each.id]) for each in wanted] == [119, 100, 100]
-        for each in wanted:
-            assert tokens_of(events[each.id]) == expected(tiny, each)
 
 
 def test_a_cancelled_prompt_serves_as_far_as_it_was_computed(tiny: Subject) -> None:
@@ -202,12 +175,8 @@ def test_a_gap_between_streams_is_closed_and_what_rests_there_changes_place(
     with closing(tiny.load(**EXACT, max_parallel_predictions=4)) as model:
         short = talk(1, words(1, 60), tokens=2)
         wanted = [talk(0, words(0, 30), 80), short, talk(2, words(2, 30), 80)]
-        for each in wanted:
-            model.add(each)
-        events = drain(model)
+        events = run_as_expected(model, tiny, *wanted)
         assert moves == {"export": 2, "restore": 2}
-        for each in wanted:
-            assert tokens_of(events[each.id]) == expected(tiny, each)
         said = (*short.prompt, *tokens_of(events[1]))
         further = talk(5, said + words(5, 20))
         again, known = go_on(model, further)
@@ -233,11 +202,7 @@ def test_a_memory_that_cannot_be_cut_rests_and_is_copied_whole(
     with closing(subject.load(**EXACT, max_parallel_predictions=3)) as model:
         said, _ = go_on(model, talk(0, words(0, 60)))
         wanted = [talk(number, said[:-1] + words(number, 20)) for number in (1, 2)]
-        for each in wanted:
-            model.add(each)
-        events = drain(model)
-        for each in wanted:
-            assert tokens_of(events[each.id]) == expected(subject, each)
+        events = run_as_expected(model, subject, *wanted)
         assert cached(events[1]) == len(said) - 1
         shorter = talk(3, said[:-5] + words(4, 20))
         again, known = go_on(model, shorter)

@@ -19,12 +19,12 @@ from lmrun.engines.llama_cpp.memory import Memory, State
 from lmrun.engines.llama_cpp.model import GenerationModel
 from lmrun.engines.llama_cpp.scheduling.slots import WORTH_COPYING
 from lmrun.settings.prediction import PredictionConfig
+from tests.engines.llama_cpp.scheduling.fresh import EXACT, GREEDY, cached, expected
 from tests.support.engines import Subject, drain, generate, spec, tokens_of
 from tests.support.tiny_variants import write_tiny_gemma2, write_tiny_mamba
 
-GREEDY: dict[str, Any] = {"temperature": 0, "repeat_penalty": 1.0}
-SEPARATE: dict[str, Any] = {"unified_kv_cache": False, "flash_attention": False}
-SHARED: dict[str, Any] = {"unified_kv_cache": True, "flash_attention": False}
+SEPARATE: dict[str, Any] = {"unified_kv_cache": False, **EXACT}
+SHARED: dict[str, Any] = {"unified_kv_cache": True, **EXACT}
 EITHER = pytest.mark.parametrize("caches", [SEPARATE, SHARED], ids=["separate", "shared"])
 PREFIX = tuple(32 + (7 * position) % 90 for position in range(300))
 
@@ -34,16 +34,6 @@ def with_prefix(sequence: int, *, tail: int = 20, prefix: int = 300, **more: Any
     own = tuple(32 + (11 * position + 3 * sequence) % 90 for position in range(tail))
     settings = PredictionConfig.model_validate({**GREEDY, "max_tokens": 12, **more})
     return SequenceSpec(sequence, PREFIX[:prefix] + own, settings)
-
-
-def expected(subject: Subject, wanted: SequenceSpec, **settings: Any) -> list[int]:
-    """What a model says that has never seen anything else."""
-    with closing(subject.load(flash_attention=False, **settings)) as fresh:
-        return generate(fresh, wanted)
-
-
-def cached(events: list[Any]) -> int:
-    return max(event.cached for event in events if isinstance(event, PromptProcessed))
 
 
 @EITHER
