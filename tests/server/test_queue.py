@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -40,29 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-class Crowd:
-    """Requests in threads, and the order in which they were answered."""
-
-    def __init__(self, server: Server) -> None:
-        self._port = Port(int(server.address.rpartition(":")[2]))
-        self.threads: list[threading.Thread] = []
-        self.answered: list[str] = []
-        self.replies: list[Reply] = []
-
-    def send(self, name: str, key: str = "plain", **headers: str) -> None:
-        def ask() -> None:
-            body = chat_body("hi", max_tokens=5)
-            self.replies.append(self.ask(body, key, **headers))
-            self.answered.append(name)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        self.threads.append(thread)
-
-    def ask(self, body: dict[str, Any], key: str = "plain", **headers: str) -> Reply:
-        return self._port.ask("POST", CHAT, body, x_api_key=KEYS[key], **headers)
-
-
 def queue(server: Server) -> list[tuple[int, str]]:
     instance = server.instance("a")
     assert instance is not None
@@ -70,50 +46,61 @@ def queue(server: Server) -> list[tuple[int, str]]:
 
 
 def test_the_line_is_seen_and_goes_by_class(server: Server) -> None:
-    crowd = Crowd(server)
-    with ExitStack() as stack:
-        # One that is computed, and one that is in the engine already, so that none stands still.
-        for _ in range(2):
-            stack.enter_context(sending(server))
-        eventually(lambda: _in_worker(server) == (1, 1))
-        crowd.send("low", x_lmrun_priority="low")
-        eventually(lambda: len(queue(server)) == 1)
-        crowd.send("normal")
-        eventually(lambda: len(queue(server)) == 2)
-        crowd.send("high", "fast")
+    with filled(server) as in_worker, ExitStack() as waiting:
+        waiting.enter_context(sending(server, x_lmrun_priority="low"))
+        eventually(lambda: queue(server) == [(1, "low")])
+        waiting.enter_context(sending(server))
+        eventually(lambda: queue(server) == [(1, "normal"), (2, "low")])
+        waiting.enter_context(sending(server, "fast"))
         eventually(lambda: queue(server) == [(1, "high"), (2, "normal"), (3, "low")])
         instance = server.instance("a")
         assert instance is not None
         assert (instance.active, instance.waiting) == (1, 4)
         assert instance.queue[2].waited_s >= instance.queue[0].waited_s
-        # The limit: one in work, four that wait.
-        started = time.monotonic()
-        refused = crowd.ask(chat_body("hi"))
-        assert (refused.status, refused.json["error"]["code"]) == (429, "queue_full")
-        assert refused.header("retry-after") == "1"
-        assert time.monotonic() - started < 1
-    for thread in crowd.threads:
-        thread.join(20)
-    assert [reply.status for reply in crowd.replies] == [200] * 3
-    assert crowd.answered == ["high", "normal", "low"]
+        in_worker.pop().close()
+        eventually(lambda: queue(server) == [(1, "normal"), (2, "low")])
+        in_worker.pop().close()
+        eventually(lambda: queue(server) == [(1, "low")])
     eventually(lambda: queue(server) == [])
 
 
+def test_a_line_that_is_full_refuses_at_once(server: Server) -> None:
+    with filled(server), ExitStack() as waiting:
+        for _ in range(3):
+            waiting.enter_context(sending(server))
+        eventually(lambda: len(queue(server)) == 3)
+        # The limit: one in work, four that wait.
+        started = time.monotonic()
+        refused = ask(server)
+        assert (refused.status, refused.json["error"]["code"]) == (429, "queue_full")
+        assert refused.header("retry-after") == "1"
+        assert time.monotonic() - started < 1
+
+
 def test_who_leaves_the_line_makes_room_in_it(server: Server) -> None:
-    crowd = Crowd(server)
+    with ThreadPoolExecutor() as threads:
+        with filled(server):
+            with ExitStack() as leaving:
+                for _ in range(3):
+                    leaving.enter_context(sending(server))
+                eventually(lambda: len(queue(server)) == 3)
+            eventually(lambda: queue(server) == [])
+            answer = threads.submit(ask, server)
+            eventually(lambda: queue(server) == [(1, "normal")])
+        assert answer.result(20).status == 200
+
+
+@contextmanager
+def filled(server: Server) -> Iterator[list[ExitStack]]:
+    """One endless stream that is computed, and one in the engine already, so that it never stands
+    still: whoever comes now waits in line. Closing one of them makes room for the next."""
+    eventually(lambda: _in_worker(server) == (0, 0))
     with ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(sending(server))
+        streams = [stack.enter_context(ExitStack()) for _ in range(2)]
+        for stream in streams:
+            stream.enter_context(sending(server))
         eventually(lambda: _in_worker(server) == (1, 1))
-        with ExitStack() as leaving:
-            for _ in range(3):
-                leaving.enter_context(sending(server))
-            eventually(lambda: len(queue(server)) == 3)
-        eventually(lambda: queue(server) == [])
-        crowd.send("next")
-        eventually(lambda: queue(server) == [(1, "normal")])
-    crowd.threads[0].join(20)
-    assert [reply.status for reply in crowd.replies] == [200]
+        yield streams
 
 
 def _in_worker(server: Server) -> tuple[int, int]:
@@ -122,14 +109,21 @@ def _in_worker(server: Server) -> tuple[int, int]:
     return instance.active, instance.waiting - len(instance.queue)
 
 
+def ask(server: Server) -> Reply:
+    """A short answer, whole."""
+    port = Port(int(server.address.rpartition(":")[2]))
+    return port.ask("POST", CHAT, chat_body("hi", max_tokens=5), x_api_key=KEYS["plain"])
+
+
 @contextmanager
-def sending(server: Server) -> Iterator[None]:
+def sending(server: Server, key: str = "plain", **headers: str) -> Iterator[None]:
     """A request for an endless stream, which nobody reads; leaving the block goes away."""
     url = urlsplit(server.address)
     assert url.hostname is not None
     connection = HTTPConnection(url.hostname, url.port, timeout=20)
-    headers = {"Content-Type": "application/json", "x-api-key": KEYS["plain"]}
-    connection.request("POST", CHAT, json.dumps(chat_body("hi", stream=True)), headers)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    fields = {"Content-Type": "application/json", "x-api-key": KEYS[key], **named}
+    connection.request("POST", CHAT, json.dumps(chat_body("hi", stream=True)), fields)
     try:
         yield
     finally:
