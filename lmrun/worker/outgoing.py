@@ -76,9 +76,10 @@ class Outgoing:
         """How long the loop may sleep when there is nothing to do."""
         return max(0.0, self._sent_at + HEARTBEAT_S - now)
 
-    def is_usage_due(self, now: float) -> bool:
-        """Whether the next frame should say what the engine holds: at most once a second."""
-        return now - self._usage_sent_at >= HEARTBEAT_S
+    def is_usage_due(self, now: float, *, is_idle: bool) -> bool:
+        """Whether the next frame should say what the engine holds: once a second, and with the
+        end of the last sequence, so that whoever has read the answer finds it counted."""
+        return is_idle or now - self._usage_sent_at >= HEARTBEAT_S
 
     def take(
         self,

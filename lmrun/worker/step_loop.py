@@ -107,7 +107,8 @@ class StepLoop:
         if self._outgoing.is_due(now):
             active = self._model.active + len(self._jobs)
             waiting = self._model.waiting + len(self._preparing)
-            usage = self._model.usage() if self._outgoing.is_usage_due(now) else None
+            is_due = self._outgoing.is_usage_due(now, is_idle=active + waiting == 0)
+            usage = self._model.usage() if is_due else None
             self._send(
                 self._outgoing.take(
                     now, active=active, waiting=waiting, usage=usage, patience_s=patience_s

@@ -95,6 +95,23 @@ def test_chat_streams_choices_with_log_probabilities_and_usage(client: openai.Op
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens == 2 * len(tokens[0])
 
 
+def test_whoever_has_read_an_answer_finds_its_tokens_in_the_status(
+    server: Server, client: openai.OpenAI
+) -> None:
+    for _ in range(3):
+        before = count_generated(server)
+        answer = client.chat.completions.create(model="smol", messages=PARIS)
+        assert answer.usage is not None
+        assert count_generated(server) == before + answer.usage.completion_tokens
+
+
+def count_generated(server: Server) -> int:
+    """What the engine has generated, as the status says it."""
+    instance = server.instance("smol")
+    assert instance is not None and instance.usage is not None
+    return instance.usage.generated_tokens
+
+
 def test_who_asks_for_no_log_probabilities_gets_none(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="smol", messages=PARIS, logprobs=False)
     assert answer.choices[0].logprobs is None

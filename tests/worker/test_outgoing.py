@@ -89,10 +89,11 @@ def test_nothing_of_a_cancelled_sequence_goes_out() -> None:
     assert outgoing.take(0.0, active=0, waiting=0).sequences == ()
 
 
-def test_usage_goes_out_at_most_once_a_second() -> None:
+def test_usage_goes_out_once_a_second_and_when_nothing_is_left_to_do() -> None:
     outgoing, usage = Outgoing(0.0), EngineUsage(kv_tokens=8)
-    assert outgoing.is_usage_due(0.0)
-    assert outgoing.take(0.0, active=0, waiting=0, usage=usage).usage == usage
-    assert not outgoing.is_usage_due(0.9)
-    assert outgoing.take(0.9, active=0, waiting=0).usage is None
-    assert outgoing.is_usage_due(1.0)
+    assert outgoing.is_usage_due(0.0, is_idle=False)
+    assert outgoing.take(0.0, active=1, waiting=0, usage=usage).usage == usage
+    assert not outgoing.is_usage_due(0.9, is_idle=False)
+    assert outgoing.is_usage_due(0.9, is_idle=True)
+    assert outgoing.take(0.9, active=1, waiting=0).usage is None
+    assert outgoing.is_usage_due(1.0, is_idle=False)
