@@ -21,14 +21,12 @@ from benchmarks.contenders.base import (
     LMRUN_UNIFIED,
     Contender,
     Place,
-    Request,
 )
 from benchmarks.contenders.engine import Engine
 from benchmarks.contenders.llama_cpp_server import LlamaCppServer
 from benchmarks.contenders.llama_server import LlamaServer, UnifiedLlamaServer
 from benchmarks.contenders.lmrun import LmrunServer, UnifiedLmrunServer
 from benchmarks.neighbours import QUIET_SHARE, Stopwatch, wait_until_quiet
-from benchmarks.prompts import make_short_prompt
 from benchmarks.results import Result, Values
 from benchmarks.scenarios.base import Arena, Scenario
 
@@ -80,6 +78,9 @@ async def repeat_quietly(scenario: Scenario, arena: Arena, wanted: int) -> list[
     for number in range(MOST_TRIES * wanted):
         if sum(repeat.foreign_share <= QUIET_SHARE for repeat in tried) == wanted:
             break
+        if scenario.starts_anew and tried:
+            await arena.stop()
+            await arena.start()
         await wait_until_quiet()
         stopwatch = Stopwatch()
         values = await scenario.measure(arena, number)
@@ -91,15 +92,12 @@ async def repeat_quietly(scenario: Scenario, arena: Arena, wanted: int) -> list[
 async def open_arena(scenario: Scenario, model: Path, names: list[str]) -> AsyncIterator[Arena]:
     """The contenders, started and warm; ended when the block is left."""
     folder = Path(tempfile.mkdtemp(prefix="lmrun-benchmark-"))
-    contenders = [MAKERS[name](_make_place(scenario, model, folder / name)) for name in names]
+    arena = Arena([MAKERS[name](_make_place(scenario, model, folder / name)) for name in names])
     try:
-        for contender in contenders:
-            await contender.start()
-            await contender.generate(Request(make_short_prompt("warm-up"), 32))
-        yield Arena(contenders)
+        await arena.start()
+        yield arena
     finally:
-        for contender in contenders:
-            await contender.stop()
+        await arena.stop()
         shutil.rmtree(folder)
 
 

@@ -1,7 +1,7 @@
 """`llama_decode` in a loop, in this process: what llama.cpp gives when nothing is around it.
 
-It uses llama.cpp's low-level API alone, nothing of lmrun. Its streams share one KV pool, as
-lmrun's do.
+It uses llama.cpp's low-level API alone, nothing of lmrun. Each of its streams has a KV cache of
+its own, as lmrun's do.
 """
 
 from __future__ import annotations

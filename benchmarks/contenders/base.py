@@ -71,7 +71,7 @@ class Request:
 
 
 class Contender(Protocol):
-    """Something that generates. It is started once per scenario."""
+    """Something that generates. It may be started again after it was stopped."""
 
     name: str
 

@@ -195,7 +195,7 @@ class Lane:
         Its rows are computed in two passes as long as it is there, so every step with it loses the
         time of a token or two.
         """
-        gap = None if self._shape.unified else self._slots.find_gap()
+        gap = None if self._shape.unified else self._slots.gap
         if gap is None:
             self._steps_apart = 0
             return

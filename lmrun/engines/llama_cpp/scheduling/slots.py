@@ -48,6 +48,7 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._count = count
         self._used: set[int] = set()
+        self._gaps: list[int] = []
         self._rests: dict[int, Rest] = {}
 
     @property
@@ -81,11 +82,13 @@ class Slots:
     def take(self, slot: int) -> Rest | None:
         """A sequence uses the slot from now on. What rested in it, and does no more."""
         self._used.add(slot)
+        self._note_gaps()
         return self._rests.pop(slot, None)
 
     def give_back(self, slot: int, rest: Rest | None = None) -> None:
         """No sequence uses the slot any more, in which `rest` is left."""
         self._used.remove(slot)
+        self._note_gaps()
         if rest is not None:
             self._rests[slot] = rest
 
@@ -96,19 +99,19 @@ class Slots:
     def forget(self, rest: Rest) -> None:
         del self._rests[rest.slot]
 
-    def find_gap(self) -> int | None:
+    @property
+    def gap(self) -> int | None:
         """The lowest free slot between two that are used."""
-        return next(iter(self._gaps()), None)
+        return self._gaps[0] if self._gaps else None
 
-    def _gaps(self) -> list[int]:
-        """Free slots between two that are used, the lowest first."""
-        if not self._used:
-            return []
-        return [slot for slot in range(min(self._used), max(self._used)) if slot not in self._used]
+    def _note_gaps(self) -> None:
+        """Which free slots lie between two that are used, the lowest first: each step asks."""
+        between = range(min(self._used), max(self._used)) if self._used else ()
+        self._gaps = [slot for slot in between if slot not in self._used]
 
     def _neighbours(self) -> list[int]:
         """Free slots with which those in use stay, or come closer to, one run."""
         if not self._used:
             return list(range(self._count))
         beside = (min(self._used) - 1, max(self._used) + 1)
-        return self._gaps() or [slot for slot in beside if 0 <= slot < self._count]
+        return self._gaps or [slot for slot in beside if 0 <= slot < self._count]

@@ -134,6 +134,6 @@ def test_a_memory_that_is_taken_whole_gives_nothing_for_a_part_of_it() -> None:
 
 
 def test_a_gap_lies_between_slots_in_use() -> None:
-    assert make_slots(4).find_gap() is None
-    assert make_slots(4, [1, 2]).find_gap() is None
-    assert make_slots(6, [1, 4]).find_gap() == 2
+    assert make_slots(4).gap is None
+    assert make_slots(4, [1, 2]).gap is None
+    assert make_slots(6, [1, 4]).gap == 2
