@@ -144,15 +144,14 @@ class Parking:
             self._files.delete(path)
 
     def _keep(self, namespace: Hashable, known: Parked | None, tokens: Tokens, slot: int) -> None:
-        begin = known.length if known and self._in_pieces else 0
-        if known is not None and self._in_pieces:
+        replaced, known = (None, known) if self._in_pieces else (known, None)
+        begin = known.length if known else 0
+        if known is not None:
             self._tree.touch(known)
             self._memory.drop_beginning(slot, begin)
         if self._memory.measure(slot) > self.limit:
             return
-        if not self._in_pieces:
-            self._replace(known)
-            known = None
+        self._replace(replaced)
         state = self._memory.export(slot)
         self._tree.add(namespace, known, tokens[begin:].copy(), state, state.size)
         self._evict()

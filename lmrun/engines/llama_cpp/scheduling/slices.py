@@ -1,6 +1,6 @@
 """How much of the waiting prompts one step takes. Pure: it knows no clock, no batch, no llama.cpp.
 
-While something streams, a step with prefill in it should cost at most `MIXED_STEP_RATIO` times a
+While something streams, a step with prefill in it should cost at most three times as much as a
 step that only decodes, or `UNSEEN_S`, which nobody sees. Costs are near enough linear in the tokens
 of a batch, so two figures suffice: what a decode-only step takes, and what one more prompt token
 adds to it. With separate caches a slice is a pass of its own besides, for llama.cpp computes
@@ -13,10 +13,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-MIXED_STEP_RATIO = 3.0
 AIM_RATIO = 2.3
+"""What is aimed at, so that a step that takes longer than expected still costs at most three."""
 UNSEEN_S = 0.024
-"""A step as short as that nobody sees: the texts of a worker share a frame for as long."""
+"""A step as short as that nobody sees: the texts of a worker share a frame for longer."""
 PROBE_EVERY = 16
 """Of so many steps with prompts in a row one takes none, and shows what decoding costs by now."""
 FIRST_SLICE = 16
